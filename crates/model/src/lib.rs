@@ -1,1 +1,38 @@
-//! model
+//! The nouns of Drover.
+//!
+//! Ids, units, hosts, guests, metric samples, ownership, and the one dated
+//! picture of a cluster that every decision is made from.
+//! Nothing here decides, acts, reads a clock or draws a random number.
+//!
+//! The types are `Serialize` because the store and the agent protocol keep them
+//! as they are (docs/decisions/0002): one vocabulary, one encoding. What users see is
+//! `drover-api`, which converts from these.
+
+mod capabilities;
+mod guest;
+mod host;
+mod id;
+mod metric;
+mod migration;
+mod owner;
+mod reading;
+mod sample;
+mod time;
+mod units;
+mod view;
+
+pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
+pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
+pub use host::{Host, HostState};
+pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use metric::{Metric, MetricUnit, UnknownMetric};
+pub use migration::{MigrationOutcome, MigrationProgress, MigrationSettings};
+pub use owner::{Epoch, OwnerPhase, OwnerRecord};
+pub use reading::{MissingReason, Reading};
+pub use sample::{GuestSample, HostSample};
+pub use time::Timestamp;
+pub use units::{Bytes, Cores, Mib, ParseUnitError, Percent, Vcpus, parse_bytes, parse_duration};
+pub use view::{ClusterView, GuestView, HostView, InFlightMove};
+
+/// A host or guest name: how users call it. Unique within its kind.
+pub type Name = String;

@@ -1,0 +1,71 @@
+//! What a host can do, as its agent reports it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, Cores};
+
+/// The host's processor as libvirt sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CpuDescription {
+    /// `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// libvirt's CPU model name, e.g. `Broadwell-noTSX-IBRS`.
+    pub model: String,
+    /// Vendor, e.g. `Intel`.
+    pub vendor: String,
+    /// Features beyond the model.
+    pub features: Vec<String>,
+    /// Microcode revision, if the kernel tells.
+    pub microcode: Option<String>,
+}
+
+/// A libvirt storage pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PoolDescription {
+    /// Its name on this host.
+    pub name: String,
+    /// libvirt's type: `dir`, `iscsi`, `netfs`, …
+    pub kind: String,
+    /// Target path, if it has one.
+    pub path: Option<String>,
+    /// Whether it is started.
+    pub active: bool,
+}
+
+/// A network that guests can be attached to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkDescription {
+    /// libvirt network name or bridge name.
+    pub name: String,
+    /// `network` for a libvirt network, `bridge` for a host bridge.
+    pub kind: String,
+    /// Whether it is up.
+    pub active: bool,
+}
+
+/// What a host can do.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct HostCapabilities {
+    /// Processor.
+    pub cpu: CpuDescription,
+    /// Cores that guests may use; what 100 % of `cpu.usage_active` means.
+    pub cores: Cores,
+    /// Installed memory (or the budget given to the host).
+    pub memory: Bytes,
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// QEMU version, e.g. `7.2.22`.
+    pub qemu: String,
+    /// libvirt version, e.g. `9.0.0`.
+    pub libvirt: String,
+    /// libvirt domain types that work here: `kvm`, `qemu`.
+    pub virt_types: Vec<String>,
+    /// Machine types that QEMU offers, e.g. `pc-q35-7.2`.
+    pub machine_types: Vec<String>,
+    /// Storage pools.
+    pub pools: Vec<PoolDescription>,
+    /// libvirt networks and bridges.
+    pub networks: Vec<NetworkDescription>,
+    /// Directories that the operator declared to be the same on all hosts.
+    pub shared_paths: Vec<String>,
+}

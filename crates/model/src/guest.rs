@@ -1,0 +1,167 @@
+//! A guest: one virtual machine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, GuestId, HostId, Mib, Name, Vcpus};
+
+/// What libvirt says of a guest, reduced to what decisions need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestState {
+    /// vCPUs run.
+    Running,
+    /// Paused by a user.
+    Paused,
+    /// Paused by libvirt: it is the target of a migration and has not been resumed,
+    /// or its state has been sent away and awaits confirmation.
+    PausedForMigration,
+    /// Paused because of a disk error, or for another cause of its own.
+    PausedByFault,
+    /// Not running; defined.
+    ShutOff,
+    /// In the course of shutting down.
+    ShuttingDown,
+    /// It crashed and libvirt kept it.
+    Crashed,
+}
+
+impl GuestState {
+    /// The word users see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::PausedForMigration => "paused-for-migration",
+            Self::PausedByFault => "paused-by-fault",
+            Self::ShutOff => "shut-off",
+            Self::ShuttingDown => "shutting-down",
+            Self::Crashed => "crashed",
+        }
+    }
+
+    /// Whether a QEMU process exists for it.
+    pub const fn is_active(self) -> bool {
+        !matches!(self, Self::ShutOff)
+    }
+}
+
+/// Where a disk's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum DiskSource {
+    /// A file on the host.
+    File {
+        /// Absolute path.
+        path: String,
+    },
+    /// A block device on the host.
+    Block {
+        /// Absolute path.
+        path: String,
+    },
+    /// A network disk that QEMU opens by itself: iscsi, rbd, nbd, …
+    Network {
+        /// libvirt's protocol name.
+        protocol: String,
+        /// Name of the volume at the server.
+        name: String,
+    },
+    /// A volume of a libvirt pool.
+    Volume {
+        /// Pool name.
+        pool: String,
+        /// Volume name.
+        volume: String,
+    },
+    /// No medium.
+    Empty,
+}
+
+/// One disk of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Name in the guest, e.g. `vda`.
+    pub target: String,
+    /// Where its bytes are.
+    pub source: DiskSource,
+    /// Nothing is ever written to it.
+    pub readonly: bool,
+    /// Several guests may write to it at once; then no image lock protects it.
+    pub shareable: bool,
+    /// libvirt's cache mode, if set.
+    pub cache: Option<String>,
+}
+
+/// What a network card is attached to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum NicSource {
+    /// A host bridge.
+    Bridge {
+        /// Its name.
+        name: String,
+    },
+    /// A libvirt network.
+    Network {
+        /// Its name.
+        name: String,
+    },
+    /// Something else, by libvirt's type name.
+    Other {
+        /// libvirt's type name.
+        name: String,
+    },
+}
+
+/// One network card of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// MAC address.
+    pub mac: String,
+    /// What it is attached to.
+    pub source: NicSource,
+}
+
+/// A guest as an agent sees it on its host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Domain UUID.
+    pub id: GuestId,
+    /// Domain name.
+    pub name: Name,
+    /// The host that reported it.
+    pub host: HostId,
+    /// What it does now.
+    pub state: GuestState,
+    /// vCPUs online.
+    pub vcpus: Vcpus,
+    /// Memory it may grow to without hotplug (`<memory>`).
+    pub memory: Mib,
+    /// Memory the balloon leaves it now (`<currentMemory>`).
+    pub current_memory: Mib,
+    /// libvirt domain type: `kvm` or `qemu`.
+    pub virt_type: String,
+    /// Architecture.
+    pub arch: String,
+    /// Machine type, e.g. `pc-q35-7.2`.
+    pub machine: String,
+    /// CPU mode: `custom`, `host-model`, `host-passthrough`, `maximum`.
+    pub cpu_mode: String,
+    /// CPU model for mode `custom`.
+    pub cpu_model: Option<String>,
+    /// Disks.
+    pub disks: Vec<Disk>,
+    /// Network cards.
+    pub nics: Vec<Nic>,
+    /// Passthrough devices: they block migration.
+    pub host_devices: u32,
+    /// Whether the definition is kept when it stops.
+    pub persistent: bool,
+}
+
+impl Guest {
+    /// The memory a host must find for it: what it may grow to.
+    pub const fn memory_demand(&self) -> Bytes {
+        self.memory.bytes()
+    }
+}

@@ -1,0 +1,187 @@
+//! The hypervisor of one host.
+//!
+//! The adapter carries out single calls and reports what it sees; which call is right,
+//! and under which epoch, is the agent's and the controller's business.
+
+use async_trait::async_trait;
+use drover_model::{
+    CpuDescription, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress, MigrationSettings,
+    NetworkDescription, PoolDescription,
+};
+use tokio::sync::broadcast;
+
+/// What the hypervisor itself says of the host; the agent adds kernel, memory and budget.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostDescription {
+    /// libvirt's host UUID.
+    pub id: Option<HostId>,
+    /// Host name as libvirt reports it.
+    pub hostname: String,
+    /// Processor.
+    pub cpu: CpuDescription,
+    /// Logical processors.
+    pub cpus: u32,
+    /// QEMU version.
+    pub qemu: String,
+    /// libvirt daemon version.
+    pub libvirt: String,
+    /// Domain types that work: `kvm`, `qemu`.
+    pub virt_types: Vec<String>,
+    /// Machine types of the native architecture.
+    pub machine_types: Vec<String>,
+    /// Storage pools.
+    pub pools: Vec<PoolDescription>,
+    /// libvirt networks (the agent adds host bridges).
+    pub networks: Vec<NetworkDescription>,
+}
+
+/// Cumulative counters of one active guest, from one bulk call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuestStats {
+    /// Whose; none only in a default value.
+    pub guest: Option<GuestId>,
+    /// Host CPU time of the QEMU process, ns.
+    pub cpu_time_ns: u64,
+    /// CPU time of all vCPUs, ns.
+    pub vcpu_time_ns: u64,
+    /// vCPUs online.
+    pub vcpus: u32,
+    /// Resident memory of the QEMU process, bytes.
+    pub resident: u64,
+    /// Memory that the balloon leaves the guest, bytes.
+    pub balloon: u64,
+    /// Bytes read from all disks.
+    pub disk_read: u64,
+    /// Bytes written to all disks.
+    pub disk_written: u64,
+    /// Bytes received by all network cards (from the guest's side).
+    pub net_rx: u64,
+    /// Bytes sent by all network cards (from the guest's side).
+    pub net_tx: u64,
+}
+
+/// Where and how a guest is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingMigration {
+    /// The guest.
+    pub guest: GuestId,
+    /// libvirt URI by which this host's libvirtd reaches the target's.
+    pub peer_uri: String,
+    /// Address at which the target's QEMU listens for the data: an IP address or a name.
+    pub migration_address: String,
+    /// Bandwidth and downtime.
+    pub settings: MigrationSettings,
+    /// All writable file disks lie below paths that the operator declared to be the same
+    /// on both hosts, so libvirt may be told that they are shared
+    /// (VIR_MIGRATE_UNSAFE: libvirt 9.0 recognises only some network file systems).
+    pub disks_declared_shared: bool,
+}
+
+/// What became of a copy that was to be discarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncomingDisposal {
+    /// It was there, had never run, and is gone.
+    Discarded,
+    /// There was none.
+    Absent,
+}
+
+/// Something happened to a guest. Events wake; whoever is woken reads again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HypervisorEvent {
+    /// A guest was defined, started, paused, resumed, stopped, …
+    Lifecycle {
+        /// Which.
+        guest: GuestId,
+    },
+    /// A migration finished one pass over the guest's memory.
+    MigrationIteration {
+        /// Which.
+        guest: GuestId,
+        /// How many passes so far.
+        iteration: u32,
+    },
+    /// A job of the guest ended.
+    JobCompleted {
+        /// Which.
+        guest: GuestId,
+    },
+    /// A device was added to or removed from the guest.
+    DeviceChanged {
+        /// Which.
+        guest: GuestId,
+    },
+    /// The connection to the hypervisor was lost.
+    Disconnected,
+    /// The connection to the hypervisor is back; anything may have happened meanwhile.
+    Connected,
+}
+
+/// Why the hypervisor did not do it, by what the caller does next.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HypervisorError {
+    /// No connection or a passing fault; nothing is known about the effect.
+    #[error("the hypervisor is out of reach: {0}")]
+    Retry(String),
+    /// The guest is in another state than the call needs, or another job runs.
+    #[error("the guest is in the way: {0}")]
+    Conflict(String),
+    /// The hypervisor refused; the same call will be refused again.
+    #[error("the hypervisor refused: {0}")]
+    Refused(String),
+    /// A daemon that is up says: there is no such guest.
+    #[error("no such guest on this host: {0}")]
+    Gone(GuestId),
+    /// The operation was cancelled on request.
+    #[error("cancelled: {0}")]
+    Cancelled(String),
+    /// A fault inside the hypervisor or in this adapter.
+    #[error("the hypervisor is broken: {0}")]
+    Broken(String),
+}
+
+/// The hypervisor of one host.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// Describes host and hypervisor.
+    async fn describe(&self) -> Result<HostDescription, HypervisorError>;
+
+    /// Every guest that is active or defined, with its live configuration and state.
+    /// `host` of each is filled with `host`.
+    async fn guests(&self, host: HostId) -> Result<Vec<Guest>, HypervisorError>;
+
+    /// Counters of all active guests.
+    async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError>;
+
+    /// Sends a running guest to a peer: live, peer-to-peer, persistent there and no longer
+    /// defined here, and *arriving paused*: nobody but [`Hypervisor::resume`] starts it.
+    ///
+    /// Returns when the job is over; from then on this host has no copy that may run.
+    /// On error the guest is where it was, or in a state that [`Hypervisor::guests`] tells.
+    async fn migrate_out(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError>;
+
+    /// Progress of the guest's running job, none when no job runs.
+    async fn progress(&self, guest: GuestId)
+    -> Result<Option<MigrationProgress>, HypervisorError>;
+
+    /// Asks the guest's running migration to end; the guest goes on where it is.
+    /// No error when no job runs any more.
+    async fn cancel_migration(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Lets a guest run that is paused. No error when it already runs.
+    async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Waits until no process of the guest is left on this host: then, and only then, this
+    /// host's copy is proven gone. Returns at once when there is none.
+    async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Destroys a copy that arrived here by a migration and has never run since.
+    /// Refused for a guest in any other state.
+    async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError>;
+
+    /// Events from now on.
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent>;
+}

@@ -1,0 +1,8 @@
+//! In-memory twins of the ports: for tests and the simulator.
+
+mod clock;
+mod history;
+mod hypervisor;
+mod store;
+
+pub use clock::*;
