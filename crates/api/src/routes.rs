@@ -1,0 +1,82 @@
+//! Every path, verb, role and type of version 1 in one table. The OpenAPI document is
+//! made from it, and the controller's router is tested against it.
+
+use crate::v1::Role;
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: the answer is public or the body carries its own credential.
+    Open,
+    /// A bearer token with at least this role.
+    Role(Role),
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// `GET`, `POST`, `PATCH` or `DELETE`.
+    pub method: &'static str,
+    /// With parameters in braces.
+    pub path: &'static str,
+    /// Who may call.
+    pub access: Access,
+    /// Type of the body, if it takes one.
+    pub request: Option<&'static str>,
+    /// Type of the answer; none for no content. `[T]` is a list, `text` is plain text and
+    /// `stream T` is server-sent events.
+    pub response: Option<&'static str>,
+    /// Type of the query, if it takes one.
+    pub query: Option<&'static str>,
+    /// Status of success.
+    pub status: u16,
+    /// One sentence.
+    pub summary: &'static str,
+}
+
+const VIEWER: Access = Access::Role(Role::Viewer);
+const OPERATOR: Access = Access::Role(Role::Operator);
+const ADMIN: Access = Access::Role(Role::Admin);
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:expr, $request:expr, $response:expr, $query:expr, $status:literal, $summary:literal;)+) => {
+        /// All routes.
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method), path: $path, access: $access, request: $request,
+            response: $response, query: $query, status: $status, summary: $summary,
+        }),+];
+    };
+}
+
+routes! {
+    GET "/v1/hosts" VIEWER, None, Some("[Host]"), None, 200, "List hosts.";
+    GET "/v1/hosts/{host}" VIEWER, None, Some("HostDetail"), None, 200, "Show a host.";
+    GET "/v1/hosts/{host}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a host's metric history.";
+    POST "/v1/hosts/tokens" ADMIN, None, Some("JoinToken"), None, 201, "Make a one-time join token.";
+    GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";
+    GET "/v1/guests/{guest}" VIEWER, None, Some("GuestDetail"), None, 200, "Show a guest.";
+    GET "/v1/guests/{guest}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a guest's metric history.";
+    POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a running guest to another host.";
+    GET "/v1/rules" VIEWER, None, Some("[Rule]"), None, 200, "List rules.";
+    POST "/v1/rules" OPERATOR, Some("CreateRule"), Some("Rule"), None, 201, "Create a rule.";
+    GET "/v1/rules/{rule}" VIEWER, None, Some("Rule"), None, 200, "Show a rule.";
+    PATCH "/v1/rules/{rule}" OPERATOR, Some("UpdateRule"), Some("Rule"), None, 200, "Change, enable or disable a rule.";
+    DELETE "/v1/rules/{rule}" OPERATOR, None, None, None, 204, "Delete a rule.";
+    POST "/v1/rules/{rule}/test" VIEWER, None, Some("RuleTest"), None, 200, "Evaluate a rule now and say what it would do.";
+    GET "/v1/operations" VIEWER, None, Some("[Operation]"), None, 200, "List operations, the newest first.";
+    GET "/v1/operations/{operation}" VIEWER, None, Some("Operation"), None, 200, "Show an operation.";
+    POST "/v1/operations/{operation}/cancel" OPERATOR, None, Some("Operation"), None, 202, "Cancel a running operation.";
+    GET "/v1/plans" VIEWER, None, Some("[Plan]"), None, 200, "List plans, the newest first.";
+    GET "/v1/plans/{plan}" VIEWER, None, Some("Plan"), None, 200, "Show a plan with its report.";
+    GET "/v1/events" VIEWER, None, Some("[Event]"), Some("EventQuery"), 200, "Read events, the oldest first.";
+    GET "/v1/watch" VIEWER, None, Some("stream Watch"), None, 200, "Follow events, operations and samples live (server-sent events).";
+    GET "/v1/tokens" ADMIN, None, Some("[Token]"), None, 200, "List API tokens.";
+    POST "/v1/tokens" ADMIN, Some("CreateToken"), Some("CreatedToken"), None, 201, "Make an API token.";
+    DELETE "/v1/tokens/{token}" ADMIN, None, None, None, 204, "Revoke an API token.";
+    GET "/v1/ca" Access::Open, None, Some("CaCertificate"), None, 200, "Read the controller's CA certificate.";
+    POST "/v1/agents/enroll" Access::Open, Some("EnrollRequest"), Some("EnrollResponse"), None, 201, "Join a host with a one-time token.";
+    GET "/v1/version" Access::Open, None, Some("Version"), None, 200, "Read the version.";
+    GET "/v1/openapi.json" Access::Open, None, Some("text"), None, 200, "Read this document.";
+    GET "/metrics" VIEWER, None, Some("text"), None, 200, "Read Prometheus metrics.";
+    GET "/healthz" Access::Open, None, Some("text"), None, 200, "Say that the server is up.";
+}

@@ -1,0 +1,109 @@
+//! Guests.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Time;
+
+/// A guest in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Guest {
+    /// Domain UUID.
+    pub id: String,
+    /// Domain name.
+    pub name: String,
+    /// `running`, `paused`, `paused-for-migration`, `paused-by-fault`, `shut-off`,
+    /// `shutting-down`, `crashed`, or `unknown` when its host does not answer.
+    pub state: String,
+    /// Name of the host that owns it.
+    pub host: String,
+    /// vCPUs online.
+    pub vcpus: u32,
+    /// Memory it may grow to, MiB.
+    pub memory_mib: u64,
+    /// Newest CPU use, percent of its vCPUs.
+    pub vcpu_percent: Option<f64>,
+    /// Newest CPU use, percent of its host.
+    pub host_percent: Option<f64>,
+    /// Newest resident memory, bytes.
+    pub resident_bytes: Option<u64>,
+    /// Id of the operation under way.
+    pub operation: Option<String>,
+}
+
+/// A guest with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GuestDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub guest: Guest,
+    /// Counts the changes of its owner.
+    pub epoch: u64,
+    /// `settled`, `leaving` or `arriving`.
+    pub owner_phase: String,
+    /// libvirt domain type.
+    pub virt_type: String,
+    /// Architecture.
+    pub arch: String,
+    /// Machine type.
+    pub machine: String,
+    /// CPU mode.
+    pub cpu_mode: String,
+    /// CPU model.
+    pub cpu_model: Option<String>,
+    /// Memory the balloon leaves it, MiB.
+    pub current_memory_mib: u64,
+    /// Disks.
+    pub disks: Vec<GuestDisk>,
+    /// Network cards.
+    pub nics: Vec<GuestNic>,
+    /// When it last arrived by a move of Drover's.
+    pub last_moved: Option<Time>,
+    /// Newest value of every metric, by metric name.
+    pub metrics: std::collections::BTreeMap<String, f64>,
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GuestDisk {
+    /// Name in the guest.
+    pub target: String,
+    /// `file /path`, `block /path`, `iscsi name`, `volume pool/name`, `empty`.
+    pub source: String,
+    /// Read-only.
+    pub readonly: bool,
+    /// Cache mode.
+    pub cache: Option<String>,
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GuestNic {
+    /// MAC address.
+    pub mac: String,
+    /// `bridge NAME`, `network NAME` or libvirt's type.
+    pub source: String,
+}
+
+/// What `POST /v1/guests/{guest}/migrate` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrateRequest {
+    /// Host name or id; none lets the planner choose.
+    pub to: Option<String>,
+    /// Longest pause that QEMU may plan, milliseconds; default 300, 1 to 2,000,000.
+    pub max_downtime_ms: Option<u64>,
+    /// Cap, MiB/s; none means the link's speed.
+    pub max_bandwidth_mib_s: Option<u64>,
+    /// Only check and say where it would go.
+    pub dry_run: bool,
+}
+
+/// What `POST /v1/guests/{guest}/migrate` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MigrateResponse {
+    /// The operation; none for a dry run.
+    pub operation: Option<super::Operation>,
+    /// Plan with its reasons.
+    pub plan: super::Plan,
+}

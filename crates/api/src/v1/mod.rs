@@ -1,0 +1,33 @@
+//! Wire types, one file per resource.
+
+mod agent;
+mod event;
+mod guest;
+mod host;
+mod metric;
+mod operation;
+mod plan;
+mod rule;
+mod token;
+mod watch;
+
+pub use agent::*;
+pub use event::*;
+pub use guest::*;
+pub use host::*;
+pub use metric::*;
+pub use operation::*;
+pub use plan::*;
+pub use rule::*;
+pub use token::*;
+pub use watch::*;
+
+/// A moment: RFC 3339 in UTC with milliseconds, e.g. `2026-11-21T05:00:00.000Z`.
+pub type Time = String;
+
+/// A page of things.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct List<T> {
+    /// The things.
+    pub items: Vec<T>,
+}

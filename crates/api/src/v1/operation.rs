@@ -1,0 +1,88 @@
+//! Operations.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Time;
+
+/// One operation: today always the migration of one guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Operation {
+    /// Id.
+    pub id: String,
+    /// `migrate`.
+    pub kind: String,
+    /// Guest name.
+    pub guest: String,
+    /// Host name.
+    pub from: String,
+    /// Host name.
+    pub to: String,
+    /// `admitted`, `offering`, `transferring`, `cancelling`, `resuming`, `cleaning-up`,
+    /// `returning`, `completed`, `cancelled` or `failed`.
+    pub state: String,
+    /// Whether it is over.
+    pub finished: bool,
+    /// `rule NAME` or `request`.
+    pub cause: String,
+    /// The plan it belongs to.
+    pub plan: Option<String>,
+    /// When it was created.
+    pub created: Time,
+    /// When its state last changed.
+    pub changed: Time,
+    /// Last progress heard.
+    pub progress: Option<Progress>,
+    /// What was measured, once it is completed.
+    pub outcome: Option<Outcome>,
+    /// Why it failed, and what to do.
+    pub failure: Option<String>,
+    /// The states it went through.
+    pub timeline: Vec<Step>,
+}
+
+/// A state and when it was entered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Step {
+    /// The state.
+    pub state: String,
+    /// When.
+    pub at: Time,
+}
+
+/// Progress of a running migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// 0 to 100; moves back when the guest dirties memory.
+    pub percent: f64,
+    /// Bytes sent or found to be zero pages.
+    pub processed_bytes: u64,
+    /// Bytes still to send.
+    pub remaining_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes of memory that the guest dirties in one second.
+    pub dirty_bytes_per_second: u64,
+    /// Bytes sent in one second.
+    pub throughput_bytes_per_second: u64,
+    /// Passes over the memory so far.
+    pub iteration: u32,
+    /// Time since the job began, milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// What a completed migration measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// libvirt's job from start to end, milliseconds.
+    pub total_ms: u64,
+    /// The pause that QEMU reports for the switch-over, milliseconds.
+    pub downtime_ms: Option<u64>,
+    /// Bytes sent.
+    pub transferred_bytes: u64,
+    /// Passes over the memory.
+    pub iterations: u32,
+    /// From the proof that the source's copy is gone to the target running,
+    /// milliseconds, by the controller's clock.
+    pub handover_ms: Option<u64>,
+}
