@@ -8,7 +8,9 @@ use crate::{GuestId, HostId, OperationId};
 
 /// Counts the changes of a guest's owner. Agents keep the highest they have seen and
 /// refuse commands with a lower one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

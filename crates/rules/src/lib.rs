@@ -1,1 +1,23 @@
-//! rules
+//! When a rule fires, and where a guest may go.
+//!
+//! Three pure parts: metric expressions and windows (`condition`, `window`), the
+//! firing of a rule host by host (`firing`), and placement constraints, one per file
+//! (`constraint`), checked against an exact bookkeeping of planned moves
+//! (`projection`). `audit` checks a whole plan afterwards, independently of the search
+//! that made it.
+
+pub mod audit;
+mod condition;
+pub mod constraint;
+mod firing;
+mod projection;
+mod rule;
+mod window;
+
+pub use audit::Violation;
+pub use condition::{Comparison, Condition, ConditionError, RELIEVABLE};
+pub use constraint::{PlacementPolicy, Refusal, Verdict, check_movable, check_placement};
+pub use firing::{HostFiring, Transition, advance};
+pub use projection::{HostLoad, Move, Projection};
+pub use rule::{Aggregate, Rule, RuleLimitError, limits};
+pub use window::{WindowSpec, aggregate};

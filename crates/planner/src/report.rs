@@ -1,0 +1,89 @@
+//! A plan, and what was weighed to make it.
+
+use drover_model::{GuestId, HostId, Metric};
+use drover_rules::Move;
+use serde::{Deserialize, Serialize};
+
+/// One move with its reasons and forecast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// Which guest goes where.
+    pub step: Move,
+    /// Memory to move, bytes: what the guest has resident.
+    pub bytes: u64,
+    /// Why this guest.
+    pub why_guest: String,
+    /// Why this host.
+    pub why_host: String,
+    /// The metric that was planned on.
+    pub metric: Metric,
+    /// Source before and after.
+    pub from: (f64, f64),
+    /// Target before and after.
+    pub to: (f64, f64),
+}
+
+/// Ordered batches; the moves of one batch run at once.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// In order.
+    pub batches: Vec<Vec<PlannedMove>>,
+}
+
+impl Plan {
+    /// Every move in order.
+    pub fn moves(&self) -> impl Iterator<Item = &PlannedMove> {
+        self.batches.iter().flatten()
+    }
+
+    /// Whether it moves nothing.
+    pub fn is_empty(&self) -> bool {
+        self.batches.iter().all(Vec::is_empty)
+    }
+
+    /// The bare moves by batch, as `drover_rules::audit` takes them.
+    pub fn steps(&self) -> Vec<Vec<Move>> {
+        self.batches.iter().map(|batch| batch.iter().map(|step| step.step).collect()).collect()
+    }
+}
+
+/// What was weighed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// One sentence.
+    pub summary: String,
+    /// Each host that was to be relieved.
+    pub hosts: Vec<HostOutlook>,
+    /// Each guest, or guest and host, that was refused.
+    pub refused: Vec<RefusedMove>,
+    /// Hosts whose values are missing, with the reason.
+    pub unknown: Vec<(HostId, String)>,
+}
+
+/// What becomes of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostOutlook {
+    /// The host.
+    pub host: HostId,
+    /// The metric.
+    pub metric: Metric,
+    /// Measured.
+    pub before: f64,
+    /// Expected after the plan.
+    pub after: f64,
+    /// Why it is not back on the good side; none when it is.
+    pub unrelieved: Option<String>,
+}
+
+/// A refused guest or pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedMove {
+    /// The guest.
+    pub guest: GuestId,
+    /// The target; none when the guest could not move at all.
+    pub host: Option<HostId>,
+    /// Name of the constraint.
+    pub constraint: String,
+    /// The reason with its numbers.
+    pub reason: String,
+}

@@ -1,0 +1,46 @@
+//! One guest, because someone asked.
+
+use drover_planner::{Budget, Goal, Policy, plan};
+use drover_rules::PlacementPolicy;
+use drover_testkit::{Cluster, guest_id, host_id};
+use rand_pcg::Pcg64;
+
+use crate::shown;
+
+fn place(cluster: Cluster, to: Option<u128>) -> (String, String) {
+    let view = cluster.view();
+    let policy = Policy {
+        goal: Goal::Place { guest: guest_id(1), to: to.map(host_id) },
+        placement: PlacementPolicy::default(),
+    };
+    let (plan, report) = plan(&view, &policy, &Budget::default(), &mut Pcg64::new(1, 1));
+    (shown(&view, &plan), report.summary)
+}
+
+fn three_hosts() -> Cluster {
+    Cluster::new()
+        .host(1, 10.0, 64, 50.0, 40.0)
+        .host(2, 10.0, 64, 30.0, 60.0)
+        .host(3, 10.0, 64, 10.0, 60.0)
+        .guest(1, 1, 1024, 0.8)
+}
+
+#[test]
+fn without_a_wish_the_least_loaded_host_is_chosen() {
+    assert_eq!(place(three_hosts(), None).0, "vm1 h1→h3");
+}
+
+#[test]
+fn a_wish_is_followed_or_refused_with_the_reason() {
+    assert_eq!(place(three_hosts(), Some(2)).0, "vm1 h1→h2");
+    let (plan, summary) = place(three_hosts(), Some(1));
+    assert_eq!(plan, "");
+    assert!(summary.starts_with("no host can take vm1"), "{summary}");
+    let private_disk = three_hosts().with(|view| {
+        let guest = &mut view.guests.values_mut().next().unwrap().guest;
+        guest.disks[0].source =
+            drover_model::DiskSource::File { path: "/var/lib/libvirt/images/a.img".to_owned() };
+    });
+    let (_, summary) = place(private_disk, Some(2));
+    assert!(summary.contains("below no path shared by both"), "{summary}");
+}

@@ -1,0 +1,21 @@
+//! Source and target must answer: unknown means do nothing.
+
+use drover_model::HostState;
+
+use super::{PlacementCase, Verdict};
+
+pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
+    let target = &case.target.host;
+    if target.state != HostState::Online {
+        return Verdict::Refused(format!("{} is {}", target.name, target.state.as_str()));
+    }
+    match case.source {
+        Some(source) if source.host.state == HostState::Online => Verdict::Allowed,
+        Some(source) => Verdict::Refused(format!(
+            "its host {} is {}",
+            source.host.name,
+            source.host.state.as_str()
+        )),
+        None => Verdict::Refused("its host is unknown".to_owned()),
+    }
+}

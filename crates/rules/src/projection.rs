@@ -1,0 +1,163 @@
+//! Exact bookkeeping: what each host's load is once planned moves are done.
+
+use std::collections::BTreeMap;
+
+use drover_model::{ClusterView, GuestId, HostId, Metric};
+use serde::{Deserialize, Serialize};
+
+/// A guest from one host to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Move {
+    /// The guest.
+    pub guest: GuestId,
+    /// Where it is.
+    pub from: HostId,
+    /// Where it goes.
+    pub to: HostId,
+}
+
+/// A host's load, as measured and then changed by booked moves. A value that was not
+/// measured stays unknown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HostLoad {
+    /// Cores that make 100 %.
+    pub cores: f64,
+    /// Cores in use.
+    pub used_cores: Option<f64>,
+    /// Memory available, bytes.
+    pub available: Option<f64>,
+}
+
+impl HostLoad {
+    /// The load in the unit of `metric`.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::CpuUsageActive => {
+                self.used_cores.filter(|_| self.cores > 0.0).map(|used| used * 100.0 / self.cores)
+            }
+            Metric::MemAvailable => self.available,
+            _ => None,
+        }
+    }
+}
+
+/// The cluster's loads after some moves.
+#[derive(Debug, Clone)]
+pub struct Projection<'a> {
+    view: &'a ClusterView,
+    loads: BTreeMap<HostId, HostLoad>,
+    moved: BTreeMap<GuestId, HostId>,
+}
+
+impl<'a> Projection<'a> {
+    /// The loads as measured, plus what is under way: a guest in flight is booked on its
+    /// target already and still counts on its source.
+    pub fn of(view: &'a ClusterView) -> Self {
+        let loads = view
+            .hosts
+            .iter()
+            .map(|(id, host)| {
+                let cores = host.host.capabilities.cores.0;
+                let load = HostLoad {
+                    cores,
+                    used_cores: view
+                        .host_value(*id, Metric::CpuUsageActive)
+                        .map(|percent| percent * cores / 100.0),
+                    available: view.host_value(*id, Metric::MemAvailable),
+                };
+                (*id, load)
+            })
+            .collect();
+        let mut projection = Self { view, loads, moved: BTreeMap::new() };
+        for flight in &view.in_flight {
+            projection.book_target(flight.guest, flight.to);
+        }
+        projection
+    }
+
+    /// The picture that this grew from.
+    pub const fn view(&self) -> &'a ClusterView {
+        self.view
+    }
+
+    /// A host's load.
+    pub fn load(&self, host: HostId) -> Option<HostLoad> {
+        self.loads.get(&host).copied()
+    }
+
+    /// A host's load in the unit of `metric`.
+    pub fn value(&self, host: HostId, metric: Metric) -> Option<f64> {
+        self.load(host)?.value(metric)
+    }
+
+    /// Where a guest is after the booked moves.
+    pub fn host_of(&self, guest: GuestId) -> Option<HostId> {
+        self.moved
+            .get(&guest)
+            .copied()
+            .or_else(|| self.view.guests.get(&guest).map(|view| view.guest.host))
+    }
+
+    /// Whether a move of this guest is booked.
+    pub fn is_moved(&self, guest: GuestId) -> bool {
+        self.moved.contains_key(&guest)
+    }
+
+    /// What a guest takes from the host it runs on, in the unit of `metric` there, as a
+    /// positive number: the relief that moving it away brings. None when not measured.
+    pub fn relief(&self, guest: GuestId, host: HostId, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::CpuUsageActive => {
+                let cores = self.loads.get(&host)?.cores;
+                let used = self.view.guest_value(guest, Metric::GuestCpuCores)?;
+                (cores > 0.0).then(|| used * 100.0 / cores)
+            }
+            Metric::MemAvailable => self.view.guest_value(guest, Metric::GuestResident),
+            _ => None,
+        }
+    }
+
+    /// Memory that a host must find for a guest, bytes: what it may grow to, or what it
+    /// holds already where QEMU's own use makes that more.
+    pub fn memory_demand(&self, guest: GuestId) -> f64 {
+        let configured =
+            self.view.guests.get(&guest).map_or(0, |view| view.guest.memory_demand().0);
+        let resident = self.view.guest_value(guest, Metric::GuestResident).unwrap_or(0.0);
+        #[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^53")]
+        resident.max(configured as f64)
+    }
+
+    /// The target's load if the guest came, without booking it. None when the guest's CPU
+    /// use or the target's load is not measured.
+    pub fn after_arrival(&self, guest: GuestId, to: HostId) -> Option<HostLoad> {
+        let load = self.load(to)?;
+        let cpu = self.view.guest_value(guest, Metric::GuestCpuCores)?;
+        Some(HostLoad {
+            cores: load.cores,
+            used_cores: Some(load.used_cores? + cpu),
+            available: Some(load.available? - self.memory_demand(guest)),
+        })
+    }
+
+    /// Books a move on both hosts.
+    pub fn book(&mut self, step: Move) {
+        self.book_target(step.guest, step.to);
+        let cpu = self.view.guest_value(step.guest, Metric::GuestCpuCores).unwrap_or(0.0);
+        let resident = self.view.guest_value(step.guest, Metric::GuestResident).unwrap_or(0.0);
+        if let Some(load) = self.loads.get_mut(&step.from) {
+            load.used_cores = load.used_cores.map(|used| (used - cpu).max(0.0));
+            load.available = load.available.map(|available| available + resident);
+        }
+        self.moved.insert(step.guest, step.to);
+    }
+
+    /// Books only the target's side: what holds while the move is under way.
+    pub fn book_target(&mut self, guest: GuestId, to: HostId) {
+        let cpu = self.view.guest_value(guest, Metric::GuestCpuCores).unwrap_or(0.0);
+        let demand = self.memory_demand(guest);
+        if let Some(load) = self.loads.get_mut(&to) {
+            load.used_cores = load.used_cores.map(|used| used + cpu);
+            load.available = load.available.map(|available| available - demand);
+        }
+    }
+}
