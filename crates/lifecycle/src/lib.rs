@@ -1,1 +1,12 @@
-//! lifecycle
+//! Operations as state machines: `step(state, event) → (state, owner change, effects)`.
+//!
+//! Every state is stored, together with the owner record it implies, before its effects
+//! are carried out; every effect may be repeated, so after a crash the shell simply asks
+//! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
+
+mod migration;
+
+pub use migration::{
+    Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,
+    Stepped, TargetFate,
+};
