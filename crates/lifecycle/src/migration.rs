@@ -286,7 +286,7 @@ impl Migration {
             E::Progress(progress) => self.heard(*progress),
             E::CancelRequested => self.cancel(),
             E::Begin | E::TargetAccepted | E::TargetRefused(_) => self.before_transfer(event),
-            E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.from_source(event),
+            E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
             E::TargetRuns | E::TargetResumeFailed(_) => self.resuming(event),
             E::TargetCopy(_)
             | E::TargetDiscardFailed(_)
@@ -330,25 +330,23 @@ impl Migration {
                 .then(S::Offering)),
             (S::Offering, E::TargetAccepted) => Ok(self.clone().to(S::Transferring)),
             (S::Offering, E::TargetRefused(failure)) => match failure.kind {
-                FailureKind::Retry => Ok(self.clone().to(S::Offering)),
+                // Nothing is known about the effect: the driver asks again in a while.
+                FailureKind::Retry => Ok(self.waits()),
                 _ => Ok(self.clone().to(S::CleaningUp { cause: failure.clone() })),
             },
             _ => Err(Ignored),
         }
     }
 
-    fn from_source(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
+    fn source_says(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
         match (&self.state, event) {
             (S::Transferring | S::Cancelling, E::SourceGone) => Ok(self.clone().hand_over()),
             (S::Transferring | S::Cancelling, E::SourceFinished(outcome)) => {
                 Ok(Self { outcome: Some(*outcome), ..self.clone() }.hand_over())
             }
             (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => match failure.kind {
-                // Nothing is known about the effect: ask how far it is.
-                FailureKind::Retry => {
-                    let again = self.effects_again();
-                    Ok(Stepped { migration: self.clone(), owner: None, effects: again })
-                }
+                // Nothing is known about the effect: the driver asks again in a while.
+                FailureKind::Retry => Ok(self.waits()),
                 _ => Ok(self.clone().to(S::CleaningUp { cause: failure.clone() })),
             },
             // The statistics may come after the handover.
@@ -372,9 +370,7 @@ impl Migration {
                 Ok(self.clone().owned(self.to, OwnerPhase::Settled).then(S::Completed { outcome }))
             }
             (S::Resuming, E::TargetResumeFailed(failure)) => match failure.kind {
-                FailureKind::Retry | FailureKind::Conflict => {
-                    Ok(Stepped { migration: self.clone(), owner: None, effects: vec![] })
-                }
+                FailureKind::Retry | FailureKind::Conflict => Ok(self.waits()),
                 FailureKind::Gone
                 | FailureKind::Refused
                 | FailureKind::Cancelled
@@ -448,6 +444,11 @@ impl Migration {
             _ => migration.effects_again(),
         };
         Stepped { migration, owner: None, effects }
+    }
+
+    /// Nothing changes; the driver says again what the state asks for.
+    fn waits(&self) -> Stepped {
+        Stepped { migration: self.clone(), owner: None, effects: vec![] }
     }
 
     fn owned(self, host: HostId, phase: OwnerPhase) -> Owned {
