@@ -1,1 +1,31 @@
-//! controller
+//! droverd: state, rules, planning, operations and the public API.
+//!
+//! ```text
+//!  agents ─gRPC─► link ─► engine ─► records ─► store        (what happens)
+//!                  │         ▲         ▲
+//!                  ▼         │         │
+//!               history    launch ◄─ reconcile ◄─ driver     (what is decided, and when)
+//!                                      ▲
+//!  users ─HTTPS─► http ────────────────┘
+//! ```
+//! Decisions live in `drover-rules`, `drover-planner` and `drover-lifecycle`; this crate
+//! loads what they need, stores what they say and carries it out. Concrete adapters are
+//! named in `wiring` only.
+
+pub mod ca;
+pub mod config;
+pub mod driver;
+pub mod engine;
+pub mod events;
+pub mod files;
+pub mod http;
+pub mod inventory;
+pub mod launch;
+pub mod link;
+pub mod live;
+pub mod moment;
+pub mod reconcile;
+pub mod records;
+pub mod tokens;
+pub mod view;
+pub mod wiring;

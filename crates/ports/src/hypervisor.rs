@@ -164,8 +164,7 @@ pub trait Hypervisor: Send + Sync {
     ) -> Result<MigrationOutcome, HypervisorError>;
 
     /// Progress of the guest's running job, none when no job runs.
-    async fn progress(&self, guest: GuestId)
-    -> Result<Option<MigrationProgress>, HypervisorError>;
+    async fn progress(&self, guest: GuestId) -> Result<Option<MigrationProgress>, HypervisorError>;
 
     /// Asks the guest's running migration to end; the guest goes on where it is.
     /// No error when no job runs any more.

@@ -14,11 +14,14 @@ pub mod memory;
 
 pub use clock::Clock;
 pub use history::{
-    MAX_SERIES_POINTS,
-    Entity, History, HistoryError, Point, Resolution, Retention, SamplePoint, SeriesPoint,
+    Entity, History, HistoryError, MAX_SERIES_POINTS, Point, Resolution, Retention, SamplePoint,
+    SeriesPoint,
 };
 pub use hypervisor::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
     OutgoingMigration,
 };
-pub use store::{MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Change, Expected, Generation, Store, StoreError, Versioned, WatchEvent};
+pub use store::{
+    Change, Expected, Generation, MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store, StoreError,
+    Versioned, WatchEvent,
+};

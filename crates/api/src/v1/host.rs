@@ -12,7 +12,8 @@ pub struct Host {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// `online`, `degraded` (agent there, libvirtd not) or `unreachable`.
+    /// `online`, `degraded` (agent there, libvirtd not), `connecting` (no agent, not yet for
+    /// long) or `unreachable`.
     pub state: String,
     /// When its agent was last heard.
     pub last_seen: Time,

@@ -5,4 +5,6 @@ mod history;
 mod hypervisor;
 mod store;
 
-pub use clock::*;
+pub use clock::MemoryClock;
+pub use history::{MemoryHistory, roll_up};
+pub use store::{MemoryStore, check_limits};

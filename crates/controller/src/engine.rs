@@ -1,0 +1,398 @@
+//! Operations: takes events, stores the next state, then asks agents for its effects.
+//!
+//! The order is the safety: the state and the owner record are durable before any agent
+//! hears of them. Everything here may run again after a crash: [`Engine::say_again`]
+//! repeats what each unfinished operation's state asks for.
+
+use std::sync::Arc;
+
+use drover_agent_api::v1::{
+    AcceptIncoming, CancelMigration, Command, DiscardIncoming, FromController, Resume,
+    StartMigration, command, from_controller,
+};
+use drover_lifecycle::{Effect, Failure, FailureKind, MigrationEvent, MigrationState, TargetFate};
+use drover_model::{HostId, MigrationOutcome, OperationId, OwnerPhase};
+use drover_ports::{Clock, StoreError};
+
+use crate::events::{Draft, Events, Severity};
+use crate::live::Live;
+use crate::records::{OperationRecord, RecordError, Records, Tables, Txn};
+
+/// Times that a step is tried again when someone else changed the store meanwhile.
+const STEP_TRIES: usize = 3;
+
+/// Moves operations forward.
+#[derive(Clone)]
+pub struct Engine {
+    records: Arc<Records>,
+    live: Arc<Live>,
+    events: Arc<Events>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// What one step did.
+struct Applied {
+    before: OperationRecord,
+    after: OperationRecord,
+    effects: Vec<Effect>,
+}
+
+impl Engine {
+    /// An engine over these parts.
+    pub fn new(
+        records: Arc<Records>,
+        live: Arc<Live>,
+        events: Arc<Events>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { records, live, events, clock }
+    }
+
+    /// Takes one event of one operation. Unknown operations and events that mean nothing
+    /// in the present state are ignored: they are repeats.
+    pub async fn take(&self, operation: OperationId, event: MigrationEvent) {
+        if let MigrationEvent::Progress(progress) = event {
+            self.live.progressed(operation, progress);
+            return;
+        }
+        for _ in 0..STEP_TRIES {
+            match self.apply(operation, &event).await {
+                Ok(Some(applied)) => {
+                    for effect in &applied.effects {
+                        self.ask(&applied.after, *effect);
+                    }
+                    self.tell(&applied).await;
+                    return;
+                }
+                Ok(None) => return,
+                Err(RecordError::Store(StoreError::Conflict { .. })) => {}
+                Err(error) => {
+                    tracing::error!(%operation, ?event, %error, "a step could not be stored");
+                    return;
+                }
+            }
+        }
+        tracing::error!(%operation, ?event, "a step was overtaken {STEP_TRIES} times");
+    }
+
+    /// Repeats what the state of each unfinished operation asks of `host`, or of any host.
+    pub fn say_again(&self, host: Option<HostId>) {
+        let unfinished: Vec<OperationRecord> = self
+            .records
+            .read()
+            .operations
+            .iter()
+            .filter(|operation| !operation.migration.state.is_finished())
+            .cloned()
+            .collect();
+        for operation in unfinished {
+            for effect in operation.migration.effects_again() {
+                if host.is_none_or(|host| operation.migration.host_of(effect) == host) {
+                    self.ask(&operation, effect);
+                }
+            }
+        }
+    }
+
+    /// Begins operations that were stored and not begun: a crash lay in between.
+    pub async fn begin_admitted(&self) {
+        let admitted: Vec<OperationId> = self
+            .records
+            .read()
+            .operations
+            .iter()
+            .filter(|operation| matches!(operation.migration.state, MigrationState::Admitted))
+            .map(|operation| operation.migration.operation)
+            .collect();
+        for operation in admitted {
+            self.take(operation, MigrationEvent::Begin).await;
+        }
+    }
+
+    /// The answer of an agent to a command of ours.
+    pub async fn answered(
+        &self,
+        operation: OperationId,
+        effect: Effect,
+        failure: Option<Failure>,
+    ) {
+        if let Some(event) = answer(effect, failure) {
+            self.take(operation, event).await;
+        }
+    }
+
+    async fn apply(
+        &self,
+        operation: OperationId,
+        event: &MigrationEvent,
+    ) -> Result<Option<Applied>, RecordError> {
+        let now = self.clock.now();
+        self.records
+            .update(|tables| {
+                let Some(before) = tables.operations.get(operation) else {
+                    return (Txn::none(), None);
+                };
+                let Ok(stepped) = before.migration.step(event) else {
+                    return (Txn::none(), None);
+                };
+                let mut txn = Txn::none();
+                if let Some(change) = stepped.owner {
+                    let owner = tables.owners.get(change.record.guest);
+                    if owner.is_none_or(|owner| owner.epoch != change.expected) {
+                        tracing::error!(%operation, "the owner was changed by another hand");
+                        return (Txn::none(), None);
+                    }
+                    txn.put(change.record);
+                }
+                let mut after =
+                    OperationRecord { migration: stepped.migration, ..before.clone() };
+                if after.migration.state.as_str() != before.migration.state.as_str() {
+                    after.timeline.push((after.migration.state.as_str().to_owned(), now));
+                }
+                if after.migration.state.is_finished() && !before.migration.state.is_finished() {
+                    settle(tables, &mut txn, &after, now);
+                }
+                if after != *before {
+                    txn.put(after.clone());
+                }
+                let applied =
+                    Applied { before: before.clone(), after, effects: stepped.effects };
+                (txn, Some(applied))
+            })
+            .await
+    }
+
+    /// Asks an agent. When it is not connected nothing is lost: its next session begins
+    /// with [`Engine::say_again`].
+    fn ask(&self, operation: &OperationRecord, effect: Effect) {
+        let host = operation.migration.host_of(effect);
+        let Some(command) = self.command(operation, effect) else { return };
+        let message = FromController { body: Some(from_controller::Body::Command(command)) };
+        if !self.live.send(host, message) {
+            tracing::debug!(%host, ?effect, "the agent is not connected; asked again later");
+        }
+    }
+
+    fn command(&self, operation: &OperationRecord, effect: Effect) -> Option<Command> {
+        use command::Action;
+        let migration = &operation.migration;
+        let action = match effect {
+            Effect::AcceptIncoming => Action::AcceptIncoming(AcceptIncoming {
+                source_host_id: migration.from.to_string(),
+            }),
+            Effect::StartMigration => {
+                let tables = self.records.read();
+                let target = &tables.hosts.get(migration.to)?.host;
+                Action::StartMigration(StartMigration {
+                    target_host_id: migration.to.to_string(),
+                    peer_uri: target.peer_uri.clone(),
+                    migration_address: target.migration_address.clone(),
+                    settings_json: serde_json::to_vec(&migration.settings).ok()?,
+                })
+            }
+            Effect::CancelMigration => Action::CancelMigration(CancelMigration {}),
+            Effect::ResumeAtTarget | Effect::ResumeAtSource => Action::Resume(Resume {}),
+            Effect::DiscardAtTarget => Action::DiscardIncoming(DiscardIncoming {}),
+        };
+        Some(Command {
+            command_id: command_id(effect).to_owned(),
+            operation_id: migration.operation.to_string(),
+            guest_id: migration.guest.to_string(),
+            epoch: migration.epoch.0,
+            action: Some(action),
+        })
+    }
+
+    /// Events for what a step changed; after the effects, off the guest's blackout.
+    async fn tell(&self, applied: &Applied) {
+        let (before, after) = (&applied.before.migration, &applied.after.migration);
+        if before.state.as_str() == after.state.as_str() {
+            return;
+        }
+        if after.state.is_finished() {
+            self.live.finish(after.operation);
+        }
+        let draft = story(&self.records.read(), &applied.after);
+        if let Some(draft) = draft {
+            self.events.record(draft).await;
+        }
+    }
+}
+
+/// What else changes when an operation ends.
+fn settle(
+    tables: &Tables,
+    txn: &mut Txn,
+    after: &OperationRecord,
+    now: drover_model::Timestamp,
+) {
+    let migration = &after.migration;
+    for host in [migration.from, migration.to] {
+        if let Some(record) = tables.hosts.get(host) {
+            let mut record = record.clone();
+            record.disturbed = Some(now);
+            txn.put(record);
+        }
+    }
+    let arrived = matches!(migration.state, MigrationState::Completed { .. });
+    if let Some(record) = tables.guests.get(migration.guest).filter(|_| arrived) {
+        let mut record = record.clone();
+        record.guest.host = migration.to;
+        record.last_moved = Some(now);
+        txn.put(record);
+    }
+}
+
+/// A command's id names its effect, so that an answer needs no memory.
+const EFFECTS: [(&str, Effect); 6] = [
+    ("accept-incoming", Effect::AcceptIncoming),
+    ("start-migration", Effect::StartMigration),
+    ("cancel-migration", Effect::CancelMigration),
+    ("resume-at-target", Effect::ResumeAtTarget),
+    ("discard-at-target", Effect::DiscardAtTarget),
+    ("resume-at-source", Effect::ResumeAtSource),
+];
+
+fn command_id(effect: Effect) -> &'static str {
+    EFFECTS.iter().find(|(_, known)| *known == effect).map_or("unknown", |(id, _)| id)
+}
+
+/// The effect that a command id names.
+pub fn effect_of(command_id: &str) -> Option<Effect> {
+    EFFECTS.iter().find(|(id, _)| *id == command_id).map(|(_, effect)| *effect)
+}
+
+/// What an agent's answer means to the state machine.
+fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
+    use MigrationEvent as E;
+    let Some(failure) = failure else {
+        return match effect {
+            Effect::AcceptIncoming => Some(E::TargetAccepted),
+            // What becomes of these is told by the migration's own updates.
+            Effect::StartMigration | Effect::CancelMigration => None,
+            Effect::ResumeAtTarget => Some(E::TargetRuns),
+            Effect::DiscardAtTarget => Some(E::TargetCopy(TargetFate::Clean)),
+            Effect::ResumeAtSource => Some(E::SourceRuns),
+        };
+    };
+    match effect {
+        Effect::AcceptIncoming => Some(E::TargetRefused(failure)),
+        Effect::StartMigration => Some(E::SourceFailed(failure)),
+        Effect::CancelMigration => None,
+        Effect::ResumeAtTarget => Some(E::TargetResumeFailed(failure)),
+        Effect::DiscardAtTarget => match failure.kind {
+            FailureKind::Gone => Some(E::TargetCopy(TargetFate::Clean)),
+            FailureKind::Conflict | FailureKind::Refused => {
+                Some(E::TargetCopy(TargetFate::HasRun))
+            }
+            FailureKind::Retry
+            | FailureKind::Cancelled
+            | FailureKind::Broken
+            | FailureKind::StaleEpoch => Some(E::TargetDiscardFailed(failure)),
+        },
+        Effect::ResumeAtSource => Some(E::SourceResumeFailed(failure)),
+    }
+}
+
+fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
+    let migration = &operation.migration;
+    let host = |id| tables.hosts.get(id).map_or_else(|| id.to_string(), |r| r.host.name.clone());
+    let guest = tables
+        .guests
+        .get(migration.guest)
+        .map_or_else(|| migration.guest.to_string(), |record| record.guest.name.clone());
+    let (from, to) = (host(migration.from), host(migration.to));
+    let draft = match &migration.state {
+        MigrationState::Offering => Draft::new(
+            "migration.started",
+            Severity::Info,
+            format!("{guest} goes from {from} to {to} ({})", operation.cause),
+        ),
+        MigrationState::Transferring => Draft::new(
+            "migration.transferring",
+            Severity::Info,
+            format!("{to} is ready; {from} sends {guest}"),
+        ),
+        MigrationState::Resuming => Draft::new(
+            "migration.handover",
+            Severity::Info,
+            format!("{guest} is gone from {from}; {to} owns it (epoch {})", migration.epoch),
+        ),
+        MigrationState::Completed { outcome } => completed(operation, outcome, &guest, &from, &to),
+        MigrationState::Cancelled => Draft::new(
+            "migration.cancelled",
+            Severity::Info,
+            format!("{guest} stays on {from}: cancelled on request"),
+        ),
+        MigrationState::Failed { cause, guest_lost } => Draft::new(
+            "migration.failed",
+            if *guest_lost { Severity::Error } else { Severity::Warning },
+            if *guest_lost {
+                format!("{guest} runs nowhere after its move to {to}: {}", cause.message)
+            } else {
+                format!("{guest} stays on {from}: {}", cause.message)
+            },
+        ),
+        MigrationState::CleaningUp { cause } => Draft::new(
+            "migration.cleaning_up",
+            Severity::Warning,
+            format!("{guest} could not move to {to}: {}", cause.message),
+        ),
+        MigrationState::Admitted
+        | MigrationState::Cancelling
+        | MigrationState::Returning { .. } => return None,
+    };
+    let owner = tables.owners.get(migration.guest);
+    let phase = owner.map(|owner| match owner.phase {
+        OwnerPhase::Settled => "settled",
+        OwnerPhase::Leaving { .. } => "leaving",
+        OwnerPhase::Arriving { .. } => "arriving",
+    });
+    Some(
+        draft
+            .guest(guest)
+            .host(to.clone())
+            .operation(migration.operation)
+            .plan(operation.plan)
+            .with("from", from)
+            .with("to", to)
+            .with("epoch", migration.epoch.0)
+            .with("owner_phase", phase),
+    )
+}
+
+fn completed(
+    operation: &OperationRecord,
+    outcome: &MigrationOutcome,
+    guest: &str,
+    from: &str,
+    to: &str,
+) -> Draft {
+    let whole = operation.changed().since(operation.created).as_millis();
+    Draft::new(
+        "migration.completed",
+        Severity::Info,
+        format!(
+            "{guest} runs on {to}; from {from} in {whole} ms, {} sent in {} iteration(s)",
+            outcome.transferred, outcome.iterations
+        ),
+    )
+    .with("total_ms", outcome.total_ms)
+    .with("downtime_ms", outcome.downtime_ms)
+    .with("transferred_bytes", outcome.transferred.0)
+    .with("iterations", outcome.iterations)
+    .with("handover_ms", handover_ms(operation))
+}
+
+/// From the proof that the source's copy is gone to the target running, milliseconds.
+pub fn handover_ms(operation: &OperationRecord) -> Option<u64> {
+    let begun = operation.entered("resuming")?;
+    let ended = operation.entered("completed")?;
+    u64::try_from(ended.since(begun).as_millis()).ok()
+}

@@ -1,0 +1,99 @@
+//! The public API over HTTPS: one file per resource; each parses, calls and renders.
+
+mod auth;
+mod enroll;
+mod events;
+mod guests;
+mod hosts;
+mod metrics;
+mod operations;
+mod plans;
+mod prometheus;
+mod reply;
+mod rules;
+mod show;
+mod tokens;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use drover_ports::{Clock, History};
+
+use crate::ca::Authority;
+use crate::engine::Engine;
+use crate::events::Events;
+use crate::live::Live;
+use crate::records::Records;
+
+pub use show::operation_view;
+
+/// What requests need.
+pub struct Api {
+    /// Records.
+    pub records: Arc<Records>,
+    /// Sessions and newest samples.
+    pub live: Arc<Live>,
+    /// Event log.
+    pub events: Arc<Events>,
+    /// Operations.
+    pub engine: Engine,
+    /// Metric history.
+    pub history: Arc<dyn History>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Certificates.
+    pub authority: Arc<Authority>,
+    /// Of healthy agents.
+    pub sample_interval: Duration,
+    /// The URL of this API.
+    pub api_url: String,
+    /// The URL that agents dial.
+    pub agent_url: String,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// Largest request body: rules and requests are small.
+const MAX_BODY_BYTES: usize = 256 << 10;
+
+/// All routes of [`drover_api::routes::ROUTES`].
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/hosts", get(hosts::list))
+        .route("/v1/hosts/tokens", post(tokens::join))
+        .route("/v1/hosts/{host}", get(hosts::show))
+        .route("/v1/hosts/{host}/metrics/{metric}", get(metrics::host))
+        .route("/v1/guests", get(guests::list))
+        .route("/v1/guests/{guest}", get(guests::show))
+        .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
+        .route("/v1/guests/{guest}/migrate", post(guests::migrate))
+        .route("/v1/rules", get(rules::list).post(rules::create))
+        .route("/v1/rules/{rule}", get(rules::show).patch(rules::update).delete(rules::remove))
+        .route("/v1/rules/{rule}/test", post(rules::test))
+        .route("/v1/operations", get(operations::list))
+        .route("/v1/operations/{operation}", get(operations::show))
+        .route("/v1/operations/{operation}/cancel", post(operations::cancel))
+        .route("/v1/plans", get(plans::list))
+        .route("/v1/plans/{plan}", get(plans::show))
+        .route("/v1/events", get(events::list))
+        .route("/v1/watch", get(watch::follow))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{token}", delete(tokens::revoke))
+        .route("/v1/ca", get(enroll::ca))
+        .route("/v1/agents/enroll", post(enroll::enroll))
+        .route("/v1/version", get(show::version))
+        .route("/v1/openapi.json", get(show::openapi))
+        .route("/metrics", get(prometheus::scrape))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .fallback(reply::no_route)
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), auth::check))
+        .with_state(api)
+}

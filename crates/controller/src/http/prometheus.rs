@@ -1,0 +1,108 @@
+//! `/metrics` in the Prometheus text format.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use drover_model::{HostState, MetricUnit};
+use drover_ports::Entity;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Api;
+use super::reply::Failed;
+use crate::records::PlanState;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: String,
+}
+
+pub(super) async fn scrape(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Failed> {
+    let mut text = String::new();
+    encode(&mut text, &registry(&api))
+        .map_err(|error| anyhow::anyhow!("metrics cannot be written: {error}"))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text))
+}
+
+fn registry(api: &Api) -> Registry {
+    let mut registry = Registry::with_prefix("drover");
+    let tables = api.records.read();
+    let operations = Family::<InState, Gauge>::default();
+    for operation in tables.operations.iter() {
+        let state = operation.migration.state.as_str().to_owned();
+        operations.get_or_create(&InState { state }).inc();
+    }
+    registry.register("operations", "Operations that are kept, by state", operations);
+    let plans = Gauge::<i64>::default();
+    plans.set(tables.plans.iter().filter(|p| p.state == PlanState::Running).count() as i64);
+    registry.register("plans_running", "Plans that are being carried out", plans);
+    let up = Family::<Of, Gauge>::default();
+    for record in tables.hosts.iter() {
+        let online = record.host.state == HostState::Online;
+        up.get_or_create(&Of { name: record.host.name.clone() }).set(i64::from(online));
+    }
+    registry.register("host_online", "1 while agent and libvirtd answer", up);
+    let firing = Family::<Of, Gauge>::default();
+    for rule in tables.rules.iter() {
+        let count = tables.firings.get(rule.id).map_or(0, |record| {
+            record
+                .hosts
+                .values()
+                .filter(|state| matches!(state, drover_rules::HostFiring::Firing { .. }))
+                .count()
+        });
+        firing.get_or_create(&Of { name: rule.name.clone() }).set(count as i64);
+    }
+    registry.register("rule_firing_hosts", "Hosts on which a rule fires", firing);
+    let hosts = tables
+        .hosts
+        .iter()
+        .map(|r| ("host", r.host.name.clone(), Entity::Host(r.host.id)));
+    let guests = tables
+        .guests
+        .iter()
+        .filter(|r| !r.absent)
+        .map(|r| ("guest", r.guest.name.clone(), Entity::Guest(r.guest.id)));
+    samples(api, &mut registry, hosts.chain(guests));
+    registry
+}
+
+/// The newest sample of each host and guest, one metric family each.
+fn samples(
+    api: &Api,
+    registry: &mut Registry,
+    entities: impl Iterator<Item = (&'static str, String, Entity)>,
+) {
+    let mut families: std::collections::BTreeMap<
+        (&'static str, drover_model::Metric),
+        Family<Of, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    > = std::collections::BTreeMap::new();
+    for (kind, name, entity) in entities {
+        for (metric, value) in api.live.latest(entity).map(|l| l.values).unwrap_or_default() {
+            let family = families.entry((kind, metric)).or_default();
+            family.get_or_create(&Of { name: name.clone() }).set(value);
+        }
+    }
+    for ((kind, metric), family) in families {
+        let name = metric.name().trim_start_matches("guest.").replace('.', "_");
+        let unit = match metric.unit() {
+            MetricUnit::Percent => Unit::Other("percent".to_owned()),
+            MetricUnit::Bytes => Unit::Bytes,
+            MetricUnit::BytesPerSecond => Unit::Other("bytes_per_second".to_owned()),
+            MetricUnit::Cores => Unit::Other("cores".to_owned()),
+        };
+        let help = format!("Newest {metric}");
+        registry.register_with_unit(format!("{kind}_{name}"), help, unit, family);
+    }
+}

@@ -1,0 +1,137 @@
+//! Turns a plan's first batch into operations: one commit, then they begin.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use drover_lifecycle::{Migration, MigrationEvent};
+use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_planner::{Plan, PlanReport, PlannedMove};
+
+use crate::engine::Engine;
+use crate::moment::operation_id;
+use crate::records::{
+    Cause, Measure, OperationRecord, PlanRecord, PlanState, RecordError, Records, Tables, Txn,
+};
+
+/// Why a plan does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A guest of it is not where the plan saw it, or something is under way for it.
+    #[error("{0}")]
+    Overtaken(String),
+    /// Not stored.
+    #[error("the plan is not stored")]
+    Record(#[from] RecordError),
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The plan.
+    pub plan: Plan,
+    /// Its report.
+    pub report: PlanReport,
+    /// Why.
+    pub cause: Cause,
+    /// How each guest is moved.
+    pub settings: MigrationSettings,
+    /// Window over which the outcome is measured afterwards.
+    pub measure_over: Duration,
+}
+
+/// Stores the plan and its first batch, then begins each move. With `dry_run` the plan is
+/// stored as proposed and nothing begins.
+pub async fn launch(
+    records: &Records,
+    engine: &Engine,
+    order: Order,
+    id: PlanId,
+    now: Timestamp,
+    dry_run: bool,
+) -> Result<PlanRecord, LaunchError> {
+    let stored = records
+        .update(|tables| match prepare(tables, &order, id, now, dry_run) {
+            Ok((record, operations)) => {
+                let mut txn = Txn::none();
+                txn.put(record.clone());
+                for operation in operations {
+                    txn.put(operation);
+                }
+                (txn, Ok(record))
+            }
+            Err(reason) => (Txn::none(), Err(LaunchError::Overtaken(reason))),
+        })
+        .await??;
+    for operation in &stored.operations {
+        engine.take(*operation, MigrationEvent::Begin).await;
+    }
+    Ok(stored)
+}
+
+fn prepare(
+    tables: &Tables,
+    order: &Order,
+    id: PlanId,
+    now: Timestamp,
+    dry_run: bool,
+) -> Result<(PlanRecord, Vec<OperationRecord>), String> {
+    let first = order.plan.batches.first().filter(|_| !dry_run);
+    let operations: Vec<OperationRecord> = first
+        .into_iter()
+        .flatten()
+        .map(|step| operation(tables, order, id, now, step))
+        .collect::<Result<_, _>>()?;
+    let state = if dry_run { PlanState::Proposed } else { PlanState::Running };
+    let record = PlanRecord {
+        id,
+        at: now,
+        cause: order.cause.clone(),
+        state,
+        plan: order.plan.clone(),
+        report: order.report.clone(),
+        operations: operations.iter().map(|op| op.migration.operation).collect(),
+        measure: first.and_then(|batch| measure(order, batch, now)),
+    };
+    Ok((record, operations))
+}
+
+fn operation(
+    tables: &Tables,
+    order: &Order,
+    plan: PlanId,
+    now: Timestamp,
+    step: &PlannedMove,
+) -> Result<OperationRecord, String> {
+    let guest = step.step.guest;
+    let owner = tables.owners.get(guest).ok_or_else(|| format!("guest {guest} has no owner"))?;
+    if owner.host != step.step.from || owner.phase != OwnerPhase::Settled {
+        return Err(format!("guest {guest} is not settled on the host that the plan saw it on"));
+    }
+    let busy = tables
+        .operations
+        .iter()
+        .any(|op| op.migration.guest == guest && !op.migration.state.is_finished());
+    if busy {
+        return Err(format!("an operation is under way for guest {guest}"));
+    }
+    let migration =
+        Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
+    Ok(OperationRecord {
+        timeline: vec![(migration.state.as_str().to_owned(), now)],
+        migration,
+        cause: order.cause.clone(),
+        plan,
+        created: now,
+    })
+}
+
+fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measure> {
+    let metric = batch.first()?.metric;
+    let mut expected = BTreeMap::new();
+    for step in batch {
+        expected.insert(step.step.from, step.from.1);
+        expected.insert(step.step.to, step.to.1);
+    }
+    let period_ms = u64::try_from(order.measure_over.as_millis()).unwrap_or(u64::MAX);
+    Some(Measure { due: now, metric, period_ms, expected })
+}

@@ -1,0 +1,152 @@
+//! What is known of connected agents now and is not kept: sessions, newest samples,
+//! which guests each host last reported as active.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use drover_agent_api::v1::FromController;
+use drover_model::{GuestId, HostId, Metric, MigrationProgress, OperationId, Timestamp};
+use drover_ports::{Entity, SamplePoint};
+use tokio::sync::mpsc;
+
+/// Commands that may wait for one agent: it takes them as fast as the network does.
+pub const SESSION_QUEUE: usize = 256;
+
+/// One agent's session.
+#[derive(Debug, Clone)]
+struct Session {
+    number: u64,
+    sender: mpsc::Sender<FromController>,
+    hypervisor_connected: bool,
+    active: Vec<GuestId>,
+    heard: Timestamp,
+}
+
+/// Newest sample of a host or guest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latest {
+    /// When.
+    pub at: Timestamp,
+    /// Values by metric.
+    pub values: BTreeMap<Metric, f64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: HashMap<HostId, Session>,
+    latest: HashMap<Entity, Latest>,
+    progress: HashMap<OperationId, MigrationProgress>,
+    last_session: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Live(Mutex<Inner>);
+
+impl Live {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new session of this host replaces the one before. Returns its number.
+    pub fn connect(
+        &self,
+        host: HostId,
+        sender: mpsc::Sender<FromController>,
+        now: Timestamp,
+    ) -> u64 {
+        let mut inner = self.lock();
+        inner.last_session += 1;
+        let number = inner.last_session;
+        inner.sessions.insert(
+            host,
+            Session { number, sender, hypervisor_connected: false, active: vec![], heard: now },
+        );
+        number
+    }
+
+    /// The session ended. False when a newer one has replaced it.
+    pub fn disconnect(&self, host: HostId, number: u64) -> bool {
+        let mut inner = self.lock();
+        let current = inner.sessions.get(&host).is_some_and(|session| session.number == number);
+        if current {
+            inner.sessions.remove(&host);
+        }
+        current
+    }
+
+    /// Notes that the host was heard.
+    pub fn heard(&self, host: HostId, now: Timestamp) {
+        if let Some(session) = self.lock().sessions.get_mut(&host) {
+            session.heard = now;
+        }
+    }
+
+    /// When a connected host was last heard.
+    pub fn last_heard(&self, host: HostId) -> Option<Timestamp> {
+        self.lock().sessions.get(&host).map(|session| session.heard)
+    }
+
+    /// Notes a complete inventory.
+    pub fn inventory(&self, host: HostId, hypervisor_connected: bool, active: Vec<GuestId>) {
+        if let Some(session) = self.lock().sessions.get_mut(&host) {
+            session.hypervisor_connected = hypervisor_connected;
+            session.active = active;
+        }
+    }
+
+    /// Whether the host's agent is connected and its libvirtd answers.
+    pub fn answers(&self, host: HostId) -> bool {
+        self.lock().sessions.get(&host).is_some_and(|session| session.hypervisor_connected)
+    }
+
+    /// Whether the host's agent is connected.
+    pub fn is_connected(&self, host: HostId) -> bool {
+        self.lock().sessions.contains_key(&host)
+    }
+
+    /// Whether the host last reported this guest as active.
+    pub fn active_on(&self, guest: GuestId, host: HostId) -> bool {
+        self.lock().sessions.get(&host).is_some_and(|session| session.active.contains(&guest))
+    }
+
+    /// Sends to the host's agent. False when it is not connected or does not take it.
+    pub fn send(&self, host: HostId, message: FromController) -> bool {
+        self.lock()
+            .sessions
+            .get(&host)
+            .is_some_and(|session| session.sender.try_send(message).is_ok())
+    }
+
+    /// Notes samples.
+    pub fn sampled(&self, points: &[SamplePoint]) {
+        let mut inner = self.lock();
+        for point in points {
+            let newer = inner.latest.get(&point.entity).is_none_or(|latest| latest.at <= point.at);
+            if newer {
+                let values = point.values.iter().copied().collect();
+                inner.latest.insert(point.entity, Latest { at: point.at, values });
+            }
+        }
+    }
+
+    /// Newest sample.
+    pub fn latest(&self, entity: Entity) -> Option<Latest> {
+        self.lock().latest.get(&entity).cloned()
+    }
+
+    /// Notes progress.
+    pub fn progressed(&self, operation: OperationId, progress: MigrationProgress) {
+        self.lock().progress.insert(operation, progress);
+    }
+
+    /// Last progress of an operation.
+    pub fn progress(&self, operation: OperationId) -> Option<MigrationProgress> {
+        self.lock().progress.get(&operation).copied()
+    }
+
+    /// Forgets the progress of a finished operation and returns it.
+    pub fn finish(&self, operation: OperationId) -> Option<MigrationProgress> {
+        self.lock().progress.remove(&operation)
+    }
+}

@@ -1,0 +1,194 @@
+//! The records that are the controller's own; hosts, guests, owners and rules come from
+//! below and are wrapped where the controller adds to them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use drover_api::v1::Role;
+use drover_lifecycle::Migration;
+use drover_model::{
+    Guest, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
+};
+use drover_planner::{Plan, PlanReport};
+use drover_rules::HostFiring;
+use serde::{Deserialize, Serialize};
+
+/// A host and what Drover did to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// The host.
+    pub host: Host,
+    /// When a move of ours last ended on it: samples before do not tell its load any more.
+    pub disturbed: Option<Timestamp>,
+}
+
+/// A guest as its owner's host reported it last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuestRecord {
+    /// The guest; `host` is the owner's.
+    pub guest: Guest,
+    /// When it last arrived by a move of ours.
+    pub last_moved: Option<Timestamp>,
+    /// Its host is up and does not have it. Kept so that its epoch is never used again.
+    pub absent: bool,
+}
+
+/// Why something is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Cause {
+    /// A rule fired.
+    Rule {
+        /// Which.
+        id: RuleId,
+        /// Its name then.
+        name: Name,
+    },
+    /// Somebody asked.
+    Request {
+        /// Name of the token.
+        who: Name,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule { name, .. } => write!(f, "rule {name}"),
+            Self::Request { who } => write!(f, "request of {who}"),
+        }
+    }
+}
+
+/// One migration and its story.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationRecord {
+    /// The state machine.
+    pub migration: Migration,
+    /// Why.
+    pub cause: Cause,
+    /// The plan it belongs to.
+    pub plan: PlanId,
+    /// When it was created.
+    pub created: Timestamp,
+    /// States and when they were entered; the last is the present one.
+    pub timeline: Vec<(String, Timestamp)>,
+}
+
+impl OperationRecord {
+    /// When its state last changed.
+    pub fn changed(&self) -> Timestamp {
+        self.timeline.last().map_or(self.created, |(_, at)| *at)
+    }
+
+    /// When a state was first entered.
+    pub fn entered(&self, state: &str) -> Option<Timestamp> {
+        self.timeline.iter().find(|(name, _)| name == state).map(|(_, at)| *at)
+    }
+}
+
+/// Where a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanState {
+    /// Only shown: a dry run.
+    Proposed,
+    /// Its first batch is being carried out.
+    Running,
+    /// Carried out; later batches, if any, are planned anew from fresh measurements.
+    Done,
+    /// At least one of its moves failed.
+    Failed,
+}
+
+impl PlanState {
+    /// The word users see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A plan and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Id, in order of creation.
+    pub id: PlanId,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: Cause,
+    /// Where it is.
+    pub state: PlanState,
+    /// The moves.
+    pub plan: Plan,
+    /// What was weighed.
+    pub report: PlanReport,
+    /// Operations of the first batch, in its order.
+    pub operations: Vec<OperationId>,
+    /// When and on what the outcome is to be measured; none once it is.
+    pub measure: Option<Measure>,
+}
+
+/// What to look at after a plan is carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Not before.
+    pub due: Timestamp,
+    /// The metric.
+    pub metric: Metric,
+    /// Length of the window, ms.
+    pub period_ms: u64,
+    /// Expected value by host.
+    pub expected: BTreeMap<HostId, f64>,
+}
+
+/// What a rule says of each host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FiringRecord {
+    /// The rule.
+    pub rule: RuleId,
+    /// Hosts that are not simply clear.
+    pub hosts: BTreeMap<HostId, HostFiring>,
+}
+
+/// An API token; its secret is kept as a hash only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Id: part of the token.
+    pub id: TokenId,
+    /// Who uses it.
+    pub name: Name,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of the secret, hex.
+    pub sha256: String,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A join token; its secret is kept as a hash only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRecord {
+    /// Id: part of the token.
+    pub id: TokenId,
+    /// SHA-256 of the secret, hex.
+    pub sha256: String,
+    /// Good until.
+    pub expires: Timestamp,
+}
+
+/// The certificate that an agent must show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// The host.
+    pub host: HostId,
+    /// The name it joined with.
+    pub name: Name,
+    /// SHA-256 of the certificate, hex.
+    pub sha256: String,
+}

@@ -1,0 +1,164 @@
+//! Typed records over the store port: what droverd knows durably, in one place.
+//!
+//! All records are read at start and kept in memory; every change goes to the store first
+//! (compare-and-swap on each record's generation) and then to memory. Readers never wait
+//! for the disk. Changes are made one at a time by [`Records::update`], so a decision is
+//! always made on what is stored.
+
+mod kinds;
+mod table;
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use drover_ports::{Change, Store, StoreError};
+
+pub use kinds::{Measure,
+    AgentRecord, Cause, FiringRecord, GuestRecord, HostRecord, JoinRecord, OperationRecord,
+    PlanRecord, PlanState, TokenRecord,
+};
+pub use table::{Kept, Record, Table, Txn};
+
+use table::Write;
+
+/// Everything that is kept, by kind.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// Hosts.
+    pub hosts: Table<HostRecord>,
+    /// Guests.
+    pub guests: Table<GuestRecord>,
+    /// Owners of guests.
+    pub owners: Table<drover_model::OwnerRecord>,
+    /// Rules.
+    pub rules: Table<drover_rules::Rule>,
+    /// What each rule says of each host.
+    pub firings: Table<FiringRecord>,
+    /// Operations, finished ones included.
+    pub operations: Table<OperationRecord>,
+    /// Plans.
+    pub plans: Table<PlanRecord>,
+    /// API tokens.
+    pub tokens: Table<TokenRecord>,
+    /// Join tokens that have not been used.
+    pub joins: Table<JoinRecord>,
+    /// Certificates of agents.
+    pub agents: Table<AgentRecord>,
+}
+
+/// A record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The store did not do it.
+    #[error("the change is not stored")]
+    Store(#[from] StoreError),
+    /// A stored value is not what this version writes.
+    #[error("the record `{key}` is unreadable: {cause}")]
+    Unreadable {
+        /// Its key.
+        key: String,
+        /// What the decoder said.
+        cause: String,
+    },
+}
+
+/// The records of one controller.
+pub struct Records {
+    store: Arc<dyn Store>,
+    tables: RwLock<Tables>,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    /// Reads everything from `store`.
+    pub async fn load(store: Arc<dyn Store>) -> Result<Self, RecordError> {
+        let tables = RwLock::new(Tables::load(store.as_ref()).await?);
+        Ok(Self { store, tables, one_at_a_time: tokio::sync::Mutex::new(()) })
+    }
+
+    /// What is known now. Do not hold it across an await.
+    pub fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The store beneath, for what is not a record: events.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Decides on the present tables and stores what was decided, all or nothing.
+    ///
+    /// When someone else changed the store meanwhile, memory is read anew and the error
+    /// tells the caller to decide again.
+    pub async fn update<T>(
+        &self,
+        decide: impl FnOnce(&Tables) -> (Txn, T),
+    ) -> Result<T, RecordError> {
+        let _turn = self.one_at_a_time.lock().await;
+        let (txn, answer) = decide(&self.read());
+        if txn.is_empty() {
+            return Ok(answer);
+        }
+        let changes: Vec<Change> = txn.changes(&self.read());
+        match self.store.commit(changes).await {
+            Ok(generation) => {
+                let mut tables =
+                    self.tables.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                txn.apply(&mut tables, generation);
+                Ok(answer)
+            }
+            Err(conflict @ StoreError::Conflict { .. }) => {
+                let fresh = Tables::load(self.store.as_ref()).await?;
+                *self.tables.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
+                Err(conflict.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+macro_rules! tables {
+    ($($variant:ident => $field:ident: $kind:ty),+ $(,)?) => {
+        impl Tables {
+            async fn load(store: &dyn Store) -> Result<Self, RecordError> {
+                Ok(Self { $($field: table::load::<$kind>(store).await?),+ })
+            }
+        }
+
+        impl Txn {
+            fn changes(&self, tables: &Tables) -> Vec<Change> {
+                self.writes.iter().map(|write| match write {
+                    $(Write::$variant(id, value) => tables.$field.change(*id, value.as_deref()),)+
+                }).collect()
+            }
+
+            fn apply(self, tables: &mut Tables, generation: drover_ports::Generation) {
+                for write in self.writes {
+                    match write {
+                        $(Write::$variant(id, value) => {
+                            tables.$field.apply(id, value.map(|value| *value), generation);
+                        })+
+                    }
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    Host => hosts: HostRecord,
+    Guest => guests: GuestRecord,
+    Owner => owners: drover_model::OwnerRecord,
+    Rule => rules: drover_rules::Rule,
+    Firing => firings: FiringRecord,
+    Operation => operations: OperationRecord,
+    Plan => plans: PlanRecord,
+    Token => tokens: TokenRecord,
+    Join => joins: JoinRecord,
+    Agent => agents: AgentRecord,
+}
