@@ -1,0 +1,34 @@
+//! Failures as they are told to the controller.
+
+use drover_agent_api::v1::{Failure, FailureKind};
+use drover_ports::HypervisorError;
+
+use super::epoch::EpochRefusal;
+
+/// A failure of one kind.
+pub fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
+    Failure { kind: kind.into(), message: message.into() }
+}
+
+/// What the hypervisor's error means for the controller.
+pub fn of_hypervisor(error: &HypervisorError) -> Failure {
+    let kind = match error {
+        HypervisorError::Retry(_) => FailureKind::Retry,
+        HypervisorError::Conflict(_) => FailureKind::Conflict,
+        HypervisorError::Refused(_) => FailureKind::Refused,
+        HypervisorError::Gone(_) => FailureKind::Gone,
+        HypervisorError::Cancelled(_) => FailureKind::Cancelled,
+        HypervisorError::Broken(_) => FailureKind::Broken,
+    };
+    failure(kind, error.to_string())
+}
+
+/// What the epoch gate's refusal means for the controller. A full disk passes, so it is
+/// worth asking again.
+pub fn of_epoch(refusal: &EpochRefusal) -> Failure {
+    let kind = match refusal {
+        EpochRefusal::Stale { .. } => FailureKind::StaleEpoch,
+        EpochRefusal::NotDurable { .. } => FailureKind::Retry,
+    };
+    failure(kind, refusal.to_string())
+}

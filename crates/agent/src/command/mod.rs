@@ -1,0 +1,196 @@
+//! Commands of the controller, each for one guest and under one epoch.
+//!
+//! The epoch gate is passed first, always. Commands for different guests run at the same
+//! time; those for one guest act in the order in which they came ([`turns`]), but none holds
+//! the line while it waits: a migration runs in its own task and a resume waits between its
+//! attempts. Every command may be repeated.
+
+mod accept;
+mod cancel;
+mod discard;
+pub mod epoch;
+pub mod failure;
+mod resume;
+mod shared_disks;
+mod start;
+pub mod turns;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use drover_agent_api::v1::{Command, CommandResult, Failure, FailureKind, command::Action};
+use drover_model::{Epoch, Guest, GuestId, HostId, OperationId};
+use drover_ports::{Hypervisor, HypervisorError};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::migration::operations::Operations;
+use crate::session::outbox::Outbox;
+use epoch::EpochGate;
+use failure::failure;
+use turns::{Turn, Turns};
+
+/// Commands that may be under way at once; a controller that sends more is told to ask again.
+const MAX_COMMANDS: usize = 256;
+
+/// What commands act on.
+pub struct Commands {
+    /// This host.
+    pub(crate) host: HostId,
+    /// Its hypervisor.
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    /// Migrations this agent knows of.
+    pub(crate) operations: Operations,
+    /// Where answers go.
+    pub(crate) outbox: Outbox,
+    epochs: Arc<EpochGate>,
+    shared_paths: Vec<String>,
+    turns: Turns,
+    slots: Arc<Semaphore>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Commands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commands").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// The parts of a command, read.
+pub(crate) struct Order {
+    operation: OperationId,
+    guest: GuestId,
+    epoch: Epoch,
+}
+
+impl Commands {
+    /// Commands for the guests of `host`.
+    pub fn new(
+        host: HostId,
+        hypervisor: Arc<dyn Hypervisor>,
+        epochs: EpochGate,
+        shared_paths: Vec<String>,
+        outbox: Outbox,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            host,
+            hypervisor,
+            operations: Operations::default(),
+            outbox,
+            epochs: Arc::new(epochs),
+            shared_paths,
+            turns: Turns::default(),
+            slots: Arc::new(Semaphore::new(MAX_COMMANDS)),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Takes a command's place in its guest's line and carries it out in a task of its own;
+    /// the result goes to the outbox.
+    pub fn dispatch(self: &Arc<Self>, command: Command) {
+        let (command_id, operation_id) = (command.command_id, command.operation_id);
+        let name = command.action.as_ref().map_or("unknown", action_name);
+        let order = read_order(&operation_id, &command.guest_id, command.epoch);
+        let (order, action) = match (order, command.action) {
+            (Ok(order), Some(action)) => (order, action),
+            (Err(refused), _) => return self.answer(command_id, operation_id, name, Err(refused)),
+            (_, None) => {
+                let refused = failure(FailureKind::Refused, "this agent does not know the command");
+                return self.answer(command_id, operation_id, name, Err(refused));
+            }
+        };
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            let busy =
+                failure(FailureKind::Retry, format!("{MAX_COMMANDS} commands are under way"));
+            return self.answer(command_id, operation_id, name, Err(busy));
+        };
+        let place = self.turns.line_up(order.guest);
+        let commands = Arc::clone(self);
+        self.spawn(async move {
+            let turn = place.await;
+            let result = commands.carry_out(order, action, turn).await;
+            commands.answer(command_id, operation_id, name, result);
+            drop(slot);
+        });
+    }
+
+    /// Ends all tasks of this agent. What libvirt has begun goes on.
+    pub fn stop(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        order: Order,
+        action: Action,
+        turn: Turn,
+    ) -> Result<(), Failure> {
+        self.admit(order.guest, order.epoch).await?;
+        match action {
+            Action::AcceptIncoming(_) => self.accept_incoming(&order, turn).await,
+            Action::StartMigration(start) => self.start_migration(&order, start, turn).await,
+            Action::CancelMigration(_) => self.cancel_migration(&order, turn).await,
+            Action::Resume(_) => self.resume(&order, turn).await,
+            Action::DiscardIncoming(_) => self.discard_incoming(&order, turn).await,
+        }
+    }
+
+    async fn admit(&self, guest: GuestId, epoch: Epoch) -> Result<(), Failure> {
+        let epochs = Arc::clone(&self.epochs);
+        match tokio::task::spawn_blocking(move || epochs.admit(guest, epoch)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refusal)) => Err(failure::of_epoch(&refusal)),
+            Err(error) => Err(failure(FailureKind::Broken, error.to_string())),
+        }
+    }
+
+    /// The guest as the hypervisor has it now; none only if a hypervisor that is up says so.
+    pub(crate) async fn guest(&self, id: GuestId) -> Result<Option<Guest>, HypervisorError> {
+        let guests = self.hypervisor.guests(self.host).await?;
+        Ok(guests.into_iter().find(|guest| guest.id == id))
+    }
+
+    /// Runs a task until it ends or the agent does.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    fn answer(
+        &self,
+        command_id: String,
+        operation_id: String,
+        name: &str,
+        result: Result<(), Failure>,
+    ) {
+        let failure = result.err();
+        match &failure {
+            None => info!(command = name, operation = operation_id, "done"),
+            Some(why) => {
+                warn!(command = name, operation = operation_id, kind = ?why.kind(), message = why.message, "not done");
+            }
+        }
+        self.outbox.send(CommandResult { command_id, operation_id, failure });
+    }
+}
+
+fn read_order(operation: &str, guest: &str, epoch: u64) -> Result<Order, Failure> {
+    let refused =
+        |error: drover_model::ParseIdError| failure(FailureKind::Refused, error.to_string());
+    Ok(Order {
+        operation: operation.parse().map_err(refused)?,
+        guest: guest.parse().map_err(refused)?,
+        epoch: Epoch(epoch),
+    })
+}
+
+const fn action_name(action: &Action) -> &'static str {
+    match action {
+        Action::AcceptIncoming(_) => "accept-incoming",
+        Action::StartMigration(_) => "start-migration",
+        Action::CancelMigration(_) => "cancel-migration",
+        Action::Resume(_) => "resume",
+        Action::DiscardIncoming(_) => "discard-incoming",
+    }
+}

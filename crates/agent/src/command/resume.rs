@@ -1,0 +1,114 @@
+//! Let the guest run here.
+//!
+//! The source's copy is gone a moment before libvirt here has finished the arrival, so this
+//! command usually comes too early by some milliseconds, and the guest stands still
+//! meanwhile: try at once, and again at every event of the guest and in short intervals.
+
+use std::time::Duration;
+
+use drover_agent_api::v1::{Failure, FailureKind};
+use drover_model::GuestId;
+use drover_ports::{HypervisorError, HypervisorEvent};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, sleep_until};
+
+use super::failure::{failure, of_hypervisor};
+use super::turns::Turn;
+use super::{Commands, Order};
+
+/// How long an arrival may take to be complete.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many attempts are made at the shortest interval.
+const QUICK_ATTEMPTS: u32 = 25;
+
+impl Commands {
+    pub(super) async fn resume(&self, order: &Order, turn: Turn) -> Result<(), Failure> {
+        // Before the first attempt, so that no event falls between it and the wait.
+        let mut events = self.hypervisor.events();
+        let deadline = Instant::now() + PATIENCE;
+        let mut turn = Some(turn);
+        let mut attempt = 0;
+        loop {
+            let held = match turn.take() {
+                Some(turn) => turn,
+                None => self.turns.take(order.guest).await,
+            };
+            let outcome = self.attempt(order).await;
+            drop(held);
+            match outcome {
+                Err(again) if may_pass(&again) && Instant::now() < deadline => {}
+                done => return done,
+            }
+            attempt += 1;
+            let next = Instant::now() + pause_after(attempt);
+            wait_for_event(&mut events, order.guest, next.min(deadline)).await;
+        }
+    }
+
+    async fn attempt(&self, order: &Order) -> Result<(), Failure> {
+        // A discard under a higher epoch may have come while this command waited.
+        if let Some(seen) = self.epochs.seen(order.guest).filter(|seen| *seen > order.epoch) {
+            let message = format!("epoch {} was overtaken by epoch {seen}", order.epoch);
+            return Err(failure(FailureKind::StaleEpoch, message));
+        }
+        if self.operations.is_leaving(order.guest) {
+            let message = "its migration away from this host is not over";
+            return Err(failure(FailureKind::Conflict, message));
+        }
+        let outcome: Result<(), HypervisorError> = self.hypervisor.resume(order.guest).await;
+        outcome.map_err(|error| of_hypervisor(&error))
+    }
+}
+
+fn may_pass(failure: &Failure) -> bool {
+    matches!(failure.kind(), FailureKind::Conflict | FailureKind::Retry)
+}
+
+/// 2 ms at first; then it doubles up to 100 ms.
+fn pause_after(attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(QUICK_ATTEMPTS).min(6);
+    Duration::from_millis(2 << doublings).min(Duration::from_millis(100))
+}
+
+async fn wait_for_event(
+    events: &mut broadcast::Receiver<HypervisorEvent>,
+    guest: GuestId,
+    until: Instant,
+) {
+    loop {
+        tokio::select! {
+            () = sleep_until(until) => return,
+            event = events.recv() => match event {
+                Ok(event) if !concerns(event, guest) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => return,
+                Err(RecvError::Closed) => return sleep_until(until).await,
+            },
+        }
+    }
+}
+
+fn concerns(event: HypervisorEvent, guest: GuestId) -> bool {
+    match event {
+        HypervisorEvent::Lifecycle { guest: which }
+        | HypervisorEvent::JobCompleted { guest: which } => which == guest,
+        HypervisorEvent::Connected => true,
+        HypervisorEvent::MigrationIteration { .. }
+        | HypervisorEvent::DeviceChanged { .. }
+        | HypervisorEvent::Disconnected => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_close_at_first_and_then_apart() {
+        for (attempt, millis) in
+            [(1, 2), (25, 2), (26, 4), (27, 8), (30, 64), (31, 100), (999, 100)]
+        {
+            assert_eq!(pause_after(attempt), Duration::from_millis(millis), "{attempt}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Keeps the description of what the host can do current.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use drover_model::{HostCapabilities, HostId};
+use drover_ports::{HostDescription, Hypervisor, HypervisorEvent};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::config::Config;
+use crate::observe::capabilities::{Machine, capabilities};
+
+/// How often the host is described anew: pools, networks and versions change while it runs.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// How soon to ask again when libvirt did not answer.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Longest wait for libvirt's answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Describes the host.
+pub(crate) struct Describer {
+    pub(crate) config: Config,
+    pub(crate) host: HostId,
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    pub(crate) published: watch::Sender<HostCapabilities>,
+    last: Option<HostDescription>,
+}
+
+impl Describer {
+    pub(crate) fn new(
+        config: Config,
+        host: HostId,
+        hypervisor: Arc<dyn Hypervisor>,
+    ) -> (Self, watch::Receiver<HostCapabilities>) {
+        let (published, capabilities) = watch::channel(HostCapabilities::default());
+        (Self { config, host, hypervisor, published, last: None }, capabilities)
+    }
+
+    /// Describes it now. What libvirt does not tell stays as it was; an error means that this
+    /// is not the host that joined.
+    pub(crate) async fn refresh(&mut self) -> Result<()> {
+        match timeout(TIMEOUT, self.hypervisor.describe()).await {
+            Ok(Ok(description)) => {
+                check_identity(self.host, description.id)?;
+                self.last = Some(description);
+            }
+            Ok(Err(error)) => warn!(%error, "libvirt does not describe this host"),
+            Err(_) => warn!("libvirt has not described this host for {TIMEOUT:?}"),
+        }
+        let description = self.last.clone().unwrap_or_default();
+        let fresh = capabilities(description, Machine::read(), &self.config);
+        self.published.send_if_modified(|known| {
+            let changed = *known != fresh;
+            *known = fresh;
+            changed
+        });
+        Ok(())
+    }
+
+    /// Keeps it current until it turns out that this is another host.
+    pub(crate) async fn run(mut self) -> Result<std::convert::Infallible> {
+        let mut events = self.hypervisor.events();
+        loop {
+            let pause = if self.last.is_some() { INTERVAL } else { RETRY_INTERVAL };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = reconnected(&mut events) => {}
+            }
+            self.refresh().await?;
+        }
+    }
+}
+
+fn check_identity(joined: HostId, found: Option<HostId>) -> Result<()> {
+    match found {
+        Some(found) if found != joined => bail!(
+            "this host joined as {joined}, but libvirt says it is {found}\n\
+             hint: a copied state directory, or a changed host UUID; join again"
+        ),
+        _ => Ok(()),
+    }
+}
+
+async fn reconnected(events: &mut tokio::sync::broadcast::Receiver<HypervisorEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(HypervisorEvent::Connected) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_state_directory_is_found_out() {
+        let (one, other) = (HostId::from_u128(1), HostId::from_u128(2));
+        assert!(check_identity(one, Some(one)).is_ok());
+        assert!(check_identity(one, None).is_ok());
+        let error = check_identity(one, Some(other)).unwrap_err().to_string();
+        assert!(error.contains("join again"), "{error}");
+    }
+}

@@ -1,0 +1,55 @@
+//! What a migration that this agent does not know begins with. Pure.
+
+use drover_model::GuestState;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// Send it.
+    Depart,
+    /// It is on its way, has gone, or has stopped: find out which.
+    Follow,
+    /// It must not be sent.
+    Refuse(String),
+}
+
+/// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs.
+pub fn beginning(state: Option<GuestState>, job_runs: bool) -> Beginning {
+    match state {
+        None | Some(GuestState::ShutOff) => Beginning::Follow,
+        Some(_) if job_runs => Beginning::Follow,
+        Some(GuestState::Running | GuestState::Paused | GuestState::PausedByFault) => {
+            Beginning::Depart
+        }
+        // Its memory came from or went to another host, where it may run by now: sent off
+        // again, it could run twice.
+        Some(
+            state @ (GuestState::PausedForMigration
+            | GuestState::ShuttingDown
+            | GuestState::Crashed),
+        ) => Beginning::Refuse(format!("it is {} here, which nothing may migrate", state.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_guest_that_certainly_lives_here_is_sent() {
+        use GuestState as S;
+        for (state, job, expected) in [
+            (Some(S::Running), false, Beginning::Depart),
+            (Some(S::Paused), false, Beginning::Depart),
+            (Some(S::Running), true, Beginning::Follow),
+            (Some(S::PausedForMigration), true, Beginning::Follow),
+            (Some(S::ShutOff), false, Beginning::Follow),
+            (None, false, Beginning::Follow),
+        ] {
+            assert_eq!(beginning(state, job), expected, "{state:?} {job}");
+        }
+        for state in [S::PausedForMigration, S::ShuttingDown, S::Crashed] {
+            assert!(matches!(beginning(Some(state), false), Beginning::Refuse(_)), "{state:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Sends a guest away and waits for libvirt's word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_model::{GuestId, MigrationOutcome, OperationId};
+use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::follow::follow;
+use crate::command::Commands;
+use crate::command::failure::of_hypervisor;
+
+/// How often progress is read and told, beside every pass over the guest's memory.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Runs one migration to its end.
+pub(crate) async fn depart(
+    commands: Arc<Commands>,
+    operation: OperationId,
+    outgoing: OutgoingMigration,
+) {
+    let guest = outgoing.guest;
+    info!(%operation, %guest, to = outgoing.peer_uri, "the migration begins");
+    let outcome = tokio::select! {
+        outcome = send_away(&commands, operation, outgoing) => outcome,
+        // Beside it in the same task, so that it ends with it.
+        never = watch_progress(&commands, operation, guest) => match never {},
+    };
+    match outcome {
+        Ok(outcome) => commands.conclude(operation, Ok(outcome)),
+        // The connection to libvirtd is lost; its job may well go on.
+        Err(HypervisorError::Retry(why)) => {
+            warn!(%operation, why, "lost sight of the migration; following it");
+            follow(commands, operation, guest).await;
+        }
+        Err(error) => commands.conclude(operation, Err(of_hypervisor(&error))),
+    }
+}
+
+/// The job, and beside it the watch over the guest's process.
+///
+/// The process also ends when QEMU crashes in mid-transfer, and which it was libvirt says
+/// only later. The news goes out nevertheless: the guest stands still until the target hears
+/// it, and the target can tell, since it refuses to resume a copy that is not complete.
+/// Nothing can run here any more in either case.
+async fn send_away(
+    commands: &Commands,
+    operation: OperationId,
+    outgoing: OutgoingMigration,
+) -> Result<MigrationOutcome, HypervisorError> {
+    if commands.operations.is_to_be_cancelled(operation) {
+        return Err(HypervisorError::Cancelled("before it began".to_owned()));
+    }
+    let gone = commands.hypervisor.wait_until_gone(outgoing.guest);
+    let job = commands.hypervisor.migrate_out(outgoing);
+    tokio::pin!(gone, job);
+    tokio::select! {
+        // The job first: its failure, if known by now, is the better news.
+        biased;
+        outcome = &mut job => return outcome,
+        watched = &mut gone => match watched {
+            Ok(()) => commands.tell_source_gone(operation),
+            Err(error) => warn!(%operation, %error, "cannot watch the guest's process"),
+        },
+    }
+    job.await
+}
+
+/// Tells the progress for ever; nothing here delays the job or the watch.
+async fn watch_progress(
+    commands: &Commands,
+    operation: OperationId,
+    guest: GuestId,
+) -> std::convert::Infallible {
+    let mut events = commands.hypervisor.events();
+    let mut ticks = interval(PROGRESS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        next_look(&mut events, &mut ticks, guest).await;
+        let progress = commands.hypervisor.progress(guest).await;
+        if let Ok(Some(progress)) = progress {
+            commands.tell_progress(operation, progress);
+            cancel_if_asked(commands, operation, guest).await;
+        }
+    }
+}
+
+/// A cancel command that came before libvirt had begun the job had nothing to end.
+pub(super) async fn cancel_if_asked(commands: &Commands, operation: OperationId, guest: GuestId) {
+    if commands.operations.is_to_be_cancelled(operation)
+        && let Err(error) = commands.hypervisor.cancel_migration(guest).await
+    {
+        warn!(%operation, %error, "cannot cancel the migration");
+    }
+}
+
+async fn next_look(
+    events: &mut broadcast::Receiver<HypervisorEvent>,
+    ticks: &mut Interval,
+    guest: GuestId,
+) {
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => return,
+            event = events.recv() => match event {
+                Ok(HypervisorEvent::MigrationIteration { guest: which, .. }) if which == guest => {
+                    return;
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => {
+                    ticks.tick().await;
+                    return;
+                }
+            },
+        }
+    }
+}

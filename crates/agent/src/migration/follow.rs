@@ -1,0 +1,114 @@
+//! Follows a migration that nobody here waits for, by asking until the end is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
+use drover_ports::{HypervisorError, HypervisorEvent};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::sleep;
+use tracing::info;
+
+use super::depart::cancel_if_asked;
+use super::judge::{Look, Verdict, judge};
+use crate::clock;
+use crate::command::Commands;
+use crate::command::failure::failure;
+
+/// How often to ask, beside every event of the guest.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Progress is told with every second look: every 500 ms.
+const LOOKS_PER_PROGRESS: u32 = 2;
+
+/// Follows it to its end.
+pub(crate) async fn follow(commands: Arc<Commands>, operation: OperationId, guest: GuestId) {
+    info!(%operation, %guest, "following the migration");
+    let began = clock::now();
+    let mut events = commands.hypervisor.events();
+    let mut gone = Box::pin(commands.hypervisor.wait_until_gone(guest));
+    let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
+    let mut last = None;
+    loop {
+        if let Ok((state, job)) = look(&commands, guest).await {
+            quiet = if job.is_some() { 0 } else { quiet + 1 };
+            match judge(&Look { state, job, process_gone, quiet }) {
+                Verdict::Runs(progress) => {
+                    last = Some(progress);
+                    if looks.is_multiple_of(LOOKS_PER_PROGRESS) {
+                        commands.tell_progress(operation, progress);
+                    }
+                    looks += 1;
+                    cancel_if_asked(&commands, operation, guest).await;
+                }
+                Verdict::LookAgain => {}
+                Verdict::Left => {
+                    let spent = clock::now().since(began);
+                    return commands.conclude(operation, Ok(outcome(last, spent)));
+                }
+                Verdict::Stayed(kind, why) => {
+                    return commands.conclude(operation, Err(failure(kind, why)));
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            watched = &mut gone, if !process_gone => match watched {
+                Ok(()) => {
+                    process_gone = true;
+                    commands.tell_source_gone(operation);
+                }
+                Err(_) => {
+                    sleep(LOOK_INTERVAL).await;
+                    gone = Box::pin(commands.hypervisor.wait_until_gone(guest));
+                }
+            },
+            () = event_of(&mut events, guest) => {}
+            () = sleep(LOOK_INTERVAL) => {}
+        }
+    }
+}
+
+async fn look(
+    commands: &Commands,
+    guest: GuestId,
+) -> Result<(Option<drover_model::GuestState>, Option<MigrationProgress>), HypervisorError> {
+    let Some(found) = commands.guest(guest).await? else { return Ok((None, None)) };
+    if !found.state.is_active() {
+        return Ok((Some(found.state), None));
+    }
+    match commands.hypervisor.progress(guest).await {
+        Ok(job) => Ok((Some(found.state), job)),
+        // It went between the two questions; the next look says so.
+        Err(HypervisorError::Gone(_)) => Ok((Some(found.state), None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is known of a job whose statistics libvirt has thrown away with the source's copy.
+fn outcome(last: Option<MigrationProgress>, followed: Duration) -> MigrationOutcome {
+    let followed = u64::try_from(followed.as_millis()).unwrap_or(u64::MAX);
+    let last = last.unwrap_or_default();
+    MigrationOutcome {
+        total_ms: last.elapsed_ms.max(followed),
+        downtime_ms: None,
+        transferred: last.processed,
+        iterations: last.iteration,
+    }
+}
+
+async fn event_of(events: &mut broadcast::Receiver<HypervisorEvent>, guest: GuestId) {
+    loop {
+        match events.recv().await {
+            Ok(
+                HypervisorEvent::Lifecycle { guest: which }
+                | HypervisorEvent::JobCompleted { guest: which },
+            ) if which == guest => {
+                return;
+            }
+            Ok(HypervisorEvent::Connected) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}

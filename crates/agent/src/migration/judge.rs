@@ -1,0 +1,100 @@
+//! What has become of a migration that nobody waits for. Pure.
+
+use drover_agent_api::v1::FailureKind;
+use drover_model::{GuestState, MigrationProgress};
+
+/// How many looks in a row must find no job before it counts as over: between libvirt's
+/// phases it may show none.
+pub const QUIET_LOOKS: u32 = 5;
+
+/// What one look found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// The guest's state; none when a hypervisor that is up says there is no such guest.
+    pub state: Option<GuestState>,
+    /// The running job.
+    pub job: Option<MigrationProgress>,
+    /// No process of the guest is left.
+    pub process_gone: bool,
+    /// Looks in a row, this one included, that found no job.
+    pub quiet: u32,
+}
+
+/// What follows from it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict {
+    /// The job runs.
+    Runs(MigrationProgress),
+    /// Not known yet.
+    LookAgain,
+    /// The guest has left.
+    Left,
+    /// The job is over and the guest did not leave.
+    Stayed(FailureKind, &'static str),
+}
+
+/// Judges one look.
+pub fn judge(look: &Look) -> Verdict {
+    let over = look.quiet >= QUIET_LOOKS;
+    match (look.state, look.job) {
+        (None, _) if look.process_gone => Verdict::Left,
+        (None, _) => Verdict::LookAgain,
+        (Some(GuestState::ShutOff), _) => {
+            Verdict::Stayed(FailureKind::Broken, "the guest stopped during its migration")
+        }
+        (Some(_), Some(progress)) => Verdict::Runs(progress),
+        (Some(_), None) if !over => Verdict::LookAgain,
+        // Its process has ended; libvirt is about to say what that means.
+        (Some(_), None) if look.process_gone => Verdict::LookAgain,
+        (Some(GuestState::PausedForMigration), None) => Verdict::Stayed(
+            FailureKind::Conflict,
+            "the job is over and the guest was left paused; it may have arrived at the target",
+        ),
+        (Some(GuestState::Crashed), None) => {
+            Verdict::Stayed(FailureKind::Broken, "the guest crashed during its migration")
+        }
+        (Some(GuestState::ShuttingDown), None) => Verdict::LookAgain,
+        (Some(GuestState::Running | GuestState::Paused | GuestState::PausedByFault), None) => {
+            Verdict::Stayed(FailureKind::Broken, "the job is over and the guest is still here")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_has_left_only_when_libvirt_and_the_process_table_agree() {
+        use FailureKind as K;
+        use GuestState as S;
+        let job = Some(MigrationProgress::default());
+        let stayed =
+            |kind| move |verdict: Verdict| matches!(verdict, Verdict::Stayed(k, _) if k == kind);
+        let is = |expected: Verdict| move |verdict: Verdict| verdict == expected;
+        let again = || Box::new(is(Verdict::LookAgain)) as Box<dyn Fn(Verdict) -> bool>;
+        for (state, job, process_gone, quiet, holds) in [
+            (None, None, true, 1, Box::new(is(Verdict::Left)) as Box<dyn Fn(Verdict) -> bool>),
+            (None, None, false, 99, again()),
+            (Some(S::Running), job, false, 0, Box::new(|v| matches!(v, Verdict::Runs(_)))),
+            (
+                Some(S::PausedForMigration),
+                job,
+                false,
+                0,
+                Box::new(|v| matches!(v, Verdict::Runs(_))),
+            ),
+            (Some(S::Running), None, false, 1, again()),
+            (Some(S::Running), None, false, QUIET_LOOKS, Box::new(stayed(K::Broken))),
+            (Some(S::Running), None, true, QUIET_LOOKS, again()),
+            (Some(S::PausedForMigration), None, false, QUIET_LOOKS, Box::new(stayed(K::Conflict))),
+            (Some(S::ShuttingDown), None, false, QUIET_LOOKS, again()),
+            (Some(S::ShutOff), None, true, 1, Box::new(stayed(K::Broken))),
+            (Some(S::Crashed), None, false, QUIET_LOOKS, Box::new(stayed(K::Broken))),
+        ] {
+            let look = Look { state, job, process_gone, quiet };
+            let verdict = judge(&look);
+            assert!(holds(verdict), "{look:?} is {verdict:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Migrations away from this host.
+//!
+//! ```text
+//!            ┌─ depart ─► job runs ─► process gone ─► job over ─► Finished
+//!  Start ────┤              │  connection to libvirtd lost
+//!            │              ▼
+//!            └─ follow ─► ask again and again ─► gone: Finished, still here: Failed
+//! ```
+//!
+//! `depart` calls libvirt and is told the end by it. `follow` is for a job that nobody here
+//! waits for: the agent was restarted, or the connection broke; libvirt's peer-to-peer job
+//! goes on without its client.
+
+pub mod begin;
+pub mod depart;
+pub mod follow;
+pub mod judge;
+pub mod operations;
+mod tell;

@@ -1,0 +1,158 @@
+//! The migrations that this agent knows of, since it started.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use drover_agent_api::v1::{Failure, migration_update::Body};
+use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
+
+/// Finished migrations that are remembered, so that a repeated question gets its answer. One
+/// that is forgotten is answered by what the hypervisor says.
+const MAX_FINISHED: usize = 256;
+
+/// Where a migration is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    /// The job runs, so far as known.
+    Running(Option<MigrationProgress>),
+    /// No process of the guest is left; libvirt has not said yet that the job is over.
+    SourceGone,
+    /// Over, and the guest is gone.
+    Finished(MigrationOutcome),
+    /// Over, and the guest did not go.
+    Failed(Failure),
+}
+
+#[derive(Debug)]
+struct Operation {
+    id: OperationId,
+    guest: GuestId,
+    status: Status,
+    cancel: bool,
+}
+
+/// The migrations that this agent knows of.
+#[derive(Debug, Default)]
+pub struct Operations {
+    list: Mutex<VecDeque<Operation>>,
+}
+
+impl Status {
+    const fn is_over(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Failed(_))
+    }
+
+    /// What is told of it; none when there is nothing to tell yet.
+    pub fn body(&self) -> Option<Body> {
+        match self {
+            Self::Running(None) => None,
+            Self::Running(Some(progress)) => {
+                serde_json::to_vec(progress).ok().map(Body::ProgressJson)
+            }
+            Self::SourceGone => Some(Body::SourceGone(true)),
+            Self::Finished(outcome) => serde_json::to_vec(outcome).ok().map(Body::FinishedJson),
+            Self::Failed(failure) => Some(Body::Failed(failure.clone())),
+        }
+    }
+}
+
+impl Operations {
+    /// Whether it is known.
+    pub fn knows(&self, id: OperationId) -> bool {
+        self.list().iter().any(|operation| operation.id == id)
+    }
+
+    /// Whether a migration of the guest is not over.
+    pub fn is_leaving(&self, guest: GuestId) -> bool {
+        self.list().iter().any(|operation| operation.guest == guest && !operation.status.is_over())
+    }
+
+    /// Notes a migration that begins or is found running.
+    pub fn begin(&self, id: OperationId, guest: GuestId) {
+        let mut list = self.list();
+        let over = list.iter().filter(|operation| operation.status.is_over()).count();
+        if over >= MAX_FINISHED
+            && let Some(oldest) = list.iter().position(|operation| operation.status.is_over())
+        {
+            list.remove(oldest);
+        }
+        list.push_back(Operation { id, guest, status: Status::Running(None), cancel: false });
+    }
+
+    /// Moves a migration on; false when that would lead backwards.
+    pub fn advance(&self, id: OperationId, to: Status) -> bool {
+        let mut list = self.list();
+        let Some(operation) = list.iter_mut().find(|operation| operation.id == id) else {
+            return false;
+        };
+        let forward = match (&operation.status, &to) {
+            (Status::Running(_), _) => true,
+            (Status::SourceGone, to) => to.is_over(),
+            (Status::Finished(_) | Status::Failed(_), _) => false,
+        };
+        if forward {
+            operation.status = to;
+        }
+        forward
+    }
+
+    /// Where it is, and whose it is.
+    pub fn status(&self, id: OperationId) -> Option<(GuestId, Status)> {
+        let list = self.list();
+        let operation = list.iter().find(|operation| operation.id == id)?;
+        Some((operation.guest, operation.status.clone()))
+    }
+
+    /// Somebody wants it cancelled.
+    pub fn ask_to_cancel(&self, id: OperationId) {
+        if let Some(operation) = self.list().iter_mut().find(|operation| operation.id == id) {
+            operation.cancel = true;
+        }
+    }
+
+    /// Whether somebody wants it cancelled.
+    pub fn is_to_be_cancelled(&self, id: OperationId) -> bool {
+        self.list().iter().any(|operation| operation.id == id && operation.cancel)
+    }
+
+    fn list(&self) -> MutexGuard<'_, VecDeque<Operation>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_never_moves_backwards() {
+        let operations = Operations::default();
+        let (id, guest) = (OperationId::from_u128(1), GuestId::from_u128(2));
+        operations.begin(id, guest);
+        assert!(operations.is_leaving(guest));
+        assert!(operations.advance(id, Status::Running(Some(MigrationProgress::default()))));
+        assert!(operations.advance(id, Status::SourceGone));
+        assert!(!operations.advance(id, Status::Running(None)));
+        assert!(!operations.advance(id, Status::SourceGone));
+        assert!(operations.advance(id, Status::Finished(MigrationOutcome::default())));
+        assert!(!operations.advance(id, Status::Failed(Failure::default())));
+        assert!(!operations.is_leaving(guest));
+        assert!(!operations.advance(OperationId::from_u128(9), Status::SourceGone));
+    }
+
+    #[test]
+    fn only_finished_migrations_are_forgotten() {
+        let operations = Operations::default();
+        let id = |number: usize| OperationId::from_u128(number as u128);
+        let guest = |number: usize| GuestId::from_u128(number as u128);
+        operations.begin(id(0), guest(0));
+        for number in 1..=MAX_FINISHED + 10 {
+            operations.begin(id(number), guest(number));
+            operations.advance(id(number), Status::Failed(Failure::default()));
+        }
+        assert!(operations.knows(id(0)));
+        assert!(!operations.knows(id(1)));
+        assert!(operations.knows(id(MAX_FINISHED + 10)));
+        assert!(operations.list().len() <= MAX_FINISHED + 1);
+    }
+}

@@ -1,0 +1,64 @@
+//! Tells the controller how far a migration is. Nothing here waits: the source's end is on
+//! the path during which the guest stands still.
+
+use drover_agent_api::v1::{Failure, MigrationUpdate, migration_update::Body};
+use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
+use tracing::{info, warn};
+
+use super::operations::Status;
+use crate::command::Commands;
+
+impl Commands {
+    /// Says again where the migration is.
+    pub(crate) fn report(&self, operation: OperationId) {
+        if let Some((guest, status)) = self.operations.status(operation)
+            && let Some(body) = status.body()
+        {
+            self.tell(operation, guest, body);
+        }
+    }
+
+    pub(super) fn tell_progress(&self, operation: OperationId, progress: MigrationProgress) {
+        if self.operations.advance(operation, Status::Running(Some(progress))) {
+            self.report(operation);
+        }
+    }
+
+    /// No process of the guest is left here.
+    pub(super) fn tell_source_gone(&self, operation: OperationId) {
+        if self.operations.advance(operation, Status::SourceGone) {
+            self.report(operation);
+            info!(%operation, "the guest's process is gone from this host");
+        }
+    }
+
+    /// The job is over.
+    pub(crate) fn conclude(
+        &self,
+        operation: OperationId,
+        outcome: Result<MigrationOutcome, Failure>,
+    ) {
+        let status = match outcome {
+            Ok(outcome) => Status::Finished(outcome),
+            Err(failure) => Status::Failed(failure),
+        };
+        let shown = status.clone();
+        if self.operations.advance(operation, status) {
+            self.report(operation);
+        }
+        match shown {
+            Status::Failed(why) => {
+                warn!(%operation, kind = ?why.kind(), message = why.message, "the migration failed");
+            }
+            _ => info!(%operation, "the migration is finished"),
+        }
+    }
+
+    fn tell(&self, operation: OperationId, guest: GuestId, body: Body) {
+        self.outbox.send(MigrationUpdate {
+            operation_id: operation.to_string(),
+            guest_id: guest.to_string(),
+            body: Some(body),
+        });
+    }
+}

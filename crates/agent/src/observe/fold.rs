@@ -1,0 +1,177 @@
+//! From two snapshots to one sample. Pure.
+//!
+//! A counter that went backwards belongs to something that began anew: the interval has no
+//! value for it. A missing value is better than an invented one, since it fires no rule.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use drover_model::{GuestId, Metric};
+use drover_ports::GuestStats;
+
+use super::parse::{CpuTicks, InOut};
+use super::snapshot::{CpuUse, ProcessKey, ProcessTable, ProcessUse, Snapshot};
+
+/// Values of one moment; rates are means since the snapshot before.
+pub type Values = Vec<(Metric, f64)>;
+
+/// The host's values.
+pub fn host(previous: &Snapshot, current: &Snapshot) -> Values {
+    let elapsed = current.steady.saturating_sub(previous.steady);
+    let mut values = Values::new();
+    let mut put = |metric: Metric, value: Option<f64>| {
+        values.extend(value.filter(|value| value.is_finite()).map(|value| (metric, value)));
+    };
+    put(Metric::CpuUsageActive, cpu_percent(previous, current, elapsed));
+    put(Metric::MemAvailable, current.available.map(|bytes| float(bytes.0)));
+    put(Metric::SwapUsed, current.swap_used.map(|bytes| float(bytes.0)));
+    put(Metric::PsiCpuSome, current.pressure.cpu);
+    put(Metric::PsiMemorySome, current.pressure.memory);
+    put(Metric::PsiIoSome, current.pressure.io);
+    let network = traffic(&previous.network, &current.network);
+    put(Metric::NetRxRate, network.and_then(|sum| rate(sum.input, elapsed)));
+    put(Metric::NetTxRate, network.and_then(|sum| rate(sum.output, elapsed)));
+    let disks = disk_traffic(previous, current);
+    put(Metric::DiskReadRate, disks.and_then(|sum| rate(sum.input, elapsed)));
+    put(Metric::DiskWriteRate, disks.and_then(|sum| rate(sum.output, elapsed)));
+    values
+}
+
+/// Every active guest's values.
+pub fn guests(previous: &Snapshot, current: &Snapshot) -> Vec<(GuestId, Values)> {
+    let elapsed = current.guests_steady.saturating_sub(previous.guests_steady);
+    let before: BTreeMap<GuestId, &GuestStats> =
+        previous.guests.iter().filter_map(|stats| Some((stats.guest?, stats))).collect();
+    current
+        .guests
+        .iter()
+        .filter_map(|now| Some((now.guest?, now)))
+        .map(|(id, now)| (id, guest(before.get(&id).copied(), now, elapsed)))
+        .collect()
+}
+
+fn guest(before: Option<&GuestStats>, now: &GuestStats, elapsed: Duration) -> Values {
+    let mut values = vec![
+        (Metric::GuestResident, float(now.resident)),
+        (Metric::GuestBalloon, float(now.balloon)),
+    ];
+    let rates = before.and_then(|before| guest_rates(before, now, elapsed));
+    values.extend(rates.into_iter().flatten());
+    values
+}
+
+/// None when any counter went backwards: then the guest's process is another one.
+fn guest_rates(before: &GuestStats, now: &GuestStats, elapsed: Duration) -> Option<Values> {
+    let seconds = seconds(elapsed)?;
+    let per_second = |old: u64, new: u64| Some(float(new.checked_sub(old)?) / seconds);
+    let vcpus = f64::from(now.vcpus.max(1));
+    Some(vec![
+        (Metric::GuestCpuCores, per_second(before.cpu_time_ns, now.cpu_time_ns)? / 1e9),
+        (
+            Metric::GuestVcpuPercent,
+            per_second(before.vcpu_time_ns, now.vcpu_time_ns)? / 1e9 / vcpus * 100.0,
+        ),
+        (Metric::DiskReadRate, per_second(before.disk_read, now.disk_read)?),
+        (Metric::DiskWriteRate, per_second(before.disk_written, now.disk_written)?),
+        (Metric::NetRxRate, per_second(before.net_rx, now.net_rx)?),
+        (Metric::NetTxRate, per_second(before.net_tx, now.net_tx)?),
+    ])
+}
+
+fn cpu_percent(previous: &Snapshot, current: &Snapshot, elapsed: Duration) -> Option<f64> {
+    match (previous.cpu.as_ref()?, current.cpu.as_ref()?) {
+        (CpuUse::Machine(before), CpuUse::Machine(now)) => machine_percent(*before, *now),
+        (CpuUse::Processes(before), CpuUse::Processes(now)) => {
+            let ticks = process_deltas(before, now).map(|used| used.cpu_ticks).sum::<u64>();
+            let busy = float(ticks) / float(now.ticks_per_second.max(1));
+            Some(share(busy, elapsed, now.cores)?)
+        }
+        (CpuUse::Group { used_ns: before, .. }, CpuUse::Group { used_ns: now, cores }) => {
+            share(float(now.checked_sub(*before)?) / 1e9, elapsed, *cores)
+        }
+        _ => None,
+    }
+}
+
+fn machine_percent(before: CpuTicks, now: CpuTicks) -> Option<f64> {
+    let active = now.active.checked_sub(before.active)?;
+    // iowait may go backwards by a tick (proc(5)).
+    let inactive = now.inactive.saturating_sub(before.inactive);
+    let whole = active + inactive;
+    (whole > 0).then(|| float(active) * 100.0 / float(whole))
+}
+
+/// Percent of a budget of `cores`. Ticks are coarse and a budget may be burst over; what is
+/// reported ends at 100.
+fn share(busy_seconds: f64, elapsed: Duration, cores: f64) -> Option<f64> {
+    Some((busy_seconds * 100.0 / (seconds(elapsed)? * cores)).min(100.0))
+}
+
+/// What each process used between the two tables. One that is seen for the first time counts
+/// whole if it started after the first table was read, and not at all otherwise: it came from
+/// elsewhere with its past. One that ended takes its last interval with it.
+fn process_deltas(before: &ProcessTable, now: &ProcessTable) -> impl Iterator<Item = ProcessUse> {
+    now.processes.iter().filter_map(|(key, used)| match before.processes.get(key) {
+        Some(old) => Some(ProcessUse {
+            cpu_ticks: used.cpu_ticks.saturating_sub(old.cpu_ticks),
+            io: difference(old.io, used.io),
+        }),
+        None => is_new(*key, before).then_some(*used),
+    })
+}
+
+fn is_new(key: ProcessKey, before: &ProcessTable) -> bool {
+    key.started >= before.read_at
+}
+
+fn difference(old: Option<InOut>, new: Option<InOut>) -> Option<InOut> {
+    let (old, new) = (old?, new?);
+    Some(InOut {
+        input: new.input.saturating_sub(old.input),
+        output: new.output.saturating_sub(old.output),
+    })
+}
+
+/// Bytes of all devices that were there before too and did not begin anew; none when there
+/// is none such.
+fn traffic(before: &BTreeMap<String, InOut>, now: &BTreeMap<String, InOut>) -> Option<InOut> {
+    now.iter()
+        .filter_map(|(name, new)| {
+            let old = before.get(name)?;
+            Some(InOut {
+                input: new.input.checked_sub(old.input)?,
+                output: new.output.checked_sub(old.output)?,
+            })
+        })
+        .reduce(add)
+}
+
+fn disk_traffic(previous: &Snapshot, current: &Snapshot) -> Option<InOut> {
+    match (&previous.cpu, &current.cpu) {
+        (Some(CpuUse::Processes(before)), Some(CpuUse::Processes(now))) => {
+            process_deltas(before, now).filter_map(|used| used.io).reduce(add)
+        }
+        _ => traffic(&previous.disks, &current.disks),
+    }
+}
+
+fn add(one: InOut, other: InOut) -> InOut {
+    InOut { input: one.input + other.input, output: one.output + other.output }
+}
+
+fn rate(bytes: u64, elapsed: Duration) -> Option<f64> {
+    Some(float(bytes) / seconds(elapsed)?)
+}
+
+fn seconds(elapsed: Duration) -> Option<f64> {
+    (!elapsed.is_zero()).then_some(elapsed.as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counters far below 2^53 for years")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! The agent at work: one process per host, for as long as the host is up.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use drover_ports::Hypervisor;
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::command::Commands;
+use crate::command::epoch::EpochGate;
+use crate::config::Config;
+use crate::describe::Describer;
+use crate::identity::Identity;
+use crate::observe::read::Reader;
+use crate::observe::sampler::{SampleStore, Sampler};
+use crate::random;
+use crate::session::Link;
+use crate::session::outbox::Outbox;
+use crate::shutdown::Shutdown;
+
+/// How often to sample until the controller says otherwise.
+const DEFAULT_SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Runs the agent of a host that has joined, until it is asked to end.
+pub async fn run(
+    config: Config,
+    hypervisor: Arc<dyn Hypervisor>,
+    shutdown: Shutdown,
+) -> Result<()> {
+    let identity = Identity::load(&config.state_dir)?;
+    let _only_one = lock(&config.state_dir)?;
+    let epochs = config.state_dir.join("epochs");
+    let epochs = EpochGate::open(&epochs)
+        .with_context(|| format!("cannot read the epochs in {}", epochs.display()))?;
+    let host = identity.card.host_id;
+    info!(host = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
+
+    let (mut describer, capabilities) =
+        Describer::new(config.clone(), host, Arc::clone(&hypervisor));
+    describer.refresh().await?;
+
+    let every = config.sample_interval.unwrap_or(DEFAULT_SAMPLE_INTERVAL);
+    let (sample_interval, interval_changes) = watch::channel(every);
+    let samples = Arc::new(SampleStore::default());
+    let reader = Reader::new(config.accounting.clone());
+    let sampler = Sampler::new(reader, Arc::clone(&hypervisor), Arc::clone(&samples));
+
+    let outbox = Outbox::default();
+    let shared_paths = config.shared_paths.clone();
+    let commands =
+        Commands::new(host, Arc::clone(&hypervisor), epochs, shared_paths, outbox.clone());
+    let link = Link {
+        config,
+        identity,
+        incarnation: random::hex(16),
+        hypervisor,
+        capabilities,
+        samples,
+        sample_interval,
+        commands: Arc::clone(&commands),
+        outbox,
+    };
+
+    let mut beside = JoinSet::new();
+    beside.spawn(sampler.run(interval_changes));
+    let outcome = tokio::select! {
+        outcome = link.run(shutdown) => outcome,
+        changed = describer.run() => match changed {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        },
+    };
+    commands.stop();
+    info!("ended; migrations that run go on without the agent");
+    outcome
+}
+
+/// Two agents with one state directory would each believe their own epochs.
+fn lock(state_dir: &Path) -> Result<File> {
+    let path = state_dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("another drover-agent runs with {}", state_dir.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
