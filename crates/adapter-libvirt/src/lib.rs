@@ -1,1 +1,15 @@
-//! adapter-libvirt
+//! The hypervisor port on libvirt.
+//!
+//! `connection` is a small safe layer over `virt-sys` and the only place with unsafe code;
+//! `parse` turns libvirt's XML and statistics into the model; `process` watches QEMU
+//! processes; `hypervisor` puts them together. The `virt` crate is not used because it
+//! lacks events, job control and a leak-free bulk poll (docs/decisions/0004).
+
+mod connection;
+mod error;
+mod hypervisor;
+mod parse;
+mod process;
+mod reconnect;
+
+pub use hypervisor::Libvirt;

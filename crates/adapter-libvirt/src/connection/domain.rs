@@ -1,0 +1,197 @@
+//! One domain: a reference that is freed when it is dropped.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use drover_model::GuestId;
+use virt_sys as sys;
+
+use super::{Params, c_string, last_error, params, take_string};
+use crate::error::LibvirtError;
+
+/// A reference to a domain. Usable from any thread.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    raw: sys::virDomainPtr,
+}
+
+// SAFETY: libvirt documents virDomainPtr as usable from several threads at once.
+unsafe impl Send for Domain {}
+// SAFETY: as above.
+unsafe impl Sync for Domain {}
+
+/// libvirt's state and reason numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DomainState {
+    /// virDomainState.
+    pub(crate) state: u32,
+    /// The reason enumeration that belongs to the state.
+    pub(crate) reason: u32,
+}
+
+/// How a domain is sent away.
+#[derive(Debug)]
+pub(crate) struct MigrateOut<'a> {
+    /// libvirt URI of the target, as the source's libvirtd reaches it.
+    pub(crate) peer_uri: &'a str,
+    /// `tcp://address`.
+    pub(crate) migrate_uri: &'a str,
+    /// Cap, MiB/s.
+    pub(crate) bandwidth: Option<u64>,
+    /// Flags of virDomainMigrateFlags.
+    pub(crate) flags: u32,
+}
+
+impl Domain {
+    /// Takes over the reference.
+    pub(super) const fn from_raw(raw: sys::virDomainPtr) -> Self {
+        Self { raw }
+    }
+
+    /// Its UUID.
+    pub(crate) fn uuid(&self) -> Option<GuestId> {
+        // SAFETY: `self.raw` is a live reference.
+        unsafe { uuid_of(self.raw) }
+    }
+
+    /// Live XML, or the stored one of a domain that is shut off.
+    pub(crate) fn xml(&self) -> Result<String, LibvirtError> {
+        // SAFETY: `self.raw` is a live reference; the returned string is ours to free.
+        take_string(unsafe { sys::virDomainGetXMLDesc(self.raw, 0) })
+    }
+
+    /// State and reason.
+    pub(crate) fn state(&self) -> Result<DomainState, LibvirtError> {
+        let (mut state, mut reason): (c_int, c_int) = (0, 0);
+        // SAFETY: `self.raw` is a live reference and both numbers outlive the call.
+        let result =
+            unsafe { sys::virDomainGetState(self.raw, &raw mut state, &raw mut reason, 0) };
+        check(result)?;
+        let number = |value: c_int| u32::try_from(value).unwrap_or_default();
+        Ok(DomainState { state: number(state), reason: number(reason) })
+    }
+
+    /// Whether its definition is kept when it stops.
+    pub(crate) fn is_persistent(&self) -> bool {
+        // SAFETY: `self.raw` is a live reference.
+        unsafe { sys::virDomainIsPersistent(self.raw) == 1 }
+    }
+
+    /// Sends the domain to a peer; returns when the job is over.
+    pub(crate) fn migrate(&self, out: &MigrateOut<'_>) -> Result<(), LibvirtError> {
+        let peer = c_string(out.peer_uri)?;
+        let uri = c_string(out.migrate_uri)?;
+        let mut list: sys::virTypedParameterPtr = ptr::null_mut();
+        let (mut count, mut room): (c_int, c_int) = (0, 0);
+        // SAFETY: libvirt grows the list and copies name and value; it is freed below on
+        // every path, and nothing in it is used afterwards.
+        unsafe {
+            let mut added = sys::virTypedParamsAddString(
+                &raw mut list,
+                &raw mut count,
+                &raw mut room,
+                sys::VIR_MIGRATE_PARAM_URI.as_ptr(),
+                uri.as_ptr(),
+            );
+            if let (Some(bandwidth), true) = (out.bandwidth, added == 0) {
+                added = sys::virTypedParamsAddULLong(
+                    &raw mut list,
+                    &raw mut count,
+                    &raw mut room,
+                    sys::VIR_MIGRATE_PARAM_BANDWIDTH.as_ptr(),
+                    bandwidth,
+                );
+            }
+            let result = if added == 0 {
+                let count = u32::try_from(count).unwrap_or_default();
+                let sent = sys::virDomainMigrateToURI3(
+                    self.raw,
+                    peer.as_ptr(),
+                    list,
+                    count,
+                    out.flags,
+                );
+                check(sent)
+            } else {
+                Err(last_error())
+            };
+            sys::virTypedParamsFree(list, count);
+            result
+        }
+    }
+
+    /// Longest pause of the switch-over, milliseconds.
+    pub(crate) fn set_max_downtime(&self, millis: u64) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainMigrateSetMaxDowntime(self.raw, millis, 0) })
+    }
+
+    /// Type (virDomainJobType) and statistics of the running job.
+    pub(crate) fn job(&self) -> Result<(u32, Params), LibvirtError> {
+        let mut kind: c_int = 0;
+        let mut list: sys::virTypedParameterPtr = ptr::null_mut();
+        let mut count: c_int = 0;
+        // SAFETY: `self.raw` is a live reference; on success libvirt allocated the list,
+        // which is copied and then freed.
+        unsafe {
+            let result = sys::virDomainGetJobStats(
+                self.raw,
+                &raw mut kind,
+                &raw mut list,
+                &raw mut count,
+                0,
+            );
+            check(result)?;
+            let copied = params::copy(list, count);
+            sys::virTypedParamsFree(list, count);
+            Ok((u32::try_from(kind).unwrap_or_default(), copied))
+        }
+    }
+
+    /// Ends the running job.
+    pub(crate) fn abort_job(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainAbortJob(self.raw) })
+    }
+
+    /// Lets a paused domain run.
+    pub(crate) fn resume(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainResume(self.raw) })
+    }
+
+    /// Ends the domain's process.
+    pub(crate) fn destroy(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainDestroyFlags(self.raw, 0) })
+    }
+
+    /// Removes the definition.
+    pub(crate) fn undefine(&self) -> Result<(), LibvirtError> {
+        let flags = sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainUndefineFlags(self.raw, flags) })
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours and is given back once, here.
+        unsafe { sys::virDomainFree(self.raw) };
+    }
+}
+
+/// The UUID of a domain.
+///
+/// # Safety
+/// `raw` is a valid domain.
+pub(super) unsafe fn uuid_of(raw: sys::virDomainPtr) -> Option<GuestId> {
+    let mut bytes = [0u8; 16];
+    // SAFETY: the buffer has VIR_UUID_BUFLEN = 16 bytes.
+    let result = unsafe { sys::virDomainGetUUID(raw, bytes.as_mut_ptr()) };
+    (result == 0).then(|| GuestId::from_bytes(bytes))
+}
+
+fn check(result: c_int) -> Result<(), LibvirtError> {
+    if result < 0 { Err(last_error()) } else { Ok(()) }
+}

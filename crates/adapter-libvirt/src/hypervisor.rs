@@ -1,0 +1,282 @@
+//! The hypervisor port: each call on a thread of its own, so that a migration of an hour
+//! starves nobody.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use drover_model::{
+    Guest, GuestId, HostId, MigrationOutcome, MigrationProgress, NetworkDescription, Timestamp,
+};
+use drover_ports::{
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
+    OutgoingMigration,
+};
+use tokio::sync::{broadcast, oneshot};
+use virt_sys as sys;
+
+use crate::connection::{Connection, Domain, MigrateOut};
+use crate::error::LibvirtError;
+use crate::parse;
+use crate::process::{qemu_of, wait_until_gone};
+use crate::reconnect::Reconnecting;
+
+/// A guest that arrived and has never run has used less vCPU time than this, ns: QEMU's
+/// vCPU threads only start up. A guest that ran for a tenth of a second has used more.
+const NEVER_RAN_NS: u64 = 50_000_000;
+
+/// QEMU's default of `downtime-limit`, ms: needs no call.
+const QEMU_DEFAULT_DOWNTIME_MS: u64 = 300;
+
+/// One libvirtd.
+#[derive(Debug, Clone)]
+pub struct Libvirt {
+    link: Arc<Reconnecting>,
+}
+
+impl Libvirt {
+    /// A hypervisor at this libvirt URI, e.g. `qemu:///system`. It need not answer yet:
+    /// the connection is made in the background and comes back by itself.
+    pub fn connect(uri: &str) -> Self {
+        Self { link: Reconnecting::start(uri.to_owned()) }
+    }
+
+    /// Whether libvirtd answers now.
+    pub fn is_connected(&self) -> bool {
+        self.link.get().is_some()
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        guest: Option<GuestId>,
+        job: impl FnOnce(&Connection) -> Result<T, LibvirtError> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        let connection = self
+            .link
+            .get()
+            .ok_or_else(|| HypervisorError::Retry("libvirtd does not answer".to_owned()))?;
+        on_thread("libvirt-call", move || job(&connection))
+            .await?
+            .map_err(|error| error.translate(guest))
+    }
+}
+
+/// Runs a blocking job on a thread of its own.
+async fn on_thread<T: Send + 'static>(
+    name: &str,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HypervisorError> {
+    let (answer, waiting) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // A caller that no longer waits is no error.
+            let _ = answer.send(job());
+        })
+        .map_err(|error| HypervisorError::Broken(format!("no thread: {error}")))?;
+    waiting.await.map_err(|_| HypervisorError::Broken("a libvirt call panicked".to_owned()))
+}
+
+#[async_trait]
+impl Hypervisor for Libvirt {
+    async fn describe(&self) -> Result<HostDescription, HypervisorError> {
+        self.call(None, describe).await
+    }
+
+    async fn guests(&self, host: HostId) -> Result<Vec<Guest>, HypervisorError> {
+        self.call(None, move |connection| {
+            let domains = connection.domains()?;
+            Ok(domains.iter().filter_map(|domain| read_guest(domain, host)).collect())
+        })
+        .await
+    }
+
+    async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError> {
+        self.call(None, |connection| {
+            let all = connection.stats()?;
+            Ok(all.iter().map(|(guest, params)| parse::guest_stats(*guest, params)).collect())
+        })
+        .await
+    }
+
+    async fn migrate_out(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        let guest = migration.guest;
+        self.link.take_job(guest);
+        let begun = Instant::now();
+        self.call(Some(guest), move |connection| send_away(connection, &migration)).await?;
+        let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(parse::outcome(self.link.take_job(guest).as_ref(), total_ms))
+    }
+
+    async fn progress(
+        &self,
+        guest: GuestId,
+    ) -> Result<Option<MigrationProgress>, HypervisorError> {
+        let at = now();
+        self.call(Some(guest), move |connection| {
+            let (kind, params) = connection.domain(guest)?.job()?;
+            Ok((kind != sys::VIR_DOMAIN_JOB_NONE).then(|| parse::progress(&params, at)))
+        })
+        .await
+    }
+
+    async fn cancel_migration(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        let aborted =
+            self.call(Some(guest), move |connection| connection.domain(guest)?.abort_job()).await;
+        match aborted {
+            // No job runs any more.
+            Err(HypervisorError::Conflict(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        let resumed = self
+            .call(Some(guest), move |connection| {
+                let domain = connection.domain(guest)?;
+                if parse::guest_state(domain.state()?) == drover_model::GuestState::Running {
+                    return Ok(());
+                }
+                domain.resume()
+            })
+            .await;
+        match resumed {
+            // libvirt refuses while the incoming migration is not finished.
+            Err(HypervisorError::Refused(message)) if message.contains("migrat") => {
+                Err(HypervisorError::Conflict(message))
+            }
+            other => other,
+        }
+    }
+
+    async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        on_thread("qemu-exit", move || wait_until_gone(guest))
+            .await?
+            .map_err(|error| HypervisorError::Broken(format!("cannot watch QEMU: {error}")))
+    }
+
+    async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError> {
+        let host = HostId::from_u128(0);
+        let found = self
+            .call(Some(guest), move |connection| {
+                let domain = connection.domain(guest)?;
+                let state = domain.state()?;
+                let used = connection
+                    .stats()?
+                    .iter()
+                    .find(|(id, _)| *id == guest)
+                    .map(|(_, params)| parse::guest_stats(guest, params).vcpu_time_ns);
+                Ok((read_guest(&domain, host), state, used))
+            })
+            .await;
+        let (_, state, used) = match found {
+            Err(HypervisorError::Gone(_)) => return Ok(IncomingDisposal::Absent),
+            other => other?,
+        };
+        may_be_discarded(guest, parse::guest_state(state), used)?;
+        self.call(Some(guest), move |connection| {
+            let domain = connection.domain(guest)?;
+            domain.destroy()?;
+            if domain.is_persistent() {
+                domain.undefine()?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(IncomingDisposal::Discarded)
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.link.events()
+    }
+}
+
+/// A copy may be destroyed only when everything says that it has never run: it is paused,
+/// its QEMU was started to receive a migration, and its vCPUs have used no time to speak of.
+fn may_be_discarded(
+    guest: GuestId,
+    state: drover_model::GuestState,
+    vcpu_time_ns: Option<u64>,
+) -> Result<(), HypervisorError> {
+    use drover_model::GuestState as S;
+    if !matches!(state, S::Paused | S::PausedForMigration) {
+        return Err(HypervisorError::Refused(format!("the guest here is {}", state.as_str())));
+    }
+    let processes = qemu_of(guest);
+    if !processes.iter().all(|process| process.incoming) {
+        return Err(HypervisorError::Refused("the guest here did not arrive".to_owned()));
+    }
+    match vcpu_time_ns {
+        Some(used) if used < NEVER_RAN_NS => Ok(()),
+        Some(used) => Err(HypervisorError::Refused(format!(
+            "the guest here has run: its vCPUs used {} ms",
+            used / 1_000_000
+        ))),
+        None => Err(HypervisorError::Retry("vCPU time of the guest is not known".to_owned())),
+    }
+}
+
+fn describe(connection: &Connection) -> Result<HostDescription, LibvirtError> {
+    let xml = connection.capabilities()?;
+    let mut description = parse::capabilities(&xml)
+        .map_err(|error| LibvirtError::of_ours(format!("capabilities are unreadable: {error}")))?;
+    let (qemu, libvirt) = connection.versions()?;
+    description.hostname = connection.hostname()?;
+    description.qemu = version(qemu);
+    description.libvirt = version(libvirt);
+    description.pools =
+        connection.pools()?.iter().filter_map(|(xml, active)| parse::pool(xml, *active)).collect();
+    description.networks = connection
+        .networks()?
+        .into_iter()
+        .map(|(name, active)| NetworkDescription { name, kind: "network".to_owned(), active })
+        .collect();
+    Ok(description)
+}
+
+/// libvirt's `major * 1,000,000 + minor * 1,000 + release`.
+fn version(number: u64) -> String {
+    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+}
+
+/// None when the domain went away while it was read.
+fn read_guest(domain: &Domain, host: HostId) -> Option<Guest> {
+    let (id, state) = (domain.uuid()?, domain.state().ok()?);
+    let xml = domain.xml().ok()?;
+    parse::guest(&xml, id, host, parse::guest_state(state), domain.is_persistent())
+}
+
+fn send_away(connection: &Connection, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
+    let domain = connection.domain(migration.guest)?;
+    let settings = &migration.settings;
+    if settings.max_downtime_ms != QEMU_DEFAULT_DOWNTIME_MS {
+        domain.set_max_downtime(settings.max_downtime_ms)?;
+    }
+    let mut flags = sys::VIR_MIGRATE_LIVE
+        | sys::VIR_MIGRATE_PEER2PEER
+        | sys::VIR_MIGRATE_PERSIST_DEST
+        | sys::VIR_MIGRATE_UNDEFINE_SOURCE
+        | sys::VIR_MIGRATE_PAUSED
+        | sys::VIR_MIGRATE_ABORT_ON_ERROR;
+    if migration.disks_declared_shared {
+        flags |= sys::VIR_MIGRATE_UNSAFE;
+    }
+    domain.migrate(&MigrateOut {
+        peer_uri: &migration.peer_uri,
+        migrate_uri: &format!("tcp://{}", bracketed(&migration.migration_address)),
+        bandwidth: settings.max_bandwidth_mib_s,
+        flags,
+    })
+}
+
+fn bracketed(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

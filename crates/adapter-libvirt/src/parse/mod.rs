@@ -1,0 +1,29 @@
+//! libvirt's XML and statistics as the model's nouns: pure.
+
+mod capabilities;
+mod domain;
+mod stats;
+
+pub(crate) use capabilities::{capabilities, pool};
+pub(crate) use domain::{guest, guest_state};
+pub(crate) use stats::{guest_stats, outcome, progress};
+
+use roxmltree::Node;
+
+/// The first child with this name.
+fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
+    node.children().find(|child| child.has_tag_name(name))
+}
+
+/// The text of the first child with this name.
+fn text(node: Node<'_, '_>, name: &str) -> Option<String> {
+    node.children()
+        .find(|child| child.has_tag_name(name))
+        .and_then(|child| child.text())
+        .map(|text| text.trim().to_owned())
+}
+
+/// An attribute as owned text.
+fn attribute(node: Node<'_, '_>, name: &str) -> Option<String> {
+    node.attribute(name).map(str::to_owned)
+}
