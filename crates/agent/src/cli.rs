@@ -74,7 +74,7 @@ impl Cli {
                 let config = Config::load(args.config.as_deref())?;
                 let (trigger, wish) = shutdown();
                 tokio::spawn(ask_on_signal(trigger));
-                let hypervisor = wiring::hypervisor(&config)?;
+                let hypervisor = wiring::hypervisor(&config);
                 run(config, hypervisor, wish).await
             }
         }
@@ -91,7 +91,7 @@ impl JoinArgs {
             libvirt_pki: self.libvirt_pki,
             existing: if self.force { Existing::Replace } else { Existing::Keep },
         };
-        let hypervisor = wiring::hypervisor(&config)?;
+        let hypervisor = wiring::hypervisor(&config);
         let joined = join(&request, &config, Arc::as_ref(&hypervisor)).await?;
         show(&joined);
         Ok(())

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use drover_model::{HostCapabilities, HostId};
-use drover_ports::{HostDescription, Hypervisor, HypervisorEvent};
+use drover_ports::{HostDescription, Hypervisor, HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use crate::config::Config;
@@ -22,6 +22,27 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest wait for libvirt's answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long to wait at start for the connection to libvirt, which is made in the background.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often to look for it.
+const FIRST_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Describes the host as soon as the connection is there.
+pub(crate) async fn first_description(
+    hypervisor: &dyn Hypervisor,
+) -> Result<HostDescription, HypervisorError> {
+    let deadline = Instant::now() + FIRST_PATIENCE;
+    loop {
+        match hypervisor.describe().await {
+            Err(HypervisorError::Retry(_)) if Instant::now() < deadline => {
+                sleep(FIRST_INTERVAL).await;
+            }
+            answer => return answer,
+        }
+    }
+}
 
 /// Describes the host.
 pub(crate) struct Describer {
@@ -42,9 +63,15 @@ impl Describer {
         (Self { config, host, hypervisor, published, last: None }, capabilities)
     }
 
+    /// Describes it for the first time. Goes on without libvirt if that does not answer.
+    pub(crate) async fn begin(&mut self) -> Result<()> {
+        let _ = first_description(&*self.hypervisor).await;
+        self.refresh().await
+    }
+
     /// Describes it now. What libvirt does not tell stays as it was; an error means that this
     /// is not the host that joined.
-    pub(crate) async fn refresh(&mut self) -> Result<()> {
+    async fn refresh(&mut self) -> Result<()> {
         match timeout(TIMEOUT, self.hypervisor.describe()).await {
             Ok(Ok(description)) => {
                 check_identity(self.host, description.id)?;

@@ -44,7 +44,7 @@ pub async fn run(
 
     let (mut describer, capabilities) =
         Describer::new(config.clone(), host, Arc::clone(&hypervisor));
-    describer.refresh().await?;
+    describer.begin().await?;
 
     let every = config.sample_interval.unwrap_or(DEFAULT_SAMPLE_INTERVAL);
     let (sample_interval, interval_changes) = watch::channel(every);

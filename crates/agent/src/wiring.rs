@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use drover_adapter_libvirt::Libvirt;
 use drover_ports::Hypervisor;
 
 use crate::config::Config;
 
-/// The hypervisor that the configuration names.
-pub fn hypervisor(config: &Config) -> Result<Arc<dyn Hypervisor>> {
-    anyhow::bail!("no hypervisor adapter yet for {}", config.libvirt_uri)
+/// The hypervisor that the configuration names. It connects, and connects again, by itself.
+pub fn hypervisor(config: &Config) -> Arc<dyn Hypervisor> {
+    Arc::new(Libvirt::connect(&config.libvirt_uri))
 }

@@ -17,6 +17,7 @@ use drover_ports::{HostDescription, Hypervisor};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use crate::config::Config;
+use crate::describe::first_description;
 use crate::identity::{Card, Identity};
 use crate::reach;
 use controller::Controller;
@@ -55,7 +56,7 @@ pub async fn join(
     config: &Config,
     hypervisor: &dyn Hypervisor,
 ) -> Result<Joined> {
-    let description = hypervisor.describe().await.with_context(|| {
+    let description = first_description(hypervisor).await.with_context(|| {
         format!("cannot ask {} who this host is; is libvirtd running?", config.libvirt_uri)
     })?;
     let host_id = description.id.context("libvirt does not tell this host's UUID")?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use drover_model::{GuestId, MigrationOutcome, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use super::follow::follow;
@@ -15,6 +15,11 @@ use crate::command::failure::of_hypervisor;
 
 /// How often progress is read and told, beside every pass over the guest's memory.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the watch must hold before the migration begins. The guest is active, so a watch
+/// that ends at once does not see its process (an agent in a container, say), and would call
+/// it gone while it runs.
+const SIGHTING: Duration = Duration::from_millis(100);
 
 /// Runs one migration to its end.
 pub(crate) async fn depart(
@@ -51,17 +56,21 @@ async fn send_away(
     operation: OperationId,
     outgoing: OutgoingMigration,
 ) -> Result<MigrationOutcome, HypervisorError> {
+    let guest = outgoing.guest;
+    let mut gone = commands.hypervisor.wait_until_gone(guest);
+    let sighted = timeout(SIGHTING, &mut gone).await.is_err();
+    if !sighted {
+        warn!(%operation, %guest, "cannot see the guest's process; waiting for libvirt's word alone");
+    }
     if commands.operations.is_to_be_cancelled(operation) {
         return Err(HypervisorError::Cancelled("before it began".to_owned()));
     }
-    let gone = commands.hypervisor.wait_until_gone(outgoing.guest);
-    let job = commands.hypervisor.migrate_out(outgoing);
-    tokio::pin!(gone, job);
+    let mut job = commands.hypervisor.migrate_out(outgoing);
     tokio::select! {
         // The job first: its failure, if known by now, is the better news.
         biased;
         outcome = &mut job => return outcome,
-        watched = &mut gone => match watched {
+        watched = &mut gone, if sighted => match watched {
             Ok(()) => commands.tell_source_gone(operation),
             Err(error) => warn!(%operation, %error, "cannot watch the guest's process"),
         },

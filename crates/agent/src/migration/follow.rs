@@ -6,7 +6,7 @@ use std::time::Duration;
 use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::depart::cancel_if_asked;
@@ -21,14 +21,19 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Progress is told with every second look: every 500 ms.
 const LOOKS_PER_PROGRESS: u32 = 2;
 
+/// A watch over the guest's process that ends sooner may not have seen the process at all;
+/// then libvirt must say as well that the guest has left.
+const SIGHTING: Duration = Duration::from_secs(1);
+
 /// Follows it to its end.
 pub(crate) async fn follow(commands: Arc<Commands>, operation: OperationId, guest: GuestId) {
     info!(%operation, %guest, "following the migration");
     let began = clock::now();
     let mut events = commands.hypervisor.events();
-    let mut gone = Box::pin(commands.hypervisor.wait_until_gone(guest));
+    let mut gone = commands.hypervisor.wait_until_gone(guest);
     let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
     let mut last = None;
+    let mut watching_since = Instant::now();
     loop {
         if let Ok((state, job)) = look(&commands, guest).await {
             quiet = if job.is_some() { 0 } else { quiet + 1 };
@@ -56,11 +61,14 @@ pub(crate) async fn follow(commands: Arc<Commands>, operation: OperationId, gues
             watched = &mut gone, if !process_gone => match watched {
                 Ok(()) => {
                     process_gone = true;
-                    commands.tell_source_gone(operation);
+                    if watching_since.elapsed() >= SIGHTING {
+                        commands.tell_source_gone(operation);
+                    }
                 }
                 Err(_) => {
                     sleep(LOOK_INTERVAL).await;
-                    gone = Box::pin(commands.hypervisor.wait_until_gone(guest));
+                    watching_since = Instant::now();
+                    gone = commands.hypervisor.wait_until_gone(guest);
                 }
             },
             () = event_of(&mut events, guest) => {}

@@ -1,0 +1,353 @@
+//! Commands: each repeated, out of order, stale, and across restarts of the agent.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_agent_api::v1::migration_update::Body;
+use drover_agent_api::v1::{
+    AcceptIncoming, CancelMigration, DiscardIncoming, FailureKind, Resume, StartMigration,
+    command::Action, from_agent,
+};
+use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationSettings, OperationId};
+use drover_ports::{HypervisorError, HypervisorEvent, IncomingDisposal};
+use support::controller::Controller;
+use support::hypervisor::{Scripted, progress};
+use support::pki::Pki;
+use support::{Agent, joined_state_dir};
+
+const GUEST: GuestId = GuestId::from_u128(1);
+const MOVE: OperationId = OperationId::from_u128(77);
+
+struct Stage {
+    controller: Controller,
+    hypervisor: Arc<Scripted>,
+    state: tempfile::TempDir,
+    agent: Agent,
+    commands: u32,
+    epoch: u64,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let pki = Pki::new();
+        let mut controller = Controller::start(&pki).await;
+        let state = joined_state_dir(&pki, &controller.url());
+        let hypervisor = Scripted::new();
+        let agent = Agent::start(state.path(), "", hypervisor.clone());
+        controller.inventory().await;
+        Self { controller, hypervisor, state, agent, commands: 0, epoch: 5 }
+    }
+
+    fn order(&mut self, action: Action) -> String {
+        self.order_for(MOVE, action)
+    }
+
+    fn order_for(&mut self, operation: OperationId, action: Action) -> String {
+        self.commands += 1;
+        let id = format!("c{}", self.commands);
+        self.controller.order(&id, operation, GUEST, self.epoch, action);
+        id
+    }
+
+    async fn ask(&mut self, action: Action) -> Option<FailureKind> {
+        let id = self.order(action);
+        self.controller.result(&id).await.failure.map(|failure| failure.kind())
+    }
+
+    async fn restart_agent(self) -> Self {
+        self.agent.stop().await;
+        let agent = Agent::start(self.state.path(), "", self.hypervisor.clone());
+        let mut controller = self.controller;
+        controller.hello().await;
+        controller.inventory().await;
+        Self { agent, controller, ..self }
+    }
+}
+
+fn accept() -> Action {
+    Action::AcceptIncoming(AcceptIncoming { source_host_id: "x".to_owned() })
+}
+
+fn start() -> Action {
+    Action::StartMigration(StartMigration {
+        target_host_id: "x".to_owned(),
+        peer_uri: "qemu+tls://h2/system".to_owned(),
+        migration_address: "10.0.0.2".to_owned(),
+        settings_json: serde_json::to_vec(&MigrationSettings::default()).unwrap(),
+    })
+}
+
+const fn cancel() -> Action {
+    Action::CancelMigration(CancelMigration {})
+}
+
+const fn resume() -> Action {
+    Action::Resume(Resume {})
+}
+
+const fn discard() -> Action {
+    Action::DiscardIncoming(DiscardIncoming {})
+}
+
+const OUTCOME: MigrationOutcome =
+    MigrationOutcome { total_ms: 9, downtime_ms: Some(3), transferred: Bytes(5), iterations: 2 };
+
+fn finished(body: &Body) -> MigrationOutcome {
+    match body {
+        Body::FinishedJson(json) => serde_json::from_slice(json).unwrap(),
+        other => panic!("not finished: {other:?}"),
+    }
+}
+
+fn failed(body: &Body) -> FailureKind {
+    match body {
+        Body::Failed(failure) => failure.kind(),
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_migration_is_told_step_by_step_and_again_when_asked() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    assert_eq!(stage.ask(start()).await, None);
+    assert_eq!(stage.ask(start()).await, None);
+    assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
+    stage.hypervisor.emit(HypervisorEvent::MigrationIteration { guest: GUEST, iteration: 2 });
+    assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
+
+    stage.hypervisor.end_process(GUEST);
+    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.order(start());
+    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.hypervisor.forget(GUEST);
+    stage.hypervisor.end_job(GUEST, Ok(OUTCOME));
+    assert_eq!(finished(&stage.controller.update().await), OUTCOME);
+    stage.order(start());
+    assert_eq!(finished(&stage.controller.update().await), OUTCOME);
+
+    let sent = stage.hypervisor.sent();
+    assert_eq!(sent.len(), 1, "one job, however often it is asked for");
+    assert!(sent[0].disks_declared_shared);
+    assert_eq!(sent[0].migration_address, "10.0.0.2");
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_job_is_told_and_a_known_failure_hides_the_process_end() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Refused("no".to_owned())));
+    stage.order(start());
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Refused);
+
+    // QEMU crashed in mid-transfer: the process ends first, libvirt's word comes later.
+    let second = OperationId::from_u128(78);
+    stage.order_for(second, start());
+    stage.controller.any_update().await;
+    stage.hypervisor.end_process(GUEST);
+    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Broken("crash".to_owned())));
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_migration_is_adopted_after_a_restart_and_followed_to_its_end() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.order(start());
+    stage.controller.any_update().await;
+    let mut stage = stage.restart_agent().await;
+    stage.order(start());
+    assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
+    // The watch must have held for a while before it is believed by itself.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    stage.hypervisor.end_process(GUEST);
+    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.hypervisor.forget(GUEST);
+    let outcome = finished(&stage.controller.update().await);
+    assert_eq!(outcome.transferred, progress(1).processed);
+    assert_eq!(stage.hypervisor.sent().len(), 1, "adopted, not begun again");
+
+    // And once more from nothing: no trace of it is left, so it went.
+    let mut stage = stage.restart_agent().await;
+    stage.order(start());
+    finished(&stage.controller.update().await);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_cannot_see_the_process_proves_nothing() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.hypervisor.end_process(GUEST);
+    stage.ask(start()).await;
+    let adopted = OperationId::from_u128(78);
+    let other = GuestId::from_u128(2);
+    stage.hypervisor.put(other, GuestState::Running);
+    stage.hypervisor.end_process(other);
+    stage.hypervisor.set_job(other, Some(progress(1)));
+    stage.controller.order("other", adopted, other, 1, start());
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let gone = stage.controller.backlog().into_iter().any(|body| {
+        matches!(body, from_agent::Body::Migration(update) if update.body == Some(Body::SourceGone(true)))
+    });
+    assert!(!gone);
+    stage.hypervisor.end_job(GUEST, Ok(OUTCOME));
+    assert_eq!(finished(&stage.controller.update().await), OUTCOME);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_adopted_migration_that_ends_without_leaving_has_failed() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.hypervisor.set_job(GUEST, Some(progress(1)));
+    stage.order(start());
+    assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
+    stage.hypervisor.set_job(GUEST, None);
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
+
+    stage.hypervisor.put(GUEST, GuestState::ShutOff);
+    stage.order_for(OperationId::from_u128(78), start());
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
+    stage.hypervisor.put(GUEST, GuestState::PausedForMigration);
+    stage.order_for(OperationId::from_u128(79), start());
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Conflict);
+    assert!(stage.hypervisor.sent().is_empty());
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_migration_out_of_sight_is_not_declared_failed() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.ask(start()).await;
+    stage.hypervisor.set_out_of_reach(true);
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Retry("connection lost".to_owned())));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.hypervisor.set_job(GUEST, Some(progress(3)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stage.hypervisor.set_out_of_reach(false);
+    stage.hypervisor.end_process(GUEST);
+    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.hypervisor.forget(GUEST);
+    finished(&stage.controller.update().await);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_migration_does_not_stand_before_its_own_cancellation() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.order(start());
+    assert_eq!(stage.ask(cancel()).await, None);
+    assert_eq!(stage.ask(cancel()).await, None);
+    assert!(stage.hypervisor.cancelled() >= 2);
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Cancelled("asked".to_owned())));
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Cancelled);
+    assert_eq!(stage.ask(cancel()).await, None, "also when nothing runs any more");
+    // The guest may be told to go on here; while it was leaving, it could not.
+    assert_eq!(stage.ask(resume()).await, None);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_resumes_a_guest_while_it_leaves() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.ask(start()).await;
+    let waiting = stage.order(resume());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(stage.hypervisor.resumed(), 0);
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Broken("x".to_owned())));
+    assert_eq!(stage.controller.result(&waiting).await.failure, None);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_is_accepted_unless_it_is_active_here() {
+    let mut stage = Stage::new().await;
+    for (state, answer) in [
+        (None, None),
+        (Some(GuestState::ShutOff), None),
+        (Some(GuestState::Running), Some(FailureKind::Conflict)),
+        (Some(GuestState::PausedForMigration), Some(FailureKind::Conflict)),
+    ] {
+        if let Some(state) = state {
+            stage.hypervisor.put(GUEST, state);
+        }
+        assert_eq!(stage.ask(accept()).await, answer, "{state:?}");
+        assert_eq!(stage.ask(accept()).await, answer, "{state:?} again");
+    }
+    stage.hypervisor.set_out_of_reach(true);
+    assert_eq!(stage.ask(accept()).await, Some(FailureKind::Retry));
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_resume_waits_for_the_arrival_and_answers_at_once() {
+    let mut stage = Stage::new().await;
+    let early = HypervisorError::Conflict("still arriving".to_owned());
+    stage.hypervisor.refuse_resume(GUEST, Some(early));
+    let waiting = stage.order(resume());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(stage.hypervisor.resumed(), 0);
+    stage.hypervisor.refuse_resume(GUEST, None);
+    stage.hypervisor.emit(HypervisorEvent::Lifecycle { guest: GUEST });
+    let asked = std::time::Instant::now();
+    assert_eq!(stage.controller.result(&waiting).await.failure, None);
+    assert!(asked.elapsed() < Duration::from_millis(100), "{:?}", asked.elapsed());
+    assert_eq!(stage.ask(resume()).await, None);
+
+    stage.hypervisor.refuse_resume(GUEST, Some(HypervisorError::Gone(GUEST)));
+    assert_eq!(stage.ask(resume()).await, Some(FailureKind::Gone));
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_discard_of_a_higher_epoch_ends_a_waiting_resume() {
+    let mut stage = Stage::new().await;
+    let early = HypervisorError::Conflict("still arriving".to_owned());
+    stage.hypervisor.refuse_resume(GUEST, Some(early));
+    let waiting = stage.order(resume());
+    stage.epoch += 1;
+    stage.hypervisor.answer_discard(GUEST, Ok(IncomingDisposal::Discarded));
+    assert_eq!(stage.ask(discard()).await, None);
+    let failure = stage.controller.result(&waiting).await.failure.unwrap();
+    assert_eq!(failure.kind(), FailureKind::StaleEpoch);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn discarding_is_done_when_nothing_is_left() {
+    let mut stage = Stage::new().await;
+    assert_eq!(stage.ask(discard()).await, None);
+    stage.hypervisor.answer_discard(GUEST, Err(HypervisorError::Refused("has run".to_owned())));
+    assert_eq!(stage.ask(discard()).await, Some(FailureKind::Refused));
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_stale_epoch_is_refused_also_after_a_restart() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.epoch = 9;
+    assert_eq!(stage.ask(resume()).await, None);
+    for _ in 0..2 {
+        stage.epoch = 8;
+        for action in [accept(), start(), cancel(), resume(), discard()] {
+            assert_eq!(stage.ask(action).await, Some(FailureKind::StaleEpoch));
+        }
+        assert!(stage.hypervisor.sent().is_empty());
+        stage.epoch = 9;
+        assert_eq!(stage.ask(resume()).await, None);
+        stage = stage.restart_agent().await;
+    }
+    stage.agent.stop().await;
+}

@@ -1,0 +1,257 @@
+//! A hypervisor whose every answer the test decides. Unlike the in-memory twin of the port
+//! it has no rules of its own, so it can also do what no hypervisor should.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use drover_model::{
+    Bytes, Disk, DiskSource, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
+    MigrationProgress, Vcpus,
+};
+use drover_ports::{
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
+    OutgoingMigration,
+};
+use tokio::sync::{Notify, broadcast};
+
+use super::HOST;
+
+pub struct Scripted {
+    state: Mutex<State>,
+    changed: Notify,
+    events: broadcast::Sender<HypervisorEvent>,
+}
+
+#[derive(Default)]
+struct State {
+    host: Option<HostId>,
+    guests: BTreeMap<GuestId, Guest>,
+    processes: Vec<GuestId>,
+    jobs: BTreeMap<GuestId, MigrationProgress>,
+    outcomes: BTreeMap<GuestId, Result<MigrationOutcome, HypervisorError>>,
+    sent: Vec<OutgoingMigration>,
+    cancelled: Vec<GuestId>,
+    resumed: Vec<GuestId>,
+    resume_answers: BTreeMap<GuestId, HypervisorError>,
+    discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
+    out_of_reach: bool,
+}
+
+impl Scripted {
+    pub fn new() -> Arc<Self> {
+        let state = Mutex::new(State { host: Some(HOST), ..State::default() });
+        Arc::new(Self { state, changed: Notify::new(), events: broadcast::channel(64).0 })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_waiters();
+    }
+
+    pub fn is_host(&self, host: HostId) {
+        self.change(|state| state.host = Some(host));
+    }
+
+    /// Puts a guest here; a process exists unless it is shut off.
+    pub fn put(&self, id: GuestId, guest_state: GuestState) {
+        self.change(|state| {
+            state.guests.insert(id, guest(id, guest_state));
+            state.processes.retain(|process| *process != id);
+            if guest_state.is_active() {
+                state.processes.push(id);
+            }
+        });
+        let _ = self.events.send(HypervisorEvent::Lifecycle { guest: id });
+    }
+
+    pub fn end_process(&self, id: GuestId) {
+        self.change(|state| state.processes.retain(|process| *process != id));
+    }
+
+    /// libvirt forgets the guest.
+    pub fn forget(&self, id: GuestId) {
+        self.change(|state| {
+            state.guests.remove(&id);
+            state.jobs.remove(&id);
+        });
+    }
+
+    pub fn set_job(&self, id: GuestId, job: Option<MigrationProgress>) {
+        self.change(|state| match job {
+            Some(job) => drop(state.jobs.insert(id, job)),
+            None => drop(state.jobs.remove(&id)),
+        });
+    }
+
+    /// What `migrate_out` answers, now or when it is called.
+    pub fn end_job(&self, id: GuestId, outcome: Result<MigrationOutcome, HypervisorError>) {
+        self.change(|state| {
+            state.jobs.remove(&id);
+            state.outcomes.insert(id, outcome);
+        });
+    }
+
+    pub fn refuse_resume(&self, id: GuestId, error: Option<HypervisorError>) {
+        self.change(|state| match error {
+            Some(error) => drop(state.resume_answers.insert(id, error)),
+            None => drop(state.resume_answers.remove(&id)),
+        });
+    }
+
+    pub fn answer_discard(&self, id: GuestId, answer: Result<IncomingDisposal, HypervisorError>) {
+        self.change(|state| drop(state.discard_answers.insert(id, answer)));
+    }
+
+    pub fn set_out_of_reach(&self, out_of_reach: bool) {
+        self.change(|state| state.out_of_reach = out_of_reach);
+        let event =
+            if out_of_reach { HypervisorEvent::Disconnected } else { HypervisorEvent::Connected };
+        let _ = self.events.send(event);
+    }
+
+    pub fn emit(&self, event: HypervisorEvent) {
+        let _ = self.events.send(event);
+    }
+
+    pub fn sent(&self) -> Vec<OutgoingMigration> {
+        self.state().sent.clone()
+    }
+
+    pub fn cancelled(&self) -> usize {
+        self.state().cancelled.len()
+    }
+
+    pub fn resumed(&self) -> usize {
+        self.state().resumed.len()
+    }
+
+    async fn wait_for<T>(&self, ready: impl Fn(&mut State) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(answer) = ready(&mut self.state()) {
+                return answer;
+            }
+            changed.await;
+        }
+    }
+
+    fn reach(&self) -> Result<MutexGuard<'_, State>, HypervisorError> {
+        let state = self.state();
+        if state.out_of_reach { Err(HypervisorError::Retry("down".to_owned())) } else { Ok(state) }
+    }
+}
+
+pub fn guest(id: GuestId, state: GuestState) -> Guest {
+    Guest {
+        id,
+        name: format!("g{id}"),
+        host: HOST,
+        state,
+        vcpus: Vcpus(1),
+        memory: Mib(128),
+        current_memory: Mib(128),
+        virt_type: "qemu".to_owned(),
+        arch: "x86_64".to_owned(),
+        machine: "pc-q35-7.2".to_owned(),
+        cpu_mode: "custom".to_owned(),
+        cpu_model: Some("qemu64".to_owned()),
+        disks: vec![Disk {
+            target: "vda".to_owned(),
+            source: DiskSource::File { path: "/srv/shared/disk".to_owned() },
+            readonly: false,
+            shareable: false,
+            cache: None,
+        }],
+        nics: Vec::new(),
+        host_devices: 0,
+        persistent: true,
+    }
+}
+
+pub fn progress(iteration: u32) -> MigrationProgress {
+    MigrationProgress {
+        elapsed_ms: 7,
+        processed: Bytes(100),
+        remaining: Bytes(50),
+        iteration,
+        ..MigrationProgress::default()
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Scripted {
+    async fn describe(&self) -> Result<HostDescription, HypervisorError> {
+        let state = self.reach()?;
+        Ok(HostDescription {
+            id: state.host,
+            hostname: "h1".to_owned(),
+            libvirt: "9.0.0".to_owned(),
+            ..HostDescription::default()
+        })
+    }
+
+    async fn guests(&self, _host: HostId) -> Result<Vec<Guest>, HypervisorError> {
+        Ok(self.reach()?.guests.values().cloned().collect())
+    }
+
+    async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError> {
+        let state = self.reach()?;
+        let of = |id: &GuestId| GuestStats { guest: Some(*id), vcpus: 1, ..GuestStats::default() };
+        Ok(state.processes.iter().map(of).collect())
+    }
+
+    async fn migrate_out(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        let guest = migration.guest;
+        self.change(|state| {
+            state.sent.push(migration);
+            state.jobs.insert(guest, progress(1));
+        });
+        let outcome = self.wait_for(|state| state.outcomes.remove(&guest)).await;
+        self.set_job(guest, None);
+        outcome
+    }
+
+    async fn progress(&self, guest: GuestId) -> Result<Option<MigrationProgress>, HypervisorError> {
+        Ok(self.reach()?.jobs.get(&guest).copied())
+    }
+
+    async fn cancel_migration(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.reach()?.cancelled.push(guest);
+        Ok(())
+    }
+
+    async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        let mut state = self.reach()?;
+        match state.resume_answers.get(&guest) {
+            Some(error) => Err(error.clone()),
+            None => {
+                state.resumed.push(guest);
+                Ok(())
+            }
+        }
+    }
+
+    async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.wait_for(|state| (!state.processes.contains(&guest)).then_some(())).await;
+        Ok(())
+    }
+
+    async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError> {
+        let state = self.reach()?;
+        state.discard_answers.get(&guest).cloned().unwrap_or(Ok(IncomingDisposal::Absent))
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.events.subscribe()
+    }
+}
