@@ -59,7 +59,7 @@ impl Identity {
         if !directory.exists() {
             bail!(
                 "this host has not joined a cluster ({} does not exist)\n\
-                 hint: make a token with `drover host token` and run `drover-agent join`",
+                 hint: make a join token at the controller and run the command that it prints",
                 directory.display()
             );
         }

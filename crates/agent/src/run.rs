@@ -40,7 +40,7 @@ pub async fn run(
     let epochs = EpochGate::open(&epochs)
         .with_context(|| format!("cannot read the epochs in {}", epochs.display()))?;
     let host = identity.card.host_id;
-    info!(host = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
 
     let (mut describer, capabilities) =
         Describer::new(config.clone(), host, Arc::clone(&hypervisor));

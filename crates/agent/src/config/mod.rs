@@ -1,33 +1,6 @@
 //! The agent's configuration: one TOML file, every key optional.
 //!
-//! ```toml
-//! # Where the agent keeps its certificate and the epochs it has seen.
-//! state_dir = "/var/lib/drover-agent"
-//! # The libvirt daemon that runs this host's guests.
-//! libvirt_uri = "qemu:///system"
-//! # How often host and guests are measured. Unset: the controller says (5 s at first).
-//! sample_interval = "5s"
-//! # Where other hosts' QEMU sends migration data, an IP address or a name.
-//! # Unset: the address by which this host reaches the controller.
-//! migration_address = "10.77.0.1"
-//! # How other hosts' libvirtd reaches this one's.
-//! # Unset: "qemu+tls://<migration_address>/system".
-//! peer_uri = "qemu+tls://10.77.0.1/system"
-//! # Directories that hold the same files on every host. A guest whose disk images all lie
-//! # below them is moved without its images being copied.
-//! shared_paths = ["/srv/shared"]
-//!
-//! # What counts as this host's load.
-//! [accounting]
-//! # "host": the whole machine. "processes": the processes of the agent's PID namespace
-//! # against a budget. "cgroup": one control group against a budget.
-//! mode = "host"
-//! # The budget; needed for "processes" and "cgroup", not allowed for "host".
-//! cores = 1.0
-//! memory = "2GiB"
-//! # The control group's directory; needed for "cgroup".
-//! cgroup = "/sys/fs/cgroup/machine.slice"
-//! ```
+//! `packaging/agent.toml` documents every key.
 
 mod file;
 
@@ -164,7 +137,24 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_key_is_read() {
+    fn the_documented_file_says_the_defaults_and_names_every_key() {
+        let documented = include_str!("../../packaging/agent.toml");
+        assert_eq!(Config::parse(documented).unwrap(), Config::parse("").unwrap());
+        let example: String = documented
+            .lines()
+            .map(|line| {
+                let key = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+                format!("{}\n", key.unwrap_or(line))
+            })
+            .collect();
+        let example = example.replace("mode = \"host\"", "mode = \"cgroup\"");
+        let config = Config::parse(&example).unwrap();
+        assert_eq!(config.peer_uri.as_deref(), Some("qemu+tls://10.77.0.1/system"));
+        assert!(matches!(config.accounting, Accounting::Cgroup { .. }));
+    }
+
+    #[test]
+    fn every_key_is_read() {
         let config = Config::parse(
             r#"
             state_dir = "/tmp/a"

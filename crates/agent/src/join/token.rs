@@ -17,7 +17,7 @@ pub struct JoinToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this is not a join token: it should read drv1_<id>_<secret>_<64 hexadecimal digits>\n\
-     hint: copy the whole line that `drover host token` prints"
+     hint: copy the whole token that the controller printed"
 )]
 pub struct NotAToken;
 

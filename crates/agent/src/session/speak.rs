@@ -116,7 +116,17 @@ impl Link {
 
     fn welcome(&self, welcome: &Welcome) {
         let skew_ms = clock::now().as_millis() - welcome.now_ms;
-        info!(controller = self.identity.card.agent_url, skew_ms, "in session");
+        let (waiting, dropped) = {
+            let buffer = self.samples.buffer();
+            (buffer.len(), buffer.dropped())
+        };
+        info!(
+            controller = self.identity.card.agent_url,
+            skew_ms,
+            samples_waiting = waiting,
+            samples_dropped = dropped,
+            "in session"
+        );
         if skew_ms.abs() > NOTABLE_SKEW_MS {
             warn!(skew_ms, "this host's clock differs from the controller's");
         }
