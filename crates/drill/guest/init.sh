@@ -1,0 +1,35 @@
+#!/bin/busybox sh
+# PID 1 of a lab guest.
+/bin/busybox mkdir -p /proc /sys /dev /run /tmp
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+while read -r module; do insmod "/mod/$module"; done < /mod/order
+for word in $(cat /proc/cmdline); do
+    case $word in
+        lab.address=*) ADDRESS=${word#*=} ;;
+        lab.name=*) hostname "${word#*=}" ;;
+    esac
+done
+ip link set lo up
+tries=0
+while [ ! -e /sys/class/net/eth0 ] && [ $tries -lt 100 ]; do usleep 50000; tries=$((tries + 1)); done
+ip link set eth0 up
+ip addr add "$ADDRESS" dev eth0
+echo 0 > /run/load
+echo 0 16 > /run/dirty
+guestd &
+httpd -p 80 -h /www
+# A heartbeat on the disk: real, and tiny.
+( beat=0
+  while :; do
+      beat=$((beat + 1))
+      echo "$beat" > /run/beat
+      [ -b /dev/vda ] && printf '%-511d\n' "$beat" | dd of=/dev/vda bs=512 count=1 conv=notrunc,fsync 2>/dev/null
+      sleep 1
+  done ) &
+echo "GUEST READY $(hostname)" > /dev/console
+while :; do sleep 3600; done

@@ -1,0 +1,299 @@
+//! The command line of drover-lab.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use drover_lab::{Drover, Lab, LabSpec, LinkState, Network, ProbeReport, host_init, probe};
+
+/// A cluster of real hypervisors on one machine: for evaluation, drills and tests.
+#[derive(Debug, Parser)]
+#[command(name = "drover-lab", version, max_term_width = 100)]
+struct Arguments {
+    /// Directory of the lab.
+    #[arg(long, global = true, default_value = "/var/lib/drover-lab", env = "DROVER_LAB_DIR")]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up a lab, or complete one.
+    Up(Up),
+    /// Take the lab down; nothing is left but the cached guest image.
+    Down {
+        /// Also remove the guest image.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Show hosts and guests.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command inside a host or the controller.
+    Exec {
+        /// `h1`, `h2`, … or `controller`.
+        host: String,
+        /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Run `drover` with the administrator's configuration.
+    Drover {
+        /// Arguments of `drover`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Cut a host's power: everything in it dies at once.
+    PowerOff {
+        /// The host.
+        host: String,
+    },
+    /// Switch a host on.
+    PowerOn {
+        /// The host.
+        host: String,
+    },
+    /// Pull or plug in a host's cable.
+    Link {
+        /// The host.
+        host: String,
+        /// `up` or `down`.
+        state: UpDown,
+        /// Which cable.
+        #[arg(long, default_value = "management")]
+        network: Network,
+    },
+    /// Keep a guest's vCPU busy.
+    Load {
+        /// The guest.
+        guest: String,
+        /// 0 to 100.
+        percent: u8,
+    },
+    /// Let a guest dirty memory.
+    Dirty {
+        /// The guest.
+        guest: String,
+        /// MiB each second; 0 stops it.
+        mib_per_s: u32,
+        /// Size of the memory that is written over and over, MiB.
+        #[arg(long, default_value_t = 16)]
+        working_set: u32,
+    },
+    /// Look at a guest as a client does: ping and an ordered TCP echo.
+    Probe {
+        /// The guest.
+        guest: String,
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a shell command in a guest.
+    GuestExec {
+        /// The guest.
+        guest: String,
+        /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Kill a daemon with SIGKILL; it starts again by itself.
+    Restart {
+        /// `controller`, `agent` or `libvirtd`.
+        what: Restarted,
+        /// The host, for `agent` and `libvirtd`.
+        host: Option<String>,
+    },
+    #[command(hide = true)]
+    HostInit {
+        #[arg(long)]
+        member: String,
+    },
+    #[command(hide = true)]
+    ProbeWorker {
+        #[arg(long)]
+        address: String,
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UpDown {
+    Up,
+    Down,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Restarted {
+    Controller,
+    Agent,
+    Libvirtd,
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    /// Number of hosts.
+    #[arg(long, default_value_t = 3)]
+    hosts: u8,
+    /// Number of guests.
+    #[arg(long, default_value_t = 6)]
+    guests: u8,
+    /// First part of the namespaces' names.
+    #[arg(long, default_value = "lab")]
+    name: String,
+    /// Cores that count as 100 % of a host.
+    #[arg(long, default_value_t = 1.0)]
+    host_cores: f64,
+    /// Memory budget of a host, MiB.
+    #[arg(long, default_value_t = 2048)]
+    host_memory: u64,
+    /// Memory of a guest, MiB.
+    #[arg(long, default_value_t = 128)]
+    guest_memory: u64,
+    /// Agents sample so often.
+    #[arg(long, default_value = "2s")]
+    sample_interval: String,
+    /// Hypervisors and guests only: no droverd, no agents.
+    #[arg(long)]
+    bare: bool,
+    /// Directory of Drover's programs; default: where drover-lab is.
+    #[arg(long)]
+    bin_dir: Option<PathBuf>,
+}
+
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let Arguments { dir, command } = Arguments::parse();
+    let open = || Lab::open(&dir);
+    match command {
+        Command::Up(arguments) => up(dir, arguments)?,
+        Command::Down { purge } => down(&dir, purge)?,
+        Command::Status { json } => status(&open()?, json)?,
+        Command::Exec { host, command } => return exec(&open()?, &host, &command),
+        Command::Drover { arguments } => {
+            let mut command = vec!["drover".to_owned()];
+            command.extend(arguments);
+            return exec(&open()?, "controller", &command);
+        }
+        Command::PowerOff { host } => open()?.power_off(&host)?,
+        Command::PowerOn { host } => power_on(&open()?, &host)?,
+        Command::Link { host, state, network } => {
+            let state = if matches!(state, UpDown::Up) { LinkState::Up } else { LinkState::Down };
+            open()?.link(&host, network, state)?;
+        }
+        Command::Load { guest, percent } => open()?.load(&guest, percent)?,
+        Command::Dirty { guest, mib_per_s, working_set } => {
+            open()?.dirty(&guest, mib_per_s, working_set)?;
+        }
+        Command::Probe { guest, seconds, json } => {
+            let handle = open()?.probe(&guest, Some(Duration::from_secs(seconds)))?;
+            std::thread::sleep(Duration::from_secs(seconds));
+            show_probe(&handle.finish()?, json)?;
+        }
+        Command::GuestExec { guest, command } => {
+            print!("{}", open()?.guest_exec(&guest, &command.join(" "))?);
+        }
+        Command::Restart { what, host } => restart(&open()?, what, host)?,
+        Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
+        Command::ProbeWorker { address, seconds } => {
+            let report = probe::work(&address, seconds.map(Duration::from_secs))?;
+            println!("{}", serde_json::to_string(&report)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let say = |step: &str| eprintln!("[{:5.1} s] {step}", begun.elapsed().as_secs_f64());
+    let own = std::env::current_exe().context("where this program is")?;
+    let beside = own.parent().context("this program has a directory")?.to_owned();
+    let spec = LabSpec {
+        hosts: arguments.hosts,
+        guests: arguments.guests,
+        host_cores: arguments.host_cores,
+        host_memory_mib: arguments.host_memory,
+        guest_memory_mib: arguments.guest_memory,
+        sample_interval: arguments.sample_interval,
+        bare: arguments.bare,
+        ..LabSpec::new(&arguments.name, dir, arguments.bin_dir.unwrap_or(beside))
+    };
+    let lab = Lab::up(spec, &say)?;
+    if !lab.spec().bare {
+        Drover::of(&lab).up(&say)?;
+    }
+    say("the lab is up");
+    status(&lab, false)
+}
+
+fn down(dir: &std::path::Path, purge: bool) -> anyhow::Result<()> {
+    if dir.join("lab.json").exists() {
+        Lab::open(dir)?.down()?;
+    }
+    if purge && dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn power_on(lab: &Lab, host: &str) -> anyhow::Result<()> {
+    lab.power_on(host)?;
+    if lab.spec().bare { Ok(()) } else { Drover::of(lab).join(host) }
+}
+
+fn status(lab: &Lab, json: bool) -> anyhow::Result<()> {
+    let hosts = lab.status()?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&hosts)?);
+        return Ok(());
+    }
+    println!("{:<6} {:<6} {:<12} GUESTS", "HOST", "POWER", "ADDRESS");
+    for host in hosts {
+        let power = if host.on { "on" } else { "off" };
+        println!("{:<6} {power:<6} {:<12} {}", host.name, host.address, host.guests.join(" "));
+    }
+    Ok(())
+}
+
+fn exec(lab: &Lab, host: &str, words: &[String]) -> anyhow::Result<ExitCode> {
+    let (program, rest) = words.split_first().context("no command")?;
+    let status = lab.command(host, program)?.args(rest).status().context("run nsenter")?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn restart(lab: &Lab, what: Restarted, host: Option<String>) -> anyhow::Result<()> {
+    let host = || host.clone().context("which host? e.g. `drover-lab restart agent h1`");
+    match what {
+        Restarted::Controller => lab.kill_daemon("ctl", "droverd"),
+        Restarted::Agent => lab.kill_daemon(&host()?, "agent"),
+        Restarted::Libvirtd => lab.kill_daemon(&host()?, "libvirtd"),
+    }
+}
+
+fn show_probe(report: &ProbeReport, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    println!(
+        "ping  {} sent, {} lost, longest gap {:.0} ms",
+        report.ping_sent, report.ping_lost, report.ping_longest_gap_ms
+    );
+    println!(
+        "tcp   {} sent, {} echoed, {}, longest gap {:.0} ms{}",
+        report.tcp_sent,
+        report.tcp_echoed,
+        if report.tcp_in_order { "in order" } else { "OUT OF ORDER" },
+        report.tcp_longest_gap_ms,
+        report.tcp_error.as_ref().map(|error| format!(", {error}")).unwrap_or_default()
+    );
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! PID 1 of a member of the lab: builds its root, starts its daemons, starts them again
+//! when they end, and reaps what nobody else does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{WaitOptions, wait};
+
+use crate::root;
+use crate::spec::LabSpec;
+
+/// A daemon that ended is started again after this long, as systemd would by default for
+/// services that set Restart=.
+const RESTART_AFTER: Duration = Duration::from_millis(500);
+
+struct Daemon {
+    name: &'static str,
+    command: Vec<String>,
+    /// It is started once this file exists.
+    needs: Option<&'static str>,
+    running: Option<i32>,
+    not_before: Instant,
+}
+
+/// Runs until it is killed.
+pub fn host_init(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
+    rustix::system::sethostname(member.as_bytes()).context("set the host name")?;
+    root::enter(spec, member)?;
+    let mut daemons = if member == "ctl" { controller() } else { host() };
+    loop {
+        for daemon in &mut daemons {
+            start_if_due(daemon);
+        }
+        reap(&mut daemons);
+    }
+}
+
+fn daemon(name: &'static str, line: &str, needs: Option<&'static str>) -> Daemon {
+    Daemon {
+        name,
+        command: line.split_whitespace().map(str::to_owned).collect(),
+        needs,
+        running: None,
+        not_before: Instant::now(),
+    }
+}
+
+fn host() -> Vec<Daemon> {
+    vec![
+        daemon("libvirtd", "/usr/sbin/libvirtd --listen", None),
+        daemon(
+            "agent",
+            "/opt/drover/drover-agent run --config /etc/drover/agent.toml",
+            Some("/run/lab/joined"),
+        ),
+    ]
+}
+
+fn controller() -> Vec<Daemon> {
+    let line = "/opt/drover/droverd --state-dir /var/lib/drover --api-listen 10.77.0.100:7440 \
+                --agent-listen 10.77.0.100:7441 --advertise 10.77.0.100 \
+                --evaluation-interval 2s --sample-interval 2s";
+    vec![daemon("droverd", line, Some("/run/lab/start-droverd"))]
+}
+
+fn start_if_due(daemon: &mut Daemon) {
+    let ready = daemon.needs.is_none_or(|file| Path::new(file).exists());
+    if daemon.running.is_some() || !ready || Instant::now() < daemon.not_before {
+        return;
+    }
+    daemon.not_before = Instant::now() + RESTART_AFTER;
+    match spawn(daemon) {
+        Ok(pid) => daemon.running = Some(pid),
+        Err(error) => eprintln!("{}: {error:#}", daemon.name),
+    }
+}
+
+fn spawn(daemon: &Daemon) -> anyhow::Result<i32> {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(format!("/run/lab/{}.log", daemon.name))?;
+    let child = Command::new(&daemon.command[0])
+        .args(&daemon.command[1..])
+        .env_clear()
+        .envs(environment())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    let pid = i32::try_from(child.id())?;
+    // How `drover-lab restart` finds exactly this process.
+    std::fs::write(format!("/run/lab/{}.pid", daemon.name), pid.to_string())?;
+    Ok(pid)
+}
+
+/// What programs inside a member find in their environment.
+pub(crate) fn environment() -> BTreeMap<&'static str, &'static str> {
+    [
+        ("PATH", "/opt/drover:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", "/root"),
+        ("LANG", "C.UTF-8"),
+        ("DROVER_CONFIG", "/var/lib/drover/admin.toml"),
+        ("RUST_LOG", "info"),
+    ]
+    .into()
+}
+
+/// Reaps every child that has ended. QEMU's parent is this process: libvirt takes a zombie
+/// for a process that lives, so there must be none for longer than a moment.
+fn reap(daemons: &mut [Daemon]) {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, _))) => {
+                for daemon in daemons.iter_mut() {
+                    if daemon.running == Some(pid.as_raw_nonzero().get()) {
+                        daemon.running = None;
+                        daemon.not_before = Instant::now() + RESTART_AFTER;
+                    }
+                }
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+    std::thread::sleep(Duration::from_millis(2));
+}

@@ -1,0 +1,116 @@
+//! The guests' kernel and initramfs: built once from Debian's packages.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::tools::{output, run, write};
+
+const GUESTD: &str = include_str!("../guest/guestd.c");
+const INIT: &str = include_str!("../guest/init.sh");
+const CGI: &str = include_str!("../guest/cgi.sh");
+
+/// Drivers that the guest needs; their dependencies come with them.
+const MODULES: [&str; 6] =
+    ["virtio_pci", "virtio_net", "virtio_blk", "virtio_balloon", "virtio_rng", "button"];
+
+/// Makes `dir/vmlinuz` and `dir/initramfs.gz`, unless they are there and current.
+pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
+    let key = key();
+    let done = dir.join("key");
+    let ready = dir.join("vmlinuz").exists() && dir.join("initramfs.gz").exists();
+    if ready && std::fs::read_to_string(&done).is_ok_and(|kept| kept == key) {
+        return Ok(());
+    }
+    let work = dir.join("work");
+    if work.exists() {
+        std::fs::remove_dir_all(&work)?;
+    }
+    std::fs::create_dir_all(&work)?;
+    // apt downloads as the user _apt, who must be able to write here.
+    run(&format!("chmod 777 {}", work.display()))?;
+    let (kernel, version) = unpack_kernel(&work)?;
+    std::fs::copy(kernel.join("boot").join(format!("vmlinuz-{version}")), dir.join("vmlinuz"))
+        .context("the kernel package has no vmlinuz")?;
+    let root = fill_root(&work, &kernel, &version)?;
+    pack(&root, &dir.join("initramfs.gz"))?;
+    std::fs::remove_dir_all(&work)?;
+    write(&done, &key)
+}
+
+fn key() -> String {
+    let mut hasher = DefaultHasher::new();
+    (GUESTD, INIT, CGI, MODULES).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Downloads and unpacks Debian's cloud kernel; nothing is installed.
+fn unpack_kernel(work: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let depends = run("apt-cache depends linux-image-cloud-amd64")
+        .context("apt knows no cloud kernel; run apt-get update")?;
+    let package = depends
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"))
+        .context("linux-image-cloud-amd64 names no kernel; run apt-get update")?
+        .to_owned();
+    output(
+        Command::new("apt-get").args(["download", &format!("linux-image-{package}")]).current_dir(work),
+    )
+    .context("download the guests' kernel")?;
+    let archive = std::fs::read_dir(work)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .context("apt-get downloaded no package")?;
+    let kernel = work.join("kernel");
+    output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&kernel))?;
+    output(Command::new("depmod").arg("-b").arg(&kernel).arg(&package))?;
+    Ok((kernel, package))
+}
+
+fn fill_root(work: &Path, kernel: &Path, version: &str) -> anyhow::Result<PathBuf> {
+    let root = work.join("root");
+    std::fs::create_dir_all(root.join("bin"))?;
+    std::fs::create_dir_all(root.join("mod"))?;
+    std::fs::copy("/bin/busybox", root.join("bin/busybox"))
+        .context("busybox-static is not installed")?;
+    write(&root.join("init"), INIT)?;
+    write(&root.join("www/cgi-bin/sh"), CGI)?;
+    let source = work.join("guestd.c");
+    write(&source, GUESTD)?;
+    output(
+        Command::new("gcc")
+            .args(["-O2", "-static", "-s", "-o"])
+            .arg(root.join("bin/guestd"))
+            .arg(&source),
+    )?;
+    run(&format!("chmod -R 755 {}", root.display()))?;
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    for module in MODULES {
+        let listed = output(
+            Command::new("modprobe")
+                .arg("-d")
+                .arg(kernel)
+                .args(["-S", version, "--show-depends", module]),
+        )?;
+        for path in listed.lines().filter_map(|line| line.trim().strip_prefix("insmod ")) {
+            let path = Path::new(path.trim());
+            let name = path.file_name().context("a module without a name")?;
+            if seen.insert(name.to_owned()) {
+                std::fs::copy(path, root.join("mod").join(name))?;
+                order.push(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    ensure!(!order.is_empty(), "the kernel package has no virtio modules");
+    write(&root.join("mod/order"), &format!("{}\n", order.join("\n")))?;
+    Ok(root)
+}
+
+fn pack(root: &Path, to: &Path) -> anyhow::Result<()> {
+    let line = format!("find . | cpio -o -H newc --quiet | gzip -6 > {}", to.display());
+    output(Command::new("sh").args(["-c", &line]).current_dir(root)).map(drop)
+}

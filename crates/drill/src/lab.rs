@@ -1,0 +1,439 @@
+//! A lab: brought up, used, and taken down without a trace.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::addresses::{CONTROLLER, Network, guest_address, host_address, number_of};
+use crate::domain_xml::domain_xml;
+use crate::hostinit::environment;
+use crate::root::DROPPED_NAMES;
+use crate::spec::LabSpec;
+use crate::tools::{output, run, start_time, wait_for, write};
+use crate::{ProbeHandle, guest, image, network, pki};
+
+/// The controller's name as a member.
+pub(crate) const CTL: &str = "ctl";
+/// A host's libvirtd answers within so long.
+const LIBVIRT_UP: Duration = Duration::from_secs(60);
+/// Guests answer within so long, each more guest adding its boot under emulation.
+const GUESTS_UP: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
+
+/// Whether a cable is plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Frames pass.
+    Up,
+    /// Nothing passes, and nobody is told.
+    Down,
+}
+
+/// A host as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it is switched on.
+    pub on: bool,
+    /// Its management address.
+    pub address: String,
+    /// Its active guests.
+    pub guests: Vec<String>,
+}
+
+/// PID 1 of a member, as the machine sees it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Init {
+    pid: i32,
+    start_time: u64,
+}
+
+/// A lab on this machine.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    spec: LabSpec,
+}
+
+impl Lab {
+    /// Brings up what is missing of this lab: switch, hosts, guests. Drover's own programs
+    /// are started by [`crate::Drover`].
+    pub fn up(spec: LabSpec, say: &dyn Fn(&str)) -> anyhow::Result<Self> {
+        spec.check()?;
+        check_machine()?;
+        let lab = Self { spec };
+        std::fs::create_dir_all(&lab.spec.dir)
+            .with_context(|| format!("create {}", lab.spec.dir.display()))?;
+        let kept = lab.spec.dir.join("lab.json");
+        write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
+        say("guest image");
+        image::make(&lab.spec.dir.join("image"))?;
+        pki::make(&lab.spec.dir, &lab.spec.host_names())?;
+        std::fs::create_dir_all(lab.spec.dir.join("shared"))?;
+        say("switch");
+        network::make_switch(&lab.spec.name)?;
+        network::make_member(&lab.spec.name, CTL, CONTROLLER)?;
+        lab.start_member(CTL)?;
+        for host in lab.spec.host_names() {
+            let number = number_of(&host).context("a host is called h and a number")?;
+            network::make_member(&lab.spec.name, &host, number)?;
+            lab.write_host_config(&host)?;
+            lab.start_member(&host)?;
+        }
+        say("libvirt");
+        for host in lab.spec.host_names() {
+            lab.wait_for_libvirt(&host)?;
+        }
+        if lab.spec.guests > 0 {
+            say("guests");
+            lab.start_guests()?;
+        }
+        Ok(lab)
+    }
+
+    /// The lab that was brought up in this directory.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("lab.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("there is no lab in {}; bring one up with `drover-lab up`", dir.display())
+        })?;
+        Ok(Self { spec: serde_json::from_str(&text).context("lab.json is unreadable")? })
+    }
+
+    /// What it is made of.
+    pub const fn spec(&self) -> &LabSpec {
+        &self.spec
+    }
+
+    /// Takes everything down and removes its directory, but for the guest image.
+    pub fn down(&self) -> anyhow::Result<()> {
+        let mut members = self.spec.host_names();
+        members.push(CTL.to_owned());
+        for member in &members {
+            self.kill_member(member)?;
+        }
+        network::remove_all(&self.spec.name)?;
+        for entry in std::fs::read_dir(&self.spec.dir)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name == "image") {
+                continue;
+            }
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }
+                .with_context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Each host with its guests.
+    pub fn status(&self) -> anyhow::Result<Vec<HostStatus>> {
+        self.spec
+            .host_names()
+            .into_iter()
+            .map(|name| {
+                let on = self.init_of(&name).is_some();
+                let guests = if on { self.virsh(&name, &["list", "--name"])? } else { String::new() };
+                Ok(HostStatus {
+                    address: host_address(&name).unwrap_or_default(),
+                    guests: guests.split_whitespace().map(str::to_owned).collect(),
+                    name,
+                    on,
+                })
+            })
+            .collect()
+    }
+
+    /// A command that runs inside a member: all its namespaces, its root, its limits.
+    pub fn command(&self, member: &str, program: &str) -> anyhow::Result<Command> {
+        let member = if member == "controller" { CTL } else { member };
+        let init = self.init_of(member).with_context(|| {
+            format!("{member} is off or unknown; `drover-lab status` shows the hosts")
+        })?;
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &init.pid.to_string(), "-m", "-u", "-i", "-n", "-p", "-r", "-w"])
+            .args(["setpriv", "--bounding-set", DROPPED_NAMES, "--inh-caps", DROPPED_NAMES, "--"])
+            .arg(program)
+            .env_clear()
+            .envs(environment());
+        if let Ok(terminal) = std::env::var("TERM") {
+            command.env("TERM", terminal);
+        }
+        Ok(command)
+    }
+
+    /// Runs a command inside a member and returns what it printed.
+    pub fn exec(&self, member: &str, words: &[&str]) -> anyhow::Result<String> {
+        let (program, rest) = words.split_first().context("no command")?;
+        output(self.command(member, program)?.args(rest))
+    }
+
+    /// Power loss: the cables go dead first, so that peers see silence and no reset; then
+    /// everything in the host dies at once.
+    pub fn power_off(&self, host: &str) -> anyhow::Result<()> {
+        self.known_host(host)?;
+        for network in Network::ALL {
+            network::set_link(&self.spec.name, host, network, false)?;
+        }
+        self.kill_member(host)
+    }
+
+    /// Switches a host on; returns when its libvirtd answers.
+    pub fn power_on(&self, host: &str) -> anyhow::Result<()> {
+        self.known_host(host)?;
+        for network in Network::ALL {
+            network::set_link(&self.spec.name, host, network, true)?;
+        }
+        self.start_member(host)?;
+        self.wait_for_libvirt(host)
+    }
+
+    /// Pulls or plugs in a cable.
+    pub fn link(&self, host: &str, network: Network, state: LinkState) -> anyhow::Result<()> {
+        self.known_host(host)?;
+        network::set_link(&self.spec.name, host, network, state == LinkState::Up)
+    }
+
+    /// Kills a daemon of a member (`droverd`, `agent`, `libvirtd`) with SIGKILL; it is
+    /// started again as systemd would.
+    pub fn kill_daemon(&self, member: &str, daemon: &str) -> anyhow::Result<()> {
+        let path = self.member_dir(member).join("run-lab").join(format!("{daemon}.pid"));
+        let pid = std::fs::read_to_string(&path)
+            .with_context(|| format!("{member} has no daemon `{daemon}`"))?;
+        self.exec(member, &["kill", "-9", pid.trim()]).map(drop)
+    }
+
+    /// Keeps one vCPU of a guest busy for so many percent.
+    pub fn load(&self, guest: &str, percent: u8) -> anyhow::Result<()> {
+        ensure!(percent <= 100, "a load is 0 to 100 percent");
+        self.guest_exec(guest, &format!("echo {percent} > /run/load")).map(drop)
+    }
+
+    /// Lets a guest dirty so many MiB each second within a working set.
+    pub fn dirty(&self, guest: &str, mib_per_s: u32, working_set_mib: u32) -> anyhow::Result<()> {
+        self.guest_exec(guest, &format!("echo {mib_per_s} {working_set_mib} > /run/dirty"))
+            .map(drop)
+    }
+
+    /// Runs a shell command in a guest.
+    pub fn guest_exec(&self, guest: &str, line: &str) -> anyhow::Result<String> {
+        guest::exec(&self.namespace(CTL), guest, line)
+    }
+
+    /// Starts a probe of a guest from the controller's network.
+    pub fn probe(&self, guest: &str, limit: Option<Duration>) -> anyhow::Result<ProbeHandle> {
+        let address = guest_address(guest).context("a guest is called vm and a number")?;
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace(CTL)])
+            .arg(self.spec.bin_dir.join("drover-lab"))
+            .args(["probe-worker", "--address", &address]);
+        if let Some(limit) = limit {
+            command.args(["--seconds", &limit.as_secs().to_string()]);
+        }
+        ProbeHandle::start(command)
+    }
+
+    /// libvirt URI of a host, usable from outside its namespaces.
+    pub fn libvirt_uri(&self, host: &str) -> String {
+        let socket = self.member_dir(host).join("run-libvirt/libvirt-sock");
+        format!("qemu+unix:///system?socket={}", socket.display())
+    }
+
+    /// Runs virsh against a host.
+    pub fn virsh(&self, host: &str, words: &[&str]) -> anyhow::Result<String> {
+        output(Command::new("virsh").args(["-q", "-c", &self.libvirt_uri(host)]).args(words))
+    }
+
+    /// The host on which a guest is active, if there is exactly one.
+    pub fn host_of(&self, guest: &str) -> anyhow::Result<Option<String>> {
+        let on: Vec<String> = self
+            .status()?
+            .into_iter()
+            .filter(|host| host.guests.iter().any(|name| name == guest))
+            .map(|host| host.name)
+            .collect();
+        Ok(if on.len() == 1 { on.into_iter().next() } else { None })
+    }
+
+    pub(crate) fn member_dir(&self, member: &str) -> PathBuf {
+        self.spec.dir.join("hosts").join(member)
+    }
+
+    fn namespace(&self, member: &str) -> String {
+        network::namespace(&self.spec.name, member)
+    }
+
+    fn known_host(&self, host: &str) -> anyhow::Result<()> {
+        if self.spec.host_names().iter().any(|name| name == host) {
+            return Ok(());
+        }
+        bail!("there is no host `{host}`; there are {}", self.spec.host_names().join(", "))
+    }
+
+    /// PID 1 of a member, if it lives.
+    fn init_of(&self, member: &str) -> Option<Init> {
+        let text = std::fs::read_to_string(self.member_dir(member).join("init.json")).ok()?;
+        let init: Init = serde_json::from_str(&text).ok()?;
+        (start_time(init.pid) == Some(init.start_time)).then_some(init)
+    }
+
+    fn start_member(&self, member: &str) -> anyhow::Result<()> {
+        if self.init_of(member).is_some() {
+            return Ok(());
+        }
+        let dir = self.member_dir(member);
+        // What a power cycle leaves in /run is gone on a real host.
+        for volatile in ["run-libvirt", "run-lab"] {
+            let _ = std::fs::remove_dir_all(dir.join(volatile));
+        }
+        for name in ["etc-drover", "etc-libvirt", "pki", "log/qemu"] {
+            std::fs::create_dir_all(dir.join(name))?;
+        }
+        let log = File::create(dir.join("init.log"))?;
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.namespace(member)])
+            .args(["setsid", "unshare", "-m", "-u", "-i", "-p", "-f", "--kill-child"])
+            .args(["--propagation", "private"])
+            .arg(self.spec.bin_dir.join("drover-lab"))
+            .args(["host-init", "--member", member, "--dir"])
+            .arg(&self.spec.dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start a member; ip(8) and unshare(1) are needed")?;
+        let outer = i32::try_from(child.id())?;
+        let mut pid = None;
+        wait_for(&format!("namespaces of {member}"), Duration::from_secs(10), || {
+            pid = only_child(outer);
+            pid.is_some() || child.try_wait().is_ok_and(|status| status.is_some())
+        })?;
+        let pid = pid.with_context(|| self.why_not(member))?;
+        let start_time = start_time(pid).with_context(|| self.why_not(member))?;
+        write(&dir.join("init.json"), &serde_json::to_string(&Init { pid, start_time })?)
+    }
+
+    fn why_not(&self, member: &str) -> String {
+        let log = std::fs::read_to_string(self.member_dir(member).join("init.log"));
+        format!("{member} did not start: {}", log.unwrap_or_default().trim())
+    }
+
+    fn kill_member(&self, member: &str) -> anyhow::Result<()> {
+        if let Some(init) = self.init_of(member) {
+            let pid = rustix::process::Pid::from_raw(init.pid).context("a pid is positive")?;
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+                .with_context(|| format!("kill PID 1 of {member}"))?;
+            wait_for(&format!("the end of {member}"), Duration::from_secs(10), || {
+                self.init_of(member).is_none()
+            })?;
+        }
+        let _ = std::fs::remove_file(self.member_dir(member).join("init.json"));
+        Ok(())
+    }
+
+    fn write_host_config(&self, host: &str) -> anyhow::Result<()> {
+        let dir = self.member_dir(host);
+        let number = number_of(host).context("a host is called h and a number")?;
+        let address = host_address(host).context("a host is called h and a number")?;
+        let etc = dir.join("etc-libvirt");
+        if !etc.join("libvirtd.conf").exists() {
+            std::fs::create_dir_all(&etc)?;
+            run(&format!("cp -a /etc/libvirt/. {}", etc.display()))
+                .context("libvirt-daemon-system is not installed")?;
+            // No default network: it would start a dnsmasq of its own.
+            let _ = std::fs::remove_dir_all(etc.join("qemu/networks"));
+        }
+        write(&etc.join("libvirtd.conf"), &libvirtd_conf(number, &address))?;
+        write(&etc.join("qemu.conf"), &qemu_conf(&address))?;
+        let agent = format!(
+            "state_dir = \"/var/lib/drover-agent\"\nlibvirt_uri = \"qemu:///system\"\n\
+             sample_interval = \"{}\"\nmigration_address = \"{address}\"\n\
+             peer_uri = \"qemu+tls://{address}/system\"\nshared_paths = [\"/srv/shared\"]\n\n\
+             [accounting]\nmode = \"processes\"\ncores = {:?}\nmemory = \"{}MiB\"\n",
+            self.spec.sample_interval, self.spec.host_cores, self.spec.host_memory_mib
+        );
+        write(&dir.join("etc-drover/agent.toml"), &agent)
+    }
+
+    fn wait_for_libvirt(&self, host: &str) -> anyhow::Result<()> {
+        wait_for(&format!("libvirtd of {host}"), LIBVIRT_UP, || {
+            self.virsh(host, &["version"]).is_ok()
+        })
+        .with_context(|| self.why_not(host))
+    }
+
+    fn start_guests(&self) -> anyhow::Result<()> {
+        let hosts = self.spec.host_names();
+        let status = self.status()?;
+        let active = |name: &String| status.iter().any(|host| host.guests.contains(name));
+        for (index, name) in self.spec.guest_names().iter().enumerate() {
+            if active(name) {
+                continue;
+            }
+            let host = &hosts[index % hosts.len()];
+            let disk = self.spec.dir.join("shared").join(format!("{name}.img"));
+            if !disk.exists() {
+                File::create(&disk)?.set_len(32 << 20)?;
+            }
+            let xml = domain_xml(name, self.spec.guest_memory_mib)
+                .context("a guest is called vm and a number")?;
+            let path = self.member_dir(host).join(format!("{name}.xml"));
+            write(&path, &xml)?;
+            self.virsh(host, &["define", &path.to_string_lossy()])?;
+            self.virsh(host, &["start", name])?;
+        }
+        let (first, each) = GUESTS_UP;
+        let limit = first + each * u32::from(self.spec.guests);
+        for name in self.spec.guest_names() {
+            let ready = || {
+                guest::answers(&self.namespace(CTL), &name)
+                    && self.guest_exec(&name, "cat /run/beat").is_ok()
+            };
+            wait_for(&format!("guest {name}"), limit, ready)?;
+        }
+        Ok(())
+    }
+}
+
+/// Root, and the right to make namespaces.
+fn check_machine() -> anyhow::Result<()> {
+    let needs = "drover-lab needs root and the right to make namespaces";
+    ensure!(rustix::process::geteuid().is_root(), "{needs}: run it as root, e.g. with sudo");
+    run("unshare -m -u -i -n -p -f true")
+        .with_context(|| format!("{needs}: a container must allow them (CAP_SYS_ADMIN)"))?;
+    for program in ["ip", "nsenter", "setpriv", "virsh", "qemu-system-x86_64", "curl", "ping"] {
+        ensure!(
+            run(&format!("which {program}")).is_ok(),
+            "{program} is not installed; scripts/setup.sh installs what the lab needs"
+        );
+    }
+    Ok(())
+}
+
+fn only_child(pid: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn libvirtd_conf(number: u8, address: &str) -> String {
+    format!(
+        "host_uuid = \"00000000-0000-4000-8000-{number:012}\"\n\
+         listen_tls = 1\nlisten_tcp = 0\nlisten_addr = \"{address}\"\nauth_tls = \"none\"\n\
+         auth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\nunix_sock_group = \"root\"\n\
+         unix_sock_rw_perms = \"0700\"\nmdns_adv = 0\n\
+         log_filters = \"3:qemu 3:libvirt\"\n\
+         log_outputs = \"3:file:/var/log/libvirt/libvirtd.log\"\n"
+    )
+}
+
+fn qemu_conf(address: &str) -> String {
+    format!(
+        "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\ndynamic_ownership = 0\n\
+         remember_owner = 0\nnamespaces = []\ncgroup_controllers = []\nstdio_handler = \"file\"\n\
+         migration_address = \"{address}\"\nmigration_host = \"{address}\"\n\
+         default_tls_x509_cert_dir = \"/etc/pki/qemu\"\n"
+    )
+}

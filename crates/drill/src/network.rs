@@ -1,0 +1,86 @@
+//! Namespaces, bridges and cables.
+//!
+//! Namespace `LAB-sw` holds the bridges. A member (a host or the controller) has one veth
+//! per network; its other end is a port of the bridge, named after the member, so a cable
+//! is pulled by setting the port down.
+
+use crate::addresses::{CONTROLLER, Network};
+use crate::tools::run;
+
+/// Name of a namespace of this lab.
+pub(crate) fn namespace(lab: &str, member: &str) -> String {
+    format!("{lab}-{member}")
+}
+
+/// Name of the switch port of a member's cable.
+fn port(member: &str, network: Network) -> String {
+    format!("{member}{}", network.letter())
+}
+
+/// Namespaces of this lab that exist.
+pub(crate) fn existing(lab: &str) -> Vec<String> {
+    let prefix = format!("{lab}-");
+    let Ok(entries) = std::fs::read_dir("/run/netns") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(&prefix))
+        .collect()
+}
+
+/// Makes the switch.
+pub(crate) fn make_switch(lab: &str) -> anyhow::Result<()> {
+    let switch = namespace(lab, "sw");
+    if existing(lab).contains(&switch) {
+        return Ok(());
+    }
+    run(&format!("ip netns add {switch}"))?;
+    run(&format!("ip -n {switch} link set lo up"))?;
+    for network in Network::ALL {
+        let bridge = network.bridge();
+        run(&format!("ip -n {switch} link add {bridge} type bridge forward_delay 0"))?;
+        run(&format!("ip -n {switch} link set {bridge} up"))?;
+    }
+    Ok(())
+}
+
+/// Makes a member's namespace and plugs in its cables.
+pub(crate) fn make_member(lab: &str, member: &str, number: u8) -> anyhow::Result<()> {
+    let own = namespace(lab, member);
+    if existing(lab).contains(&own) {
+        return Ok(());
+    }
+    let switch = namespace(lab, "sw");
+    run(&format!("ip netns add {own}"))?;
+    run(&format!("ip -n {own} link set lo up"))?;
+    for network in Network::ALL {
+        let (inside, port) = (network.interface(), port(member, network));
+        run(&format!("ip -n {own} link add {inside} type veth peer name {port} netns {switch}"))?;
+        run(&format!("ip -n {switch} link set {port} master {} up", network.bridge()))?;
+        run(&format!("ip -n {own} link set {inside} up"))?;
+        // A host's guest network is a bridge; the controller is a plain member of it.
+        if network == Network::Guest && number != CONTROLLER {
+            run(&format!("ip -n {own} link add br0 type bridge forward_delay 0"))?;
+            run(&format!("ip -n {own} link set {inside} master br0"))?;
+            run(&format!("ip -n {own} link set br0 up"))?;
+        } else {
+            let address = network.address(number);
+            run(&format!("ip -n {own} addr add {address}/24 dev {inside}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Pulls or plugs in one cable of a member.
+pub(crate) fn set_link(lab: &str, member: &str, network: Network, up: bool) -> anyhow::Result<()> {
+    let (switch, port) = (namespace(lab, "sw"), port(member, network));
+    let state = if up { "up" } else { "down" };
+    run(&format!("ip -n {switch} link set {port} {state}")).map(drop)
+}
+
+/// Removes every namespace of the lab; veths and bridges go with them.
+pub(crate) fn remove_all(lab: &str) -> anyhow::Result<()> {
+    for name in existing(lab) {
+        run(&format!("ip netns del {name}"))?;
+    }
+    Ok(())
+}
