@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use drover_agent_api::MAX_MESSAGE_BYTES;
 use drover_agent_api::v1::agent_link_client::AgentLinkClient;
 use drover_agent_api::v1::{FromController, Hello, Welcome, from_controller::Body};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -33,13 +33,19 @@ const SAMPLES_UNDER_WAY: usize = 8;
 /// A clock that differs more is worth a line in the log.
 const NOTABLE_SKEW_MS: i64 = 2000;
 
+/// A controller that could not store samples does not acknowledge them; after this long they
+/// are sent again.
+const RESEND_AFTER: Duration = Duration::from_secs(30);
+
 /// Delivers samples by one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Delivery {
     /// Sequences that were sent and not acknowledged.
     under_way: VecDeque<u64>,
     /// The last one that was sent.
     sent: u64,
+    /// When the controller last acknowledged any, or had nothing to acknowledge.
+    heard: Instant,
 }
 
 impl Link {
@@ -57,23 +63,23 @@ impl Link {
         });
         let (incoming, first) =
             opened.await.context("no welcome in time")?.map_err(|status| refusal(&status))?;
-        match first.and_then(|message| message.body) {
-            Some(Body::Welcome(welcome)) => self.welcome(&welcome),
-            _ => bail!("the controller began without a welcome"),
-        }
+        let Some(first) = first else { return Ok(()) };
         tokio::select! {
-            outcome = self.converse(incoming, attachment, &mut shutdown) => outcome,
+            outcome = self.converse(first, incoming, attachment, &mut shutdown) => outcome,
             () = self.tell_inventories() => Ok(()),
         }
     }
 
     async fn converse(
         &self,
+        first: FromController,
         mut incoming: Streaming<FromController>,
         attachment: Attachment,
         shutdown: &mut Shutdown,
     ) -> Result<()> {
-        let mut delivery = Delivery::default();
+        let mut delivery = Delivery::new(Instant::now());
+        // Usually the welcome, but a command may have been waiting for this session.
+        self.hear(first, &mut delivery);
         loop {
             self.deliver(&mut delivery);
             tokio::select! {
@@ -99,7 +105,7 @@ impl Link {
             Some(Body::Command(command)) => self.commands.dispatch(command),
             Some(Body::SamplesAck(ack)) => {
                 self.samples.buffer().acknowledge(ack.sequence);
-                delivery.acknowledged(ack.sequence);
+                delivery.acknowledged(ack.sequence, Instant::now());
             }
             Some(Body::Welcome(welcome)) => self.welcome(&welcome),
             None => warn!("the controller said something that this version does not know"),
@@ -107,9 +113,10 @@ impl Link {
     }
 
     fn deliver(&self, delivery: &mut Delivery) {
+        delivery.check(Instant::now());
         while delivery.under_way.len() < SAMPLES_UNDER_WAY {
             let Some(samples) = self.samples.buffer().after(delivery.sent) else { return };
-            delivery.sending(samples.sequence);
+            delivery.sending(samples.sequence, Instant::now());
             self.outbox.send(samples);
         }
     }
@@ -154,14 +161,29 @@ impl Link {
 }
 
 impl Delivery {
-    fn sending(&mut self, sequence: u64) {
+    const fn new(now: Instant) -> Self {
+        Self { under_way: VecDeque::new(), sent: 0, heard: now }
+    }
+
+    fn sending(&mut self, sequence: u64, now: Instant) {
+        if self.under_way.is_empty() {
+            self.heard = now;
+        }
         self.sent = sequence;
         self.under_way.push_back(sequence);
     }
 
-    fn acknowledged(&mut self, sequence: u64) {
+    fn acknowledged(&mut self, sequence: u64, now: Instant) {
         while self.under_way.front().is_some_and(|sent| *sent <= sequence) {
             self.under_way.pop_front();
+            self.heard = now;
+        }
+    }
+
+    /// Begins again with the oldest unacknowledged samples when nothing was heard for long.
+    fn check(&mut self, now: Instant) {
+        if !self.under_way.is_empty() && now.duration_since(self.heard) >= RESEND_AFTER {
+            *self = Self::new(now);
         }
     }
 }
@@ -172,4 +194,24 @@ fn refusal(status: &tonic::Status) -> anyhow::Error {
 
 async fn drain(incoming: &mut Streaming<FromController>) {
     while let Ok(Some(_)) = incoming.message().await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_are_never_acknowledged_are_sent_again() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut delivery = Delivery::new(begin);
+        delivery.sending(4, after(40));
+        delivery.sending(5, after(41));
+        delivery.check(after(60));
+        delivery.acknowledged(4, after(65));
+        delivery.check(after(94));
+        assert_eq!((delivery.sent, delivery.under_way.len()), (5, 1));
+        delivery.check(after(95));
+        assert_eq!((delivery.sent, delivery.under_way.len()), (0, 0));
+    }
 }

@@ -46,6 +46,9 @@ impl AgentLink for Link {
     ) -> Result<Response<Answers>, Status> {
         assert!(request.peer_certs().is_some_and(|certificates| !certificates.is_empty()));
         let (sender, receiver) = mpsc::unbounded_channel();
+        // Something else may come before the welcome.
+        let nothing = from_controller::Body::SamplesAck(SamplesAck { sequence: 0 });
+        sender.send(Ok(say(nothing))).unwrap();
         let now_ms = 0;
         let welcome = Welcome { sample_interval_ms: self.sample_interval_ms, now_ms };
         sender.send(Ok(say(from_controller::Body::Welcome(welcome)))).unwrap();
