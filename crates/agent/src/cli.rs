@@ -12,7 +12,7 @@ use crate::join::libvirt_pki::{self, Existing};
 use crate::join::token::JoinToken;
 use crate::join::{JoinRequest, Joined, join};
 use crate::shutdown::{ShutdownTrigger, shutdown};
-use crate::{run, wiring};
+use crate::{Prepared, wiring};
 
 /// Observes a KVM host and carries out what its Drover controller decides.
 #[derive(Debug, Parser)]
@@ -72,10 +72,11 @@ impl Cli {
             Command::Join(args) => args.carry_out().await,
             Command::Run(args) => {
                 let config = Config::load(args.config.as_deref())?;
+                let prepared = Prepared::new(config.clone())?;
                 let (trigger, wish) = shutdown();
                 tokio::spawn(ask_on_signal(trigger));
                 let hypervisor = wiring::hypervisor(&config);
-                run(config, hypervisor, wish).await
+                prepared.run(hypervisor, wish).await
             }
         }
     }

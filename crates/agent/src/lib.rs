@@ -4,7 +4,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`join`] | from a one-time token to a certificate |
-//! | [`run`] | puts the parts below together |
+//! | [`Prepared`] | puts the parts below together |
 //! | [`session`] | the link to the controller: dials, says hello, delivers, hears |
 //! | [`command`] | what the controller orders, behind the epoch gate |
 //! | [`migration`] | migrations away from this host, begun or found running |
@@ -32,4 +32,4 @@ pub mod session;
 pub mod shutdown;
 pub mod wiring;
 
-pub use run::run;
+pub use run::Prepared;

@@ -28,58 +28,72 @@ use crate::shutdown::Shutdown;
 /// How often to sample until the controller says otherwise.
 const DEFAULT_SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Runs the agent of a host that has joined, until it is asked to end.
-pub async fn run(
+/// An agent that has everything it needs but a hypervisor. Made before the connection to
+/// libvirt, whose library must not be in the middle of its start when the process ends.
+#[derive(Debug)]
+pub struct Prepared {
     config: Config,
-    hypervisor: Arc<dyn Hypervisor>,
-    shutdown: Shutdown,
-) -> Result<()> {
-    let identity = Identity::load(&config.state_dir)?;
-    let _only_one = lock(&config.state_dir)?;
-    let epochs = config.state_dir.join("epochs");
-    let epochs = EpochGate::open(&epochs)
-        .with_context(|| format!("cannot read the epochs in {}", epochs.display()))?;
-    let host = identity.card.host_id;
-    info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
+    identity: Identity,
+    epochs: EpochGate,
+    _only_one: File,
+}
 
-    let (mut describer, capabilities) =
-        Describer::new(config.clone(), host, Arc::clone(&hypervisor));
-    describer.begin().await?;
+impl Prepared {
+    /// Reads what the host keeps; fails when it has not joined or an agent runs already.
+    pub fn new(config: Config) -> Result<Self> {
+        let identity = Identity::load(&config.state_dir)?;
+        let only_one = lock(&config.state_dir)?;
+        let path = config.state_dir.join("epochs");
+        let epochs = EpochGate::open(&path)
+            .with_context(|| format!("cannot read the epochs in {}", path.display()))?;
+        Ok(Self { config, identity, epochs, _only_one: only_one })
+    }
 
-    let every = config.sample_interval.unwrap_or(DEFAULT_SAMPLE_INTERVAL);
-    let (sample_interval, interval_changes) = watch::channel(every);
-    let samples = Arc::new(SampleStore::default());
-    let reader = Reader::new(config.accounting.clone());
-    let sampler = Sampler::new(reader, Arc::clone(&hypervisor), Arc::clone(&samples));
+    /// Runs the agent until it is asked to end.
+    pub async fn run(self, hypervisor: Arc<dyn Hypervisor>, shutdown: Shutdown) -> Result<()> {
+        let Self { config, identity, epochs, _only_one } = self;
+        let host = identity.card.host_id;
+        info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
 
-    let outbox = Outbox::default();
-    let shared_paths = config.shared_paths.clone();
-    let commands =
-        Commands::new(host, Arc::clone(&hypervisor), epochs, shared_paths, outbox.clone());
-    let link = Link {
-        config,
-        identity,
-        incarnation: random::hex(16),
-        hypervisor,
-        capabilities,
-        samples,
-        sample_interval,
-        commands: Arc::clone(&commands),
-        outbox,
-    };
+        let (mut describer, capabilities) =
+            Describer::new(config.clone(), host, Arc::clone(&hypervisor));
+        describer.begin().await?;
 
-    let mut beside = JoinSet::new();
-    beside.spawn(sampler.run(interval_changes));
-    let outcome = tokio::select! {
-        outcome = link.run(shutdown) => outcome,
-        changed = describer.run() => match changed {
-            Ok(never) => match never {},
-            Err(error) => Err(error),
-        },
-    };
-    commands.stop();
-    info!("ended; migrations that run go on without the agent");
-    outcome
+        let every = config.sample_interval.unwrap_or(DEFAULT_SAMPLE_INTERVAL);
+        let (sample_interval, interval_changes) = watch::channel(every);
+        let samples = Arc::new(SampleStore::default());
+        let reader = Reader::new(config.accounting.clone());
+        let sampler = Sampler::new(reader, Arc::clone(&hypervisor), Arc::clone(&samples));
+
+        let outbox = Outbox::default();
+        let shared_paths = config.shared_paths.clone();
+        let commands =
+            Commands::new(host, Arc::clone(&hypervisor), epochs, shared_paths, outbox.clone());
+        let link = Link {
+            config,
+            identity,
+            incarnation: random::hex(16),
+            hypervisor,
+            capabilities,
+            samples,
+            sample_interval,
+            commands: Arc::clone(&commands),
+            outbox,
+        };
+
+        let mut beside = JoinSet::new();
+        beside.spawn(sampler.run(interval_changes));
+        let outcome = tokio::select! {
+            outcome = link.run(shutdown) => outcome,
+            changed = describer.run() => match changed {
+                Ok(never) => match never {},
+                Err(error) => Err(error),
+            },
+        };
+        commands.stop();
+        info!("ended; migrations that run go on without the agent");
+        outcome
+    }
 }
 
 /// Two agents with one state directory would each believe their own epochs.

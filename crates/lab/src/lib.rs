@@ -1,1 +1,27 @@
-//! lab
+//! drover-lab: a whole cluster of real hypervisors on one Linux machine.
+//!
+//! Each host is a set of namespaces (net, mount, pid, uts, ipc) with its own libvirtd and
+//! agent; guests are real QEMU processes; the controller has namespaces of its own. A
+//! switch namespace holds three bridges: management, storage and guests. Namespaces are
+//! made with ip(8), unshare(1) and nsenter(1): kept tools, and no unsafe code of ours.
+
+pub mod addresses;
+mod domain_xml;
+pub mod guest;
+mod hostinit;
+mod image;
+mod lab;
+mod network;
+mod pki;
+pub mod probe;
+mod root;
+mod spec;
+pub mod tools;
+mod uplift;
+
+pub use addresses::Network;
+pub use hostinit::host_init;
+pub use lab::{HostStatus, Lab, LinkState};
+pub use probe::{ProbeHandle, ProbeReport};
+pub use spec::{LabSpec, MAX_GUESTS, MAX_HOSTS};
+pub use uplift::Drover;

@@ -17,7 +17,7 @@ use drover_model::HostCapabilities;
 use drover_ports::Hypervisor;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::command::Commands;
 use crate::config::Config;
@@ -26,6 +26,9 @@ use crate::observe::sampler::SampleStore;
 use crate::shutdown::Shutdown;
 use crate::{random, reach};
 use outbox::Outbox;
+
+/// A controller that is away is worth a line in the log about every half minute.
+const ATTEMPTS_PER_WARNING: u32 = 12;
 
 /// What sessions need of the rest of the agent.
 pub struct Link {
@@ -78,10 +81,11 @@ impl Link {
             }
             match outcome {
                 Ok(()) => info!("the controller ended the session"),
-                Err(error) => warn!(
+                Err(error) if attempt % ATTEMPTS_PER_WARNING == 0 => warn!(
                     controller = self.identity.card.agent_url,
                     "no session with the controller: {error:#}"
                 ),
+                Err(error) => debug!("still no session: {error:#}"),
             }
             attempt = if began.elapsed() >= backoff::SETTLED { 0 } else { attempt + 1 };
             let pause = backoff::pause(attempt, random::fraction());

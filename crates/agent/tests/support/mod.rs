@@ -46,7 +46,9 @@ impl Agent {
         );
         let config = Config::parse(&text).unwrap();
         let (trigger, wish) = shutdown();
-        let task = tokio::spawn(drover_agent::run(config, hypervisor, wish));
+        let task = tokio::spawn(async move {
+            drover_agent::Prepared::new(config)?.run(hypervisor, wish).await
+        });
         Self { trigger, task }
     }
 

@@ -1,0 +1,327 @@
+//! The HTTP client that the command line uses.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::v1::{self, List, Watch};
+use crate::{Problem, ProblemKind};
+
+/// A connection must stand within so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer must be whole within so long; the stream of `watch` has no limit.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the API is and who calls.
+#[derive(Clone, Default)]
+pub struct ClientConfig {
+    /// `https://HOST:PORT`; plain `http://` only to this machine's loopback.
+    pub url: String,
+    /// Bearer token.
+    pub token: Option<String>,
+    /// The only CA to trust, PEM; without it the system's.
+    pub ca_pem: Option<String>,
+}
+
+impl std::fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientConfig").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The controller says what is wrong.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    /// The controller does not answer.
+    #[error("{url} does not answer: {cause}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What the network said.
+        cause: String,
+    },
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// The answer is not what this version knows.
+    #[error("the controller's answer is unreadable: {0}")]
+    Unreadable(String),
+}
+
+impl ClientError {
+    /// The error as a problem document.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Problem(problem) => problem.as_ref().clone(),
+            Self::Unreachable { .. } => Problem::new(ProblemKind::Unavailable, self.to_string())
+                .hint("is droverd running, and is the URL right? `drover config show`"),
+            Self::Config(_) => Problem::new(ProblemKind::BadRequest, self.to_string())
+                .hint("set DROVER_URL and DROVER_TOKEN, or write ~/.config/drover/config.toml"),
+            Self::Unreadable(_) => Problem::new(ProblemKind::Internal, self.to_string())
+                .hint("compare `drover version` with the controller's"),
+        }
+    }
+}
+
+/// Calls the API.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    config: ClientConfig,
+}
+
+type Answer<T> = Result<T, ClientError>;
+
+impl Client {
+    /// A client for this controller. Needs a TLS provider installed for the process.
+    pub fn new(config: ClientConfig) -> Answer<Self> {
+        let url = config.url.trim_end_matches('/').to_owned();
+        let local = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
+        if !url.starts_with("https://") && !local.iter().any(|prefix| url.starts_with(prefix)) {
+            return Err(ClientError::Config(format!("`{url}` is not an https:// URL")));
+        }
+        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy();
+        if let Some(pem) = &config.ca_pem {
+            let ca = reqwest::Certificate::from_pem(pem.as_bytes())
+                .map_err(|error| ClientError::Config(format!("the CA is unreadable: {error}")))?;
+            builder = builder.tls_certs_only([ca]);
+        }
+        let http = builder
+            .build()
+            .map_err(|error| ClientError::Config(format!("no HTTP client: {error}")))?;
+        Ok(Self { http, config: ClientConfig { url, ..config } })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.config.url));
+        match &self.config.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Answer<Response> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        match response.json::<Problem>().await {
+            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+            Err(_) => Err(ClientError::Unreadable(format!("HTTP status {status}"))),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        ClientError::Unreachable { url: self.config.url.clone(), cause: cause.to_string() }
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Answer<T> {
+        let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
+        response.json().await.map_err(|error| ClientError::Unreadable(error.to_string()))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        self.answer(self.request(Method::GET, path)).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Answer<Vec<T>> {
+        Ok(self.get::<List<T>>(path).await?.items)
+    }
+
+    async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Answer<T> {
+        self.answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer<()> {
+        self.send(self.request(Method::DELETE, path).timeout(ANSWER_TIMEOUT)).await.map(drop)
+    }
+
+    /// `GET /v1/hosts`
+    pub async fn hosts(&self) -> Answer<Vec<v1::Host>> {
+        self.list("/v1/hosts").await
+    }
+
+    /// `GET /v1/hosts/{host}`
+    pub async fn host(&self, name: &str) -> Answer<v1::HostDetail> {
+        self.get(&format!("/v1/hosts/{}", escaped(name))).await
+    }
+
+    /// `POST /v1/hosts/tokens`
+    pub async fn join_token(&self) -> Answer<v1::JoinToken> {
+        self.answer(self.request(Method::POST, "/v1/hosts/tokens")).await
+    }
+
+    /// `GET /v1/guests`
+    pub async fn guests(&self) -> Answer<Vec<v1::Guest>> {
+        self.list("/v1/guests").await
+    }
+
+    /// `GET /v1/guests/{guest}`
+    pub async fn guest(&self, name: &str) -> Answer<v1::GuestDetail> {
+        self.get(&format!("/v1/guests/{}", escaped(name))).await
+    }
+
+    /// `POST /v1/guests/{guest}/migrate`
+    pub async fn migrate(
+        &self,
+        guest: &str,
+        request: &v1::MigrateRequest,
+    ) -> Answer<v1::MigrateResponse> {
+        self.post(&format!("/v1/guests/{}/migrate", escaped(guest)), request).await
+    }
+
+    /// `GET /v1/rules`
+    pub async fn rules(&self) -> Answer<Vec<v1::Rule>> {
+        self.list("/v1/rules").await
+    }
+
+    /// `GET /v1/rules/{rule}`
+    pub async fn rule(&self, name: &str) -> Answer<v1::Rule> {
+        self.get(&format!("/v1/rules/{}", escaped(name))).await
+    }
+
+    /// `POST /v1/rules`
+    pub async fn create_rule(&self, rule: &v1::CreateRule) -> Answer<v1::Rule> {
+        self.post("/v1/rules", rule).await
+    }
+
+    /// `PATCH /v1/rules/{rule}`
+    pub async fn update_rule(&self, name: &str, change: &v1::UpdateRule) -> Answer<v1::Rule> {
+        let path = format!("/v1/rules/{}", escaped(name));
+        self.answer(self.request(Method::PATCH, &path).json(change)).await
+    }
+
+    /// `DELETE /v1/rules/{rule}`
+    pub async fn delete_rule(&self, name: &str) -> Answer<()> {
+        self.delete(&format!("/v1/rules/{}", escaped(name))).await
+    }
+
+    /// `POST /v1/rules/{rule}/test`
+    pub async fn test_rule(&self, name: &str) -> Answer<v1::RuleTest> {
+        let path = format!("/v1/rules/{}/test", escaped(name));
+        self.answer(self.request(Method::POST, &path)).await
+    }
+
+    /// `GET /v1/operations`
+    pub async fn operations(&self) -> Answer<Vec<v1::Operation>> {
+        self.list("/v1/operations").await
+    }
+
+    /// `GET /v1/operations/{operation}`
+    pub async fn operation(&self, id: &str) -> Answer<v1::Operation> {
+        self.get(&format!("/v1/operations/{}", escaped(id))).await
+    }
+
+    /// `POST /v1/operations/{operation}/cancel`
+    pub async fn cancel(&self, id: &str) -> Answer<v1::Operation> {
+        let path = format!("/v1/operations/{}/cancel", escaped(id));
+        self.answer(self.request(Method::POST, &path)).await
+    }
+
+    /// `GET /v1/plans`
+    pub async fn plans(&self) -> Answer<Vec<v1::Plan>> {
+        self.list("/v1/plans").await
+    }
+
+    /// `GET /v1/plans/{plan}`
+    pub async fn plan(&self, id: &str) -> Answer<v1::Plan> {
+        self.get(&format!("/v1/plans/{}", escaped(id))).await
+    }
+
+    /// `GET /v1/events`
+    pub async fn events(&self, query: &v1::EventQuery) -> Answer<Vec<v1::Event>> {
+        let request = self.request(Method::GET, "/v1/events").query(query);
+        Ok(self.answer::<List<v1::Event>>(request).await?.items)
+    }
+
+    /// `GET /v1/tokens`
+    pub async fn tokens(&self) -> Answer<Vec<v1::Token>> {
+        self.list("/v1/tokens").await
+    }
+
+    /// `POST /v1/tokens`
+    pub async fn create_token(&self, token: &v1::CreateToken) -> Answer<v1::CreatedToken> {
+        self.post("/v1/tokens", token).await
+    }
+
+    /// `DELETE /v1/tokens/{token}`
+    pub async fn revoke_token(&self, id: &str) -> Answer<()> {
+        self.delete(&format!("/v1/tokens/{}", escaped(id))).await
+    }
+
+    /// `GET /v1/version`
+    pub async fn version(&self) -> Answer<v1::Version> {
+        self.get("/v1/version").await
+    }
+
+    /// `GET /v1/watch`: ends when the connection does.
+    pub async fn watch(&self) -> Answer<impl Stream<Item = Watch> + Unpin + use<>> {
+        let request = self.request(Method::GET, "/v1/watch");
+        let response = self.send(request).await?;
+        let mut buffer = Vec::new();
+        let chunks = response.bytes_stream().map(move |chunk| {
+            buffer.extend_from_slice(&chunk.unwrap_or_default());
+            take_events(&mut buffer)
+        });
+        Ok(Box::pin(chunks.flat_map(futures::stream::iter)))
+    }
+}
+
+/// Takes whole server-sent events off the front of `buffer`.
+fn take_events(buffer: &mut Vec<u8>) -> Vec<Watch> {
+    let mut events = Vec::new();
+    while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
+        let block: Vec<u8> = buffer.drain(..end + 2).collect();
+        let text = String::from_utf8_lossy(&block);
+        let data: String = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(|line| line.strip_prefix(' ').unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n");
+        // A kind that this version does not know is passed over.
+        events.extend(serde_json::from_str::<Watch>(&data).ok());
+    }
+    events
+}
+
+/// A path segment.
+fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_taken_whole_and_in_order() {
+        let mut buffer = b": ping\n\nevent: lagged\ndata: {\"kind\":\"lagged\",\"data\":{\"dropped\":3}}\n\nevent: x\ndata: {\"ki".to_vec();
+        let events = take_events(&mut buffer);
+        assert_eq!(events, vec![Watch::Lagged(v1::Lagged { dropped: 3 })]);
+        assert!(buffer.starts_with(b"event: x"));
+    }
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        assert_eq!(escaped("a b/c"), "a%20b%2Fc");
+    }
+}

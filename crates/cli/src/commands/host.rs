@@ -1,0 +1,37 @@
+//! `drover host`
+
+use clap::Subcommand;
+
+use super::{Context, Done, problem};
+use crate::{output, show};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List hosts.
+    List,
+    /// Show a host with its newest metrics.
+    Show {
+        /// Name or id.
+        host: String,
+    },
+    /// Make a one-time token with which a host joins.
+    Token,
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> Done {
+    let client = &context.client;
+    match command {
+        Command::List => {
+            let hosts = client.hosts().await.map_err(problem)?;
+            output::print(context.format, &hosts, |wide| show::hosts(&hosts, wide))
+        }
+        Command::Show { host } => {
+            let host = client.host(&host).await.map_err(problem)?;
+            output::print(context.format, &host, |_| show::host(&host))
+        }
+        Command::Token => {
+            let token = client.join_token().await.map_err(problem)?;
+            output::print(context.format, &token, |_| token.token.clone())
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One file per resource; each parses, calls the API and prints.
+
+mod event;
+mod guest;
+mod host;
+mod operation;
+mod plan;
+mod rule;
+mod token;
+mod top;
+mod wait;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use drover_api::Problem;
+use drover_api::client::{Client, ClientError};
+
+use crate::config::{self, Given};
+use crate::output::{self, Format};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 other failure, 2 wrong usage or bad request, \
+3 not authenticated or forbidden, 4 not found, 5 conflict, 6 refused or limit reached, \
+7 unavailable, 8 internal error.";
+
+/// Keeps virtual machines running, balanced and cheap on power.
+#[derive(Debug, Parser)]
+#[command(name = "drover", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// How answers are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// URL of the controller.
+    #[arg(long, global = true, env = "DROVER_URL")]
+    url: Option<String>,
+    /// API token; better in the file or the environment, where `ps` does not show it.
+    #[arg(long, global = true, env = "DROVER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File with the only CA to trust, PEM.
+    #[arg(long, global = true, env = "DROVER_CA")]
+    ca_file: Option<PathBuf>,
+    /// Configuration file; default ~/.config/drover/config.toml.
+    #[arg(long, global = true, env = "DROVER_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Hosts: list, show, join.
+    #[command(subcommand)]
+    Host(host::Command),
+    /// Guests: list, show, move.
+    #[command(subcommand)]
+    Guest(guest::Command),
+    /// Rules: when to move guests.
+    #[command(subcommand)]
+    Rule(rule::Command),
+    /// Plans and why they are as they are.
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// Operations: what is being done.
+    #[command(subcommand)]
+    Operation(operation::Command),
+    /// Events: what was seen, decided and done.
+    #[command(subcommand)]
+    Event(event::Command),
+    /// Live table of hosts and guests.
+    Top(top::Top),
+    /// API tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Print a completion script.
+    Completion {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Print the versions of this program and of the controller.
+    Version,
+    /// This program's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Show what is in force; never the token.
+    Show,
+}
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) format: Format,
+}
+
+type Done = Result<(), Problem>;
+
+pub(crate) async fn run(arguments: Arguments) -> Done {
+    let Arguments { output: format, url, token, ca_file, config, command } = arguments;
+    let given = Given { url, token, ca_file, config };
+    match &command {
+        Command::Completion { shell } => {
+            let mut stdout = std::io::stdout();
+            clap_complete::generate(*shell, &mut Arguments::command(), "drover", &mut stdout);
+            return Ok(());
+        }
+        Command::Config(ConfigCommand::Show) => return show_config(&given),
+        _ => {}
+    }
+    let client = Client::new(config::load(&given)?).map_err(|error| error.problem())?;
+    let context = Context { client, format };
+    match command {
+        Command::Host(command) => host::run(&context, command).await,
+        Command::Guest(command) => guest::run(&context, command).await,
+        Command::Rule(command) => rule::run(&context, command).await,
+        Command::Plan(command) => plan::run(&context, command).await,
+        Command::Operation(command) => operation::run(&context, command).await,
+        Command::Event(command) => event::run(&context, command).await,
+        Command::Top(top) => top::run(&context, &top).await,
+        Command::Token(command) => token::run(&context, command).await,
+        Command::Version => version(&context).await,
+        Command::Completion { .. } | Command::Config(_) => Ok(()),
+    }
+}
+
+fn show_config(given: &Given) -> Done {
+    let config = config::load(given)?;
+    let path = given.config.clone().unwrap_or_else(config::default_path);
+    print!(
+        "{}",
+        output::fields(&[
+            ("file", path.display().to_string()),
+            ("url", config.url),
+            ("token", if config.token.is_some() { "set" } else { "not set" }.to_owned()),
+            ("ca", if config.ca_pem.is_some() { "its own" } else { "the system's" }.to_owned()),
+        ])
+    );
+    Ok(())
+}
+
+async fn version(context: &Context) -> Done {
+    let controller = context.client.version().await.map_err(problem)?;
+    output::print(context.format, &controller, |_| {
+        format!("drover {}\ndroverd {}", env!("CARGO_PKG_VERSION"), controller.version)
+    })
+}
+
+/// What the client said, as a problem.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn problem(error: ClientError) -> Problem {
+    error.problem()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    /// docs/guide/cli.md is the help of every command; UPDATE=1 writes it anew.
+    #[test]
+    fn the_reference_page_is_current() {
+        let mut page = String::from(
+            "# Command line reference\n\nThis page is `drover`'s own help, kept current by a test.\n",
+        );
+        describe(&Arguments::command(), "drover", &mut page);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/cli.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(kept == page, "docs/guide/cli.md is out of date: UPDATE=1 cargo test -p drover-cli");
+    }
+
+    fn describe(command: &clap::Command, path: &str, page: &mut String) {
+        let mut shown = command.clone().bin_name(path).term_width(90);
+        let help = shown.render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        page.push_str(&format!("\n## {path}\n\n```text\n{}\n```\n", help.join("\n").trim_end()));
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            describe(sub, &format!("{path} {}", sub.get_name()), page);
+        }
+    }
+}

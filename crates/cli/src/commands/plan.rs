@@ -1,0 +1,41 @@
+//! `drover plan`
+
+use clap::Subcommand;
+
+use super::{Context, Done, problem};
+use crate::{output, show};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a plan with its reasons; without an id the newest.
+    Show {
+        /// Id.
+        plan: Option<String>,
+    },
+    /// List plans, the newest first.
+    History,
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> Done {
+    let client = &context.client;
+    match command {
+        Command::Show { plan } => {
+            let plan = match plan {
+                Some(id) => client.plan(&id).await.map_err(problem)?,
+                None => newest(context).await?,
+            };
+            output::print(context.format, &plan, |_| show::plan(&plan))
+        }
+        Command::History => {
+            let plans = client.plans().await.map_err(problem)?;
+            output::print(context.format, &plans, |_| show::plans(&plans))
+        }
+    }
+}
+
+async fn newest(context: &Context) -> Result<drover_api::v1::Plan, drover_api::Problem> {
+    let plans = context.client.plans().await.map_err(problem)?;
+    plans.into_iter().next().ok_or_else(|| {
+        drover_api::Problem::new(drover_api::ProblemKind::NotFound, "there is no plan yet")
+    })
+}

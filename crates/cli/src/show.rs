@@ -1,0 +1,365 @@
+//! The API's types as tables and lines for people.
+
+use drover_api::v1;
+
+use crate::output::{ago, bytes, clock, fields, metric, or_dash, percent, table};
+
+pub(crate) fn hosts(hosts: &[v1::Host], wide: bool) -> String {
+    let mut header = vec!["HOST", "STATE", "CPU", "MEM AVAILABLE", "GUESTS", "LAST SEEN"];
+    if wide {
+        header.extend(["CORES", "MEMORY", "AGENT", "ID"]);
+    }
+    let rows = hosts
+        .iter()
+        .map(|host| {
+            let mut row = vec![
+                host.name.clone(),
+                host.state.clone(),
+                or_dash(host.cpu_usage_percent, percent),
+                or_dash(host.memory_available_bytes, bytes),
+                format!("{}/{}", host.guests_active, host.guests),
+                ago(&host.last_seen),
+            ];
+            if wide {
+                row.extend([
+                    host.cores.to_string(),
+                    bytes(host.memory_bytes),
+                    host.agent_version.clone(),
+                    host.id.clone(),
+                ]);
+            }
+            row
+        })
+        .collect();
+    table(&header, rows)
+}
+
+pub(crate) fn host(detail: &v1::HostDetail) -> String {
+    let host = &detail.host;
+    let metrics: Vec<String> = detail
+        .metrics
+        .iter()
+        .map(|(name, value)| format!("{name} {}", metric(name, *value)))
+        .collect();
+    let pools = detail.pools.iter().map(|p| format!("{} ({})", p.name, p.kind));
+    let networks = detail.networks.iter().map(|n| format!("{} {}", n.kind, n.name));
+    fields(&[
+        ("name", host.name.clone()),
+        ("id", host.id.clone()),
+        ("state", format!("{}, last seen {}", host.state, ago(&host.last_seen))),
+        ("cores", host.cores.to_string()),
+        ("memory", bytes(host.memory_bytes)),
+        ("cpu", format!("{} {} ({})", detail.cpu.vendor, detail.cpu.model, detail.cpu.arch)),
+        ("microcode", or_dash(detail.cpu.microcode.clone(), |text| text)),
+        ("kernel", detail.kernel.clone()),
+        ("qemu", detail.qemu_version.clone()),
+        ("libvirt", detail.libvirt_version.clone()),
+        ("domain types", detail.virt_types.join(", ")),
+        ("pools", listed(pools)),
+        ("networks", listed(networks)),
+        ("shared paths", listed(detail.shared_paths.iter().cloned())),
+        ("peer uri", detail.peer_uri.clone()),
+        ("guests", listed(detail.guest_names.iter().cloned())),
+        ("metrics", metrics.join("\n")),
+    ])
+}
+
+pub(crate) fn guests(guests: &[v1::Guest], wide: bool) -> String {
+    let mut header = vec!["GUEST", "STATE", "HOST", "VCPU USE", "HOST USE", "RESIDENT"];
+    if wide {
+        header.extend(["VCPUS", "MEMORY", "OPERATION", "ID"]);
+    }
+    let rows = guests
+        .iter()
+        .map(|guest| {
+            let mut row = vec![
+                guest.name.clone(),
+                guest.state.clone(),
+                guest.host.clone(),
+                or_dash(guest.vcpu_percent, percent),
+                or_dash(guest.host_percent, percent),
+                or_dash(guest.resident_bytes, bytes),
+            ];
+            if wide {
+                row.extend([
+                    guest.vcpus.to_string(),
+                    format!("{} MiB", guest.memory_mib),
+                    or_dash(guest.operation.clone(), |id| id),
+                    guest.id.clone(),
+                ]);
+            }
+            row
+        })
+        .collect();
+    table(&header, rows)
+}
+
+pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
+    let guest = &detail.guest;
+    let disks = detail.disks.iter().map(|disk| {
+        format!("{} {}{}", disk.target, disk.source, if disk.readonly { " (read-only)" } else { "" })
+    });
+    let nics = detail.nics.iter().map(|nic| format!("{} {}", nic.mac, nic.source));
+    let metrics: Vec<String> = detail
+        .metrics
+        .iter()
+        .map(|(name, value)| format!("{name} {}", metric(name, *value)))
+        .collect();
+    fields(&[
+        ("name", guest.name.clone()),
+        ("id", guest.id.clone()),
+        ("state", guest.state.clone()),
+        ("host", format!("{} ({}, epoch {})", guest.host, detail.owner_phase, detail.epoch)),
+        ("vcpus", guest.vcpus.to_string()),
+        ("memory", format!("{} MiB, now {} MiB", guest.memory_mib, detail.current_memory_mib)),
+        ("machine", format!("{} {} ({})", detail.arch, detail.machine, detail.virt_type)),
+        (
+            "cpu",
+            format!("{} {}", detail.cpu_mode, detail.cpu_model.as_deref().unwrap_or_default()),
+        ),
+        ("disks", disks.collect::<Vec<_>>().join("\n")),
+        ("nics", nics.collect::<Vec<_>>().join("\n")),
+        ("last moved", or_dash(detail.last_moved.as_deref(), ago)),
+        ("operation", or_dash(guest.operation.clone(), |id| id)),
+        ("metrics", metrics.join("\n")),
+    ])
+}
+
+pub(crate) fn rules(rules: &[v1::Rule], wide: bool) -> String {
+    let mut header = vec!["RULE", "ENABLED", "CONDITION", "PERIOD", "FIRING ON", "MODE"];
+    if wide {
+        header.extend(["CLEAR", "COOLDOWN", "MAX MOVES"]);
+    }
+    let rows = rules
+        .iter()
+        .map(|rule| {
+            let firing = rule.hosts.iter().filter(|host| host.state == "firing");
+            let mut row = vec![
+                rule.name.clone(),
+                if rule.enabled { "yes" } else { "no" }.to_owned(),
+                rule.spec.condition.clone(),
+                rule.spec.period.clone(),
+                listed(firing.map(|host| host.host.clone())),
+                if rule.spec.dry_run { "dry run" } else { "act" }.to_owned(),
+            ];
+            if wide {
+                row.extend([
+                    rule.clear_value.to_string(),
+                    rule.spec.cooldown.clone(),
+                    rule.spec.max_moves.to_string(),
+                ]);
+            }
+            row
+        })
+        .collect();
+    table(&header, rows)
+}
+
+pub(crate) fn rule(rule: &v1::Rule) -> String {
+    let all_or = |names: &[String]| {
+        if names.is_empty() { "all".to_owned() } else { names.join(", ") }
+    };
+    let spec = &rule.spec;
+    let aggregate = format!("{:?}", spec.aggregate).to_lowercase();
+    let head = fields(&[
+        ("name", rule.name.clone()),
+        ("enabled", if rule.enabled { "yes" } else { "no" }.to_owned()),
+        ("condition", format!("{} ({aggregate} over {})", spec.condition, spec.period)),
+        ("evaluations", spec.evaluations.to_string()),
+        ("clears at", spec.clear.clone().unwrap_or_else(|| rule.clear_value.to_string())),
+        ("source hosts", all_or(&spec.source_hosts)),
+        ("target hosts", all_or(&spec.target_hosts)),
+        ("guests", all_or(&spec.guests)),
+        ("max moves", spec.max_moves.to_string()),
+        ("cooldown", spec.cooldown.clone()),
+        ("mode", if spec.dry_run { "dry run" } else { "act" }.to_owned()),
+    ]);
+    format!("{head}\n{}", rule_hosts(&rule.hosts))
+}
+
+pub(crate) fn rule_hosts(hosts: &[v1::RuleHost]) -> String {
+    let rows = hosts
+        .iter()
+        .map(|host| {
+            vec![
+                host.host.clone(),
+                host.state.clone(),
+                host.shown.clone(),
+                or_dash(host.since.as_deref(), ago),
+            ]
+        })
+        .collect();
+    table(&["HOST", "STATE", "VALUE", "SINCE"], rows)
+}
+
+pub(crate) fn plan(plan: &v1::Plan) -> String {
+    let mut text = fields(&[
+        ("plan", plan.id.clone()),
+        ("made", ago(&plan.at)),
+        ("cause", plan.cause.clone()),
+        ("state", plan.state.clone()),
+        ("summary", plan.report.summary.clone()),
+    ]);
+    for (number, batch) in plan.batches.iter().enumerate() {
+        text.push_str(&format!("\nbatch {}\n", number + 1));
+        for step in batch {
+            text.push_str(&planned_move(step));
+        }
+    }
+    for host in plan.report.hosts.iter().filter(|host| !host.relieved) {
+        let reason = host.reason.as_deref().unwrap_or("no reason given");
+        text.push_str(&format!("\nnot relieved: {} ({reason})\n", host.host));
+    }
+    if !plan.report.refused.is_empty() {
+        let rows = plan
+            .report
+            .refused
+            .iter()
+            .map(|refused| {
+                vec![
+                    refused.guest.clone(),
+                    or_dash(refused.host.clone(), |host| host),
+                    refused.constraint.clone(),
+                    refused.reason.clone(),
+                ]
+            })
+            .collect();
+        text.push_str("\nrefused\n");
+        text.push_str(&table(&["GUEST", "TO", "CONSTRAINT", "REASON"], rows));
+        text.push('\n');
+    }
+    for unknown in &plan.report.unknown {
+        text.push_str(&format!("\nunknown: {unknown}\n"));
+    }
+    text
+}
+
+pub(crate) fn planned_move(step: &v1::PlannedMove) -> String {
+    let expected = &step.expected;
+    let value = |number| metric(&expected.metric, number);
+    format!(
+        "  {} {} → {} ({} MiB)\n    why this guest: {}\n    why this host:  {}\n    expected {}: {} {} → {}, {} {} → {}\n",
+        step.guest,
+        step.from,
+        step.to,
+        step.memory_mib,
+        step.why_guest,
+        step.why_host,
+        expected.metric,
+        step.from,
+        value(expected.from_before),
+        value(expected.from_after),
+        step.to,
+        value(expected.to_before),
+        value(expected.to_after),
+    )
+}
+
+pub(crate) fn plans(plans: &[v1::Plan]) -> String {
+    let rows = plans
+        .iter()
+        .map(|plan| {
+            vec![
+                plan.id.clone(),
+                ago(&plan.at),
+                plan.cause.clone(),
+                plan.state.clone(),
+                plan.report.summary.clone(),
+            ]
+        })
+        .collect();
+    table(&["PLAN", "MADE", "CAUSE", "STATE", "SUMMARY"], rows)
+}
+
+pub(crate) fn operations(operations: &[v1::Operation]) -> String {
+    let rows = operations
+        .iter()
+        .map(|operation| {
+            vec![
+                operation.id.clone(),
+                operation.guest.clone(),
+                format!("{} → {}", operation.from, operation.to),
+                operation.state.clone(),
+                or_dash(operation.progress.as_ref(), |p| format!("{:.0} %", p.percent)),
+                operation.cause.clone(),
+                ago(&operation.created),
+            ]
+        })
+        .collect();
+    table(&["OPERATION", "GUEST", "MOVE", "STATE", "DONE", "CAUSE", "CREATED"], rows)
+}
+
+pub(crate) fn operation(operation: &v1::Operation) -> String {
+    let timeline: Vec<String> = operation
+        .timeline
+        .iter()
+        .map(|step| format!("{} {}", step.at.get(11..23).unwrap_or(&step.at), step.state))
+        .collect();
+    let mut rows = vec![
+        ("operation", operation.id.clone()),
+        ("guest", operation.guest.clone()),
+        ("move", format!("{} → {}", operation.from, operation.to)),
+        ("state", operation.state.clone()),
+        ("cause", operation.cause.clone()),
+        ("created", ago(&operation.created)),
+    ];
+    if let Some(p) = &operation.progress {
+        rows.push(("progress", progress(p)));
+    }
+    if let Some(outcome) = &operation.outcome {
+        rows.push(("outcome", self::outcome(outcome)));
+    }
+    if let Some(failure) = &operation.failure {
+        rows.push(("failure", failure.clone()));
+    }
+    rows.push(("timeline", timeline.join("\n")));
+    fields(&rows)
+}
+
+pub(crate) fn progress(progress: &v1::Progress) -> String {
+    format!(
+        "{:.0} %, {} of {} sent, dirty rate {}/s, {}/s, iteration {}",
+        progress.percent,
+        bytes(progress.processed_bytes),
+        bytes(progress.processed_bytes + progress.remaining_bytes),
+        bytes(progress.dirty_bytes_per_second),
+        bytes(progress.throughput_bytes_per_second),
+        progress.iteration,
+    )
+}
+
+pub(crate) fn outcome(outcome: &v1::Outcome) -> String {
+    format!(
+        "{} ms, downtime {}, {} sent, {} iteration(s), handover {}",
+        outcome.total_ms,
+        or_dash(outcome.downtime_ms, |ms| format!("{ms} ms")),
+        bytes(outcome.transferred_bytes),
+        outcome.iterations,
+        or_dash(outcome.handover_ms, |ms| format!("{ms} ms")),
+    )
+}
+
+pub(crate) fn event(event: &v1::Event) -> String {
+    let mark = match event.severity.as_str() {
+        "error" => "!!",
+        "warning" => "! ",
+        _ => "  ",
+    };
+    format!("{} {mark} {:<22} {}", clock(&event.at), event.kind, event.message)
+}
+
+pub(crate) fn tokens(tokens: &[v1::Token]) -> String {
+    let rows = tokens
+        .iter()
+        .map(|token| {
+            let role = format!("{:?}", token.role).to_lowercase();
+            vec![token.name.clone(), role, ago(&token.created), token.id.clone()]
+        })
+        .collect();
+    table(&["TOKEN", "ROLE", "CREATED", "ID"], rows)
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = items.collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(", ") }
+}
