@@ -83,3 +83,19 @@ async fn the_program_holds_a_session_and_ends_when_told() {
     };
     assert!(status.success(), "{status}");
 }
+
+/// Also a check that it ends without the libvirt library being in the middle of its start.
+#[test]
+fn a_host_that_has_not_joined_is_told_so() {
+    let state = tempfile::tempdir().unwrap();
+    let config = state.path().join("agent.toml");
+    std::fs::write(&config, format!("state_dir = \"{}\"\n", state.path().display())).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_drover-agent"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("has not joined") && said.contains("hint:"), "{said}");
+}

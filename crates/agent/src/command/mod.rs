@@ -168,7 +168,7 @@ impl Commands {
         match &failure {
             None => info!(command = name, operation = operation_id, "done"),
             Some(why) => {
-                warn!(command = name, operation = operation_id, kind = ?why.kind(), message = why.message, "not done");
+                warn!(command = name, operation = operation_id, kind = ?why.kind(), reason = why.message, "not done");
             }
         }
         self.outbox.send(CommandResult { command_id, operation_id, failure });

@@ -48,7 +48,7 @@ impl Commands {
         }
         match shown {
             Status::Failed(why) => {
-                warn!(%operation, kind = ?why.kind(), message = why.message, "the migration failed");
+                warn!(%operation, kind = ?why.kind(), reason = why.message, "the migration failed");
             }
             _ => info!(%operation, "the migration is finished"),
         }
