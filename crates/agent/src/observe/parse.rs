@@ -32,7 +32,7 @@ pub struct InOut {
     pub output: u64,
 }
 
-/// What /proc/[pid]/stat tells of one process.
+/// What `/proc/[pid]/stat` tells of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessStat {
     /// User and system time, clock ticks.
@@ -72,7 +72,7 @@ pub fn memory(meminfo: &str) -> Option<MemoryFile> {
     })
 }
 
-/// Line `key:  N kB` of /proc/meminfo or /proc/[pid]/status, in bytes.
+/// Line `key:  N kB` of /proc/meminfo or `/proc/[pid]/status`, in bytes.
 pub fn kibibytes(text: &str, key: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     let number: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
@@ -113,7 +113,7 @@ pub fn disks(diskstats: &str) -> BTreeMap<String, InOut> {
         .collect()
 }
 
-/// /proc/[pid]/stat. The name in it may hold spaces and brackets; the last `)` ends it.
+/// `/proc/[pid]/stat`. The name in it may hold spaces and brackets; the last `)` ends it.
 pub fn process(stat: &str) -> Option<ProcessStat> {
     let (_, rest) = stat.rsplit_once(')')?;
     // Field 3, the state, is the first here.
@@ -124,14 +124,14 @@ pub fn process(stat: &str) -> Option<ProcessStat> {
     Some(ProcessStat { cpu_ticks: user + system, started })
 }
 
-/// /proc/[pid]/status: memory that is this process's own, not pages of files that the kernel
+/// `/proc/[pid]/status`: memory that is this process's own, not pages of files that the kernel
 /// can drop, bytes.
 pub fn process_memory(status: &str) -> Option<u64> {
     let anonymous = kibibytes(status, "RssAnon")?;
     Some(anonymous + kibibytes(status, "RssShmem").unwrap_or(0))
 }
 
-/// /proc/[pid]/io: bytes that really went to and from disks.
+/// `/proc/[pid]/io`: bytes that really went to and from disks.
 pub fn process_io(io: &str) -> Option<InOut> {
     let field = |key: &str| {
         io.lines()

@@ -2,10 +2,10 @@
 //!
 //! | | host | processes | cgroup |
 //! |---|---|---|---|
-//! | CPU | /proc/stat | sum of /proc/[pid]/stat | cpu.stat, or cpuacct.usage (v1) |
+//! | CPU | /proc/stat | sum of `/proc/[pid]/stat` | cpu.stat, or cpuacct.usage (v1) |
 //! | memory | MemAvailable | budget − anonymous and shared pages of all processes | budget − (memory.current − inactive files) |
 //! | pressure | /proc/pressure | none: the kernel's is the whole machine's | *.pressure (v2) |
-//! | disks | whole devices | sum of /proc/[pid]/io | whole devices |
+//! | disks | whole devices | sum of `/proc/[pid]/io` | whole devices |
 //!
 //! Network is the sum over the uplinks of the agent's network namespace in all modes.
 
