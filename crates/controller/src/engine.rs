@@ -209,10 +209,20 @@ impl Engine {
         })
     }
 
+    /// The source's statistics came after the guest already ran on the target.
+    async fn tell_statistics(&self, operation: &OperationRecord) {
+        let Some(outcome) = operation.migration.outcome else { return };
+        let draft = statistics(&self.records.read(), operation, &outcome);
+        self.events.record(draft).await;
+    }
+
     /// Events for what a step changed; after the effects, off the guest's blackout.
     async fn tell(&self, applied: &Applied) {
         let (before, after) = (&applied.before.migration, &applied.after.migration);
         if before.state.as_str() == after.state.as_str() {
+            if before.outcome.is_none() && matches!(after.state, MigrationState::Completed { .. }) {
+                self.tell_statistics(&applied.after).await;
+            }
             return;
         }
         if after.state.is_finished() {
@@ -324,7 +334,7 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
             Severity::Info,
             format!("{guest} is gone from {from}; {to} owns it (epoch {})", migration.epoch),
         ),
-        MigrationState::Completed { outcome } => completed(operation, outcome, &guest, &from, &to),
+        MigrationState::Completed { .. } => completed(operation, &guest, &from, &to),
         MigrationState::Cancelled => Draft::new(
             "migration.cancelled",
             Severity::Info,
@@ -367,27 +377,39 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
     )
 }
 
-fn completed(
-    operation: &OperationRecord,
-    outcome: &MigrationOutcome,
-    guest: &str,
-    from: &str,
-    to: &str,
-) -> Draft {
+fn completed(operation: &OperationRecord, guest: &str, from: &str, to: &str) -> Draft {
     let whole = operation.changed().since(operation.created).as_millis();
-    Draft::new(
-        "migration.completed",
-        Severity::Info,
-        format!(
-            "{guest} runs on {to}; from {from} in {whole} ms, {} sent in {} iteration(s)",
-            outcome.transferred, outcome.iterations
-        ),
-    )
-    .with("total_ms", outcome.total_ms)
-    .with("downtime_ms", outcome.downtime_ms)
-    .with("transferred_bytes", outcome.transferred.0)
-    .with("iterations", outcome.iterations)
-    .with("handover_ms", handover_ms(operation))
+    let handover = handover_ms(operation);
+    let text = format!(
+        "{guest} runs on {to}; from {from} in {whole} ms, handover {} ms",
+        handover.unwrap_or_default()
+    );
+    Draft::new("migration.completed", Severity::Info, text)
+        .with("handover_ms", handover)
+        .with("whole_ms", u64::try_from(whole).unwrap_or(u64::MAX))
+}
+
+fn statistics(tables: &Tables, operation: &OperationRecord, outcome: &MigrationOutcome) -> Draft {
+    let migration = &operation.migration;
+    let guest = tables
+        .guests
+        .get(migration.guest)
+        .map_or_else(|| migration.guest.to_string(), |record| record.guest.name.clone());
+    let downtime = outcome
+        .downtime_ms
+        .map_or_else(|| "not reported".to_owned(), |downtime| format!("{downtime} ms"));
+    let text = format!(
+        "{guest}: {} sent in {} iteration(s) and {} ms, downtime {downtime}",
+        outcome.transferred, outcome.iterations, outcome.total_ms
+    );
+    Draft::new("migration.statistics", Severity::Info, text)
+        .guest(guest)
+        .operation(migration.operation)
+        .plan(operation.plan)
+        .with("total_ms", outcome.total_ms)
+        .with("downtime_ms", outcome.downtime_ms)
+        .with("transferred_bytes", outcome.transferred.0)
+        .with("iterations", outcome.iterations)
 }
 
 /// From the proof that the source's copy is gone to the target running, milliseconds.

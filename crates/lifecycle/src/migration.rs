@@ -94,8 +94,8 @@ pub enum MigrationState {
     Resuming,
     /// The guest runs on the target.
     Completed {
-        /// What was measured.
-        outcome: MigrationOutcome,
+        /// What was measured; the source tells it a moment after the guest runs.
+        outcome: Option<MigrationOutcome>,
     },
     /// Ended on request; the guest runs on the source.
     Cancelled,
@@ -354,8 +354,8 @@ impl Migration {
                 let migration = Self { outcome: Some(*outcome), ..self.clone() };
                 Ok(Stepped { migration, owner: None, effects: vec![] })
             }
-            (S::Completed { .. }, E::SourceFinished(outcome)) => {
-                let state = S::Completed { outcome: *outcome };
+            (S::Completed { outcome: None }, E::SourceFinished(outcome)) => {
+                let state = S::Completed { outcome: Some(*outcome) };
                 let migration = Self { outcome: Some(*outcome), state, ..self.clone() };
                 Ok(Stepped { migration, owner: None, effects: vec![] })
             }
@@ -366,7 +366,7 @@ impl Migration {
     fn resuming(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
         match (&self.state, event) {
             (S::Resuming, E::TargetRuns) => {
-                let outcome = self.outcome.unwrap_or_default();
+                let outcome = self.outcome;
                 Ok(self.clone().owned(self.to, OwnerPhase::Settled).then(S::Completed { outcome }))
             }
             (S::Resuming, E::TargetResumeFailed(failure)) => match failure.kind {

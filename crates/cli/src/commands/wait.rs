@@ -13,11 +13,15 @@ use crate::show;
 /// The operation is read so often.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Times that a completed operation is read again for its statistics.
+const STATISTICS_TRIES: u32 = 10;
+
 /// Follows an operation to its end; fails if the operation does.
 pub(crate) async fn follow(context: &Context, id: &str) -> Done {
     let quiet = matches!(context.format, Format::Json | Format::Yaml);
     let bar = (!quiet && output::is_fancy()).then(bar);
     let mut last = String::new();
+    let mut statistics_tries = STATISTICS_TRIES;
     let finished = loop {
         let read = tokio::select! {
             read = context.client.operation(id) => read,
@@ -33,8 +37,13 @@ pub(crate) async fn follow(context: &Context, id: &str) -> Done {
             println!("{} {}", operation.guest, line(&operation));
         }
         last.clone_from(&operation.state);
-        if operation.finished {
+        // The statistics come a moment after the guest runs on the target.
+        let complete = operation.state != "completed" || operation.outcome.is_some();
+        if operation.finished && (complete || statistics_tries == 0) {
             break operation;
+        }
+        if operation.finished {
+            statistics_tries -= 1;
         }
         tokio::time::sleep(POLL).await;
     };

@@ -77,7 +77,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
     let migration = &record.migration;
     let (outcome, failure) = match &migration.state {
         MigrationState::Completed { outcome } => (
-            Some(v1::Outcome {
+            outcome.map(|outcome| v1::Outcome {
                 total_ms: outcome.total_ms,
                 downtime_ms: outcome.downtime_ms,
                 transferred_bytes: outcome.transferred.0,

@@ -1,0 +1,40 @@
+# Everything a newcomer or CI needs. Needs Debian 12 (or the like), Rust and root.
+
+CARGO ?= cargo
+LAB_DIR ?= /tmp/drover-demo
+KEEP ?=
+
+.PHONY: demo test check fast lab bench setup clean-lab
+
+## demo: install what is missing, build, and show the main job on real guests.
+## KEEP=1 leaves the cluster running.
+demo: setup
+	$(CARGO) build --workspace --bins
+	target/debug/drover-demo --dir $(LAB_DIR) $(if $(KEEP),--keep)
+
+## test: everything that CI runs.
+test: setup check fast lab
+
+## check: format, lints, layers and limits.
+check: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) run -q -p xtask -- ci
+
+## fast: every test that needs no hypervisor.
+fast: setup
+	$(CARGO) test --workspace --exclude drover-lab
+	$(CARGO) test -p drover-lab --lib
+
+## lab: tests on real libvirt and QEMU.
+lab: setup
+	$(CARGO) build --workspace --bins
+	$(CARGO) test -p drover-lab --test lab_bare --test lab_drover
+
+## bench: figures of docs/benchmarks.md.
+bench: setup
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) run --release -q -p drover-bench
+
+setup:
+	@scripts/setup.sh

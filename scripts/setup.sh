@@ -1,0 +1,37 @@
+#!/bin/sh
+# Installs what is missing of the Debian packages that building, the lab and the tests need.
+# Needs root and apt; says in one line what is wrong otherwise. Starts no service.
+set -eu
+
+PACKAGES="gcc libc6-dev pkg-config protobuf-compiler libvirt-dev
+  libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
+  qemu-system-x86 qemu-utils busybox-static cpio kmod gzip
+  iproute2 iputils-ping util-linux procps curl"
+
+installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+missing=""
+for package in $PACKAGES; do installed "$package" || missing="$missing $package"; done
+command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup, then run this again" >&2; exit 1; }
+[ -z "$missing" ] && exit 0
+[ "$(id -u)" = 0 ] || { echo "setup: these packages are missing, and only root can install them:$missing" >&2; exit 1; }
+command -v apt-get >/dev/null || { echo "setup: this is not Debian; install the like of:$missing" >&2; exit 1; }
+
+echo "setup: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# A newer qemu-utils, from backports, would keep the release's QEMU from being installed:
+# bring it to the version that belongs to QEMU.
+qemu=$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ { print $2 }')
+if installed qemu-utils && [ "$(dpkg-query -W -f '${Version}' qemu-utils)" != "$qemu" ]; then
+    missing="$missing qemu-utils=$qemu"
+fi
+# The lab starts its own daemons; the machine's libvirtd need not run.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod 755 $policy
+    trap 'rm -f $policy' EXIT
+fi
+# shellcheck disable=SC2086
+apt-get install -qq -y --no-install-recommends --allow-downgrades $missing >/dev/null
