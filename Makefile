@@ -4,13 +4,13 @@ CARGO ?= cargo
 LAB_DIR ?= /tmp/drover-demo
 KEEP ?=
 
-.PHONY: demo test check fast lab bench setup clean-lab
+.PHONY: demo test check fast lab bench setup
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
 demo: setup
 	$(CARGO) build --workspace --bins
-	target/debug/drover-demo --dir $(LAB_DIR) $(if $(KEEP),--keep)
+	target/debug/drover-lab --dir $(LAB_DIR) demo $(if $(KEEP),--keep)
 
 ## test: everything that CI runs.
 test: setup check fast lab

@@ -52,8 +52,17 @@ const PURE: &[&str] = &["drover-model", "drover-rules", "drover-lifecycle", "dro
 
 /// What a pure crate may not reach, directly or not.
 const IO_CRATES: &[&str] = &[
-    "tokio", "reqwest", "rusqlite", "mio", "socket2", "rustix", "hyper", "tonic", "axum",
-    "virt-sys", "tracing-subscriber",
+    "tokio",
+    "reqwest",
+    "rusqlite",
+    "mio",
+    "socket2",
+    "rustix",
+    "hyper",
+    "tonic",
+    "axum",
+    "virt-sys",
+    "tracing-subscriber",
 ];
 
 type Graph<'a> = BTreeMap<&'a PackageId, Vec<&'a PackageId>>;
@@ -68,9 +77,10 @@ pub(crate) fn check() -> anyhow::Result<()> {
         .nodes
         .iter()
         .map(|node| {
-            let normal = node.deps.iter().filter(|dep| {
-                dep.dep_kinds.iter().any(|info| info.kind == DependencyKind::Normal)
-            });
+            let normal = node
+                .deps
+                .iter()
+                .filter(|dep| dep.dep_kinds.iter().any(|info| info.kind == DependencyKind::Normal));
             (&node.id, normal.map(|dep| &dep.pkg).collect())
         })
         .collect();

@@ -111,10 +111,7 @@ impl Hypervisor for Libvirt {
         Ok(parse::outcome(self.link.take_job(guest).as_ref(), total_ms))
     }
 
-    async fn progress(
-        &self,
-        guest: GuestId,
-    ) -> Result<Option<MigrationProgress>, HypervisorError> {
+    async fn progress(&self, guest: GuestId) -> Result<Option<MigrationProgress>, HypervisorError> {
         let at = now();
         self.call(Some(guest), move |connection| {
             let (kind, params) = connection.domain(guest)?.job()?;

@@ -1,7 +1,7 @@
 //! Keeps a connection: opens it, waits until it breaks, opens it again.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 

@@ -78,7 +78,8 @@ impl Store for SqliteStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, StoreError> {
         let prefix = prefix.to_owned();
-        let sql = "SELECT key, generation, value FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        let sql =
+            "SELECT key, generation, value FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key";
         self.read(move |connection| {
             connection
                 .prepare_cached(sql)?

@@ -139,7 +139,11 @@ impl Client {
         Ok(self.get::<List<T>>(path).await?.items)
     }
 
-    async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Answer<T> {
+    async fn post<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Answer<T> {
         self.answer(self.request(Method::POST, path).json(body)).await
     }
 

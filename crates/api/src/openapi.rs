@@ -1,8 +1,8 @@
 //! The OpenAPI 3.1 document, made from the route table and the wire types.
 
 use serde_json::{Map, Value, json};
-use utoipa::openapi::schema::Schema;
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::Problem;
@@ -112,14 +112,13 @@ fn operation_id(route: &Route) -> String {
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
-    let in_path = route.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).map(
-        |name| {
+    let in_path =
+        route.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).map(|name| {
             json!({
                 "name": name, "in": "path", "required": true, "schema": { "type": "string" },
                 "description": format!("Name or id of the {name}."),
             })
-        },
-    );
+        });
     let query = route.query.map(|name| components().remove(name).unwrap_or_default());
     let in_query: Vec<Value> = query
         .as_ref()
@@ -201,9 +200,8 @@ mod tests {
     #[test]
     fn the_checked_in_document_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
-        let kept: Value =
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap_or_default())
-                .unwrap_or_default();
+        let kept: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap_or_default())
+            .unwrap_or_default();
         assert!(
             kept == document(),
             "docs/openapi.json is out of date: cargo run -p drover-api --example openapi > docs/openapi.json"

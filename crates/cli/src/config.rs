@@ -27,9 +27,9 @@ pub(crate) struct Given {
 
 /// The file that is read when none is named.
 pub(crate) fn default_path() -> PathBuf {
-    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-        Some(PathBuf::from(std::env::var_os("HOME")?).join(".config"))
-    });
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
     home.unwrap_or_default().join("drover/config.toml")
 }
 

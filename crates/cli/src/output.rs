@@ -64,8 +64,7 @@ pub(crate) fn fields(rows: &[(&str, String)]) -> String {
         .map(|(name, value)| {
             let mut lines = value.lines();
             let first = lines.next().unwrap_or("-");
-            let rest: String =
-                lines.map(|line| format!("\n{:width$}{line}", "")).collect();
+            let rest: String = lines.map(|line| format!("\n{:width$}{line}", "")).collect();
             format!("{name:width$}{first}{rest}\n")
         })
         .collect()

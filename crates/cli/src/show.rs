@@ -97,7 +97,12 @@ pub(crate) fn guests(guests: &[v1::Guest], wide: bool) -> String {
 pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     let guest = &detail.guest;
     let disks = detail.disks.iter().map(|disk| {
-        format!("{} {}{}", disk.target, disk.source, if disk.readonly { " (read-only)" } else { "" })
+        format!(
+            "{} {}{}",
+            disk.target,
+            disk.source,
+            if disk.readonly { " (read-only)" } else { "" }
+        )
     });
     let nics = detail.nics.iter().map(|nic| format!("{} {}", nic.mac, nic.source));
     let metrics: Vec<String> = detail
@@ -113,10 +118,7 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
         ("vcpus", guest.vcpus.to_string()),
         ("memory", format!("{} MiB, now {} MiB", guest.memory_mib, detail.current_memory_mib)),
         ("machine", format!("{} {} ({})", detail.arch, detail.machine, detail.virt_type)),
-        (
-            "cpu",
-            format!("{} {}", detail.cpu_mode, detail.cpu_model.as_deref().unwrap_or_default()),
-        ),
+        ("cpu", format!("{} {}", detail.cpu_mode, detail.cpu_model.as_deref().unwrap_or_default())),
         ("disks", disks.collect::<Vec<_>>().join("\n")),
         ("nics", nics.collect::<Vec<_>>().join("\n")),
         ("last moved", or_dash(detail.last_moved.as_deref(), ago)),

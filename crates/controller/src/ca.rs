@@ -75,8 +75,7 @@ impl Authority {
 
     /// A fresh server certificate for these names and addresses.
     pub fn server(&self, names: &[String]) -> anyhow::Result<ServerIdentity> {
-        let mut all: Vec<String> =
-            ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
         all.extend(names.iter().filter(|name| !all.contains(name)).cloned().collect::<Vec<_>>());
         let mut params = CertificateParams::new(all).context("names for the certificate")?;
         params.distinguished_name.push(DnType::CommonName, "droverd");
@@ -125,5 +124,7 @@ fn new_ca() -> Result<(String, String), rcgen::Error> {
 fn der_of(pem: &str) -> anyhow::Result<Vec<u8>> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
-    Ok(CertificateDer::from_pem_slice(pem.as_bytes()).context("the CA's PEM is unreadable")?.to_vec())
+    Ok(CertificateDer::from_pem_slice(pem.as_bytes())
+        .context("the CA's PEM is unreadable")?
+        .to_vec())
 }

@@ -116,12 +116,7 @@ impl Engine {
     }
 
     /// The answer of an agent to a command of ours.
-    pub async fn answered(
-        &self,
-        operation: OperationId,
-        effect: Effect,
-        failure: Option<Failure>,
-    ) {
+    pub async fn answered(&self, operation: OperationId, effect: Effect, failure: Option<Failure>) {
         if let Some(event) = answer(effect, failure) {
             self.take(operation, event).await;
         }
@@ -150,8 +145,7 @@ impl Engine {
                     }
                     txn.put(change.record);
                 }
-                let mut after =
-                    OperationRecord { migration: stepped.migration, ..before.clone() };
+                let mut after = OperationRecord { migration: stepped.migration, ..before.clone() };
                 if after.migration.state.as_str() != before.migration.state.as_str() {
                     after.timeline.push((after.migration.state.as_str().to_owned(), now));
                 }
@@ -161,8 +155,7 @@ impl Engine {
                 if after != *before {
                     txn.put(after.clone());
                 }
-                let applied =
-                    Applied { before: before.clone(), after, effects: stepped.effects };
+                let applied = Applied { before: before.clone(), after, effects: stepped.effects };
                 (txn, Some(applied))
             })
             .await
@@ -236,12 +229,7 @@ impl Engine {
 }
 
 /// What else changes when an operation ends.
-fn settle(
-    tables: &Tables,
-    txn: &mut Txn,
-    after: &OperationRecord,
-    now: drover_model::Timestamp,
-) {
+fn settle(tables: &Tables, txn: &mut Txn, after: &OperationRecord, now: drover_model::Timestamp) {
     let migration = &after.migration;
     for host in [migration.from, migration.to] {
         if let Some(record) = tables.hosts.get(host) {
@@ -298,9 +286,7 @@ fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
         Effect::ResumeAtTarget => Some(E::TargetResumeFailed(failure)),
         Effect::DiscardAtTarget => match failure.kind {
             FailureKind::Gone => Some(E::TargetCopy(TargetFate::Clean)),
-            FailureKind::Conflict | FailureKind::Refused => {
-                Some(E::TargetCopy(TargetFate::HasRun))
-            }
+            FailureKind::Conflict | FailureKind::Refused => Some(E::TargetCopy(TargetFate::HasRun)),
             FailureKind::Retry
             | FailureKind::Cancelled
             | FailureKind::Broken

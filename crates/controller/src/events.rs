@@ -200,9 +200,8 @@ impl Events {
 }
 
 fn matches(event: &Event, query: &EventQuery) -> bool {
-    let about = |wanted: &Option<String>, field: &Option<String>| {
-        wanted.is_none() || wanted == field
-    };
+    let about =
+        |wanted: &Option<String>, field: &Option<String>| wanted.is_none() || wanted == field;
     about(&query.host, &event.host)
         && about(&query.guest, &event.guest)
         && about(&query.rule, &event.rule)

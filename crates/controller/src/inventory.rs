@@ -91,9 +91,11 @@ fn taken_over(guest: &Guest, before: Option<&OwnerRecord>) -> (GuestRecord, Owne
 fn changed(known: Option<&GuestRecord>, guest: &Guest) -> Option<Finding> {
     match known {
         Some(record) if !record.absent && record.guest == *guest => None,
-        Some(record) => {
-            Some(Finding::Changed(GuestRecord { guest: guest.clone(), absent: false, ..record.clone() }))
-        }
+        Some(record) => Some(Finding::Changed(GuestRecord {
+            guest: guest.clone(),
+            absent: false,
+            ..record.clone()
+        })),
         None => Some(Finding::Changed(GuestRecord {
             guest: guest.clone(),
             last_moved: None,

@@ -114,8 +114,7 @@ fn operation(
     if busy {
         return Err(format!("an operation is under way for guest {guest}"));
     }
-    let migration =
-        Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
+    let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
         migration,

@@ -35,6 +35,9 @@ use crate::records::{HostRecord, Records, Txn};
 /// Most samples that one message may carry; more is cut off and logged.
 const MAX_SAMPLES: usize = 20_000;
 
+/// Messages of one session that may wait for the disk; beyond it the agent waits.
+const BULK_QUEUE: usize = 64;
+
 /// Serves agents.
 #[derive(Clone)]
 pub struct Link {
@@ -98,12 +101,21 @@ impl Link {
     }
 
     async fn serve(&self, host: HostId, number: u64, mut inbound: Streaming<FromAgent>) {
+        let (bulk, waiting) = mpsc::channel(BULK_QUEUE);
+        let link = self.clone();
+        tokio::spawn(async move { link.take_bulk(host, waiting).await });
         loop {
             match inbound.next().await {
                 Some(Ok(message)) => {
                     self.live.heard(host, self.clock.now());
-                    if let Some(body) = message.body {
-                        self.take(host, body).await;
+                    match message.body {
+                        Some(body) if is_urgent(&body) => self.take(host, body).await,
+                        Some(body) => {
+                            if bulk.send(body).await.is_err() {
+                                break;
+                            }
+                        }
+                        None => {}
                     }
                 }
                 Some(Err(status)) => {
@@ -115,6 +127,14 @@ impl Link {
         }
         if self.live.disconnect(host, number) {
             tracing::info!(%host, "the agent's session ended");
+        }
+    }
+
+    /// Samples and inventories wait for the disk; what a guest's blackout waits for does
+    /// not wait behind them.
+    async fn take_bulk(&self, host: HostId, mut waiting: mpsc::Receiver<from_agent::Body>) {
+        while let Some(body) = waiting.recv().await {
+            self.take(host, body).await;
         }
     }
 
@@ -178,7 +198,9 @@ impl Link {
         match stored {
             Ok(false) => {
                 let text = format!("host {name} joined");
-                self.events.record(Draft::new("host.joined", Severity::Info, text).host(name)).await;
+                self.events
+                    .record(Draft::new("host.joined", Severity::Info, text).host(name))
+                    .await;
             }
             Ok(true) => {}
             Err(error) => tracing::error!(%host, %error, "a host could not be stored"),
@@ -215,16 +237,15 @@ impl Link {
         for point in points {
             let values =
                 point.values.iter().map(|(metric, value)| (metric.to_string(), *value)).collect();
-            let message = match point.entity {
-                Entity::Host(id) => tables
-                    .hosts
-                    .get(id)
-                    .map(|r| Watch::HostSample(LiveSample { name: r.host.name.clone(), values })),
-                Entity::Guest(id) => tables
-                    .guests
-                    .get(id)
-                    .map(|r| Watch::GuestSample(LiveSample { name: r.guest.name.clone(), values })),
-            };
+            let message =
+                match point.entity {
+                    Entity::Host(id) => tables.hosts.get(id).map(|r| {
+                        Watch::HostSample(LiveSample { name: r.host.name.clone(), values })
+                    }),
+                    Entity::Guest(id) => tables.guests.get(id).map(|r| {
+                        Watch::GuestSample(LiveSample { name: r.guest.name.clone(), values })
+                    }),
+                };
             if let Some(message) = message {
                 self.events.publish(message);
             }
@@ -248,11 +269,8 @@ impl Link {
         self.live.inventory(host, inventory.hypervisor_connected, active);
         let capabilities: Option<HostCapabilities> =
             serde_json::from_slice(&inventory.capabilities_json).ok();
-        let state = if inventory.hypervisor_connected {
-            HostState::Online
-        } else {
-            HostState::Degraded
-        };
+        let state =
+            if inventory.hypervisor_connected { HostState::Online } else { HostState::Degraded };
         let told = self
             .records
             .update(|tables| {
@@ -337,6 +355,11 @@ impl Link {
             }
         }
     }
+}
+
+/// Results and migration updates: a guest may be paused until they are taken.
+const fn is_urgent(body: &from_agent::Body) -> bool {
+    matches!(body, from_agent::Body::Result(_) | from_agent::Body::Migration(_))
 }
 
 fn host_event(host: &Host) -> Draft {

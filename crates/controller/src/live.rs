@@ -34,6 +34,8 @@ pub struct Latest {
 #[derive(Debug, Default)]
 struct Inner {
     sessions: HashMap<HostId, Session>,
+    /// When hosts were last heard whose session has ended.
+    heard_before: HashMap<HostId, Timestamp>,
     latest: HashMap<Entity, Latest>,
     progress: HashMap<OperationId, MigrationProgress>,
     last_session: u64,
@@ -69,8 +71,9 @@ impl Live {
     pub fn disconnect(&self, host: HostId, number: u64) -> bool {
         let mut inner = self.lock();
         let current = inner.sessions.get(&host).is_some_and(|session| session.number == number);
-        if current {
+        if let (true, Some(session)) = (current, inner.sessions.get(&host).cloned()) {
             inner.sessions.remove(&host);
+            inner.heard_before.insert(host, session.heard);
         }
         current
     }
@@ -82,9 +85,11 @@ impl Live {
         }
     }
 
-    /// When a connected host was last heard.
+    /// When a host was last heard since this controller started.
     pub fn last_heard(&self, host: HostId) -> Option<Timestamp> {
-        self.lock().sessions.get(&host).map(|session| session.heard)
+        let inner = self.lock();
+        let session = inner.sessions.get(&host).map(|session| session.heard);
+        session.or_else(|| inner.heard_before.get(&host).copied())
     }
 
     /// Notes a complete inventory.

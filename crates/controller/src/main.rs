@@ -1,5 +1,6 @@
 //! droverd: the Drover controller.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,7 +10,9 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let config = Config::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi);
+    log.with_writer(std::io::stderr).init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::warn!("a TLS provider was installed already");
     }

@@ -56,9 +56,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let identity = parts.authority.server(&config.advertise)?;
     write_admin_config(&config, &parts).await?;
     let reconcilers = start_reconcilers(&config, &parts);
-    let agents = tokio::spawn(serve_agents(config.clone(), link(&config, &parts), identity.clone()));
+    let agents =
+        tokio::spawn(serve_agents(config.clone(), link(&config, &parts), identity.clone()));
     let handle = axum_server::Handle::new();
-    let users = tokio::spawn(serve_users(config.clone(), api(&config, &parts), identity, handle.clone()));
+    let users =
+        tokio::spawn(serve_users(config.clone(), api(&config, &parts), identity, handle.clone()));
     tracing::info!(api = %config.api_listen, agents = %config.agent_listen, "droverd is up");
     let text = format!("droverd {} started", env!("CARGO_PKG_VERSION"));
     parts.events.record(Draft::new("controller.started", Severity::Info, text)).await;
@@ -84,7 +86,8 @@ async fn open(config: &Config) -> anyhow::Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let records = Arc::new(Records::load(Arc::clone(&store)).await.context("read the records")?);
     let live = Arc::new(Live::default());
-    let events = Arc::new(Events::load(store, Arc::clone(&clock)).await.context("read the events")?);
+    let events =
+        Arc::new(Events::load(store, Arc::clone(&clock)).await.context("read the events")?);
     let engine = Engine::new(
         Arc::clone(&records),
         Arc::clone(&live),
@@ -146,6 +149,7 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         events: Arc::clone(&events),
         clock: Arc::clone(&clock),
         unreachable_after: config.unreachable_after,
+        since: parts.clock.now(),
     };
     let house = KeepHouse { records, events, history, clock };
     let all: [(Duration, Arc<dyn Reconcile>); 5] = [
@@ -226,8 +230,7 @@ async fn serve_users(
 }
 
 async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         result = tokio::signal::ctrl_c() => result.context("wait for a signal"),
         _ = terminate.recv() => Ok(()),

@@ -25,8 +25,10 @@ pub(crate) fn exec(namespace: &str, guest: &str, line: &str) -> anyhow::Result<S
 /// Whether the guest answers a ping within a second.
 pub(crate) fn answers(namespace: &str, guest: &str) -> bool {
     let Some(address) = guest_address(guest) else { return false };
-    output(Command::new("ip").args(["netns", "exec", namespace]).args([
-        "ping", "-c", "1", "-W", "1", "-q", &address,
-    ]))
+    output(
+        Command::new("ip")
+            .args(["netns", "exec", namespace])
+            .args(["ping", "-c", "1", "-W", "1", "-q", &address]),
+    )
     .is_ok()
 }

@@ -57,7 +57,9 @@ fn unpack_kernel(work: &Path) -> anyhow::Result<(PathBuf, String)> {
         .context("linux-image-cloud-amd64 names no kernel; run apt-get update")?
         .to_owned();
     output(
-        Command::new("apt-get").args(["download", &format!("linux-image-{package}")]).current_dir(work),
+        Command::new("apt-get")
+            .args(["download", &format!("linux-image-{package}")])
+            .current_dir(work),
     )
     .context("download the guests' kernel")?;
     let archive = std::fs::read_dir(work)?
@@ -90,12 +92,12 @@ fn fill_root(work: &Path, kernel: &Path, version: &str) -> anyhow::Result<PathBu
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
     for module in MODULES {
-        let listed = output(
-            Command::new("modprobe")
-                .arg("-d")
-                .arg(kernel)
-                .args(["-S", version, "--show-depends", module]),
-        )?;
+        let listed = output(Command::new("modprobe").arg("-d").arg(kernel).args([
+            "-S",
+            version,
+            "--show-depends",
+            module,
+        ]))?;
         for path in listed.lines().filter_map(|line| line.trim().strip_prefix("insmod ")) {
             let path = Path::new(path.trim());
             let name = path.file_name().context("a module without a name")?;

@@ -121,8 +121,12 @@ impl Lab {
             if path.file_name().is_some_and(|name| name == "image") {
                 continue;
             }
-            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }
-                .with_context(|| format!("remove {}", path.display()))?;
+            if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            }
+            .with_context(|| format!("remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -134,7 +138,8 @@ impl Lab {
             .into_iter()
             .map(|name| {
                 let on = self.init_of(&name).is_some();
-                let guests = if on { self.virsh(&name, &["list", "--name"])? } else { String::new() };
+                let guests =
+                    if on { self.virsh(&name, &["list", "--name"])? } else { String::new() };
                 Ok(HostStatus {
                     address: host_address(&name).unwrap_or_default(),
                     guests: guests.split_whitespace().map(str::to_owned).collect(),

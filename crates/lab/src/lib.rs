@@ -5,7 +5,10 @@
 //! switch namespace holds three bridges: management, storage and guests. Namespaces are
 //! made with ip(8), unshare(1) and nsenter(1): kept tools, and no unsafe code of ours.
 
+#![allow(clippy::print_stdout, reason = "the demonstration is what it prints")]
+
 pub mod addresses;
+mod demo;
 mod domain_xml;
 pub mod guest;
 mod hostinit;
@@ -20,6 +23,7 @@ pub mod tools;
 mod uplift;
 
 pub use addresses::Network;
+pub use demo::demo;
 pub use hostinit::host_init;
 pub use lab::{HostStatus, Lab, LinkState};
 pub use probe::{ProbeHandle, ProbeReport};

@@ -248,8 +248,12 @@ mod tests {
 
     #[test]
     fn a_lost_line_breaks_the_report() {
-        let whole =
-            ProbeReport { tcp_sent: 2, tcp_echoed: 2, tcp_in_order: true, ..ProbeReport::default() };
+        let whole = ProbeReport {
+            tcp_sent: 2,
+            tcp_echoed: 2,
+            tcp_in_order: true,
+            ..ProbeReport::default()
+        };
         assert!(whole.is_unbroken());
         assert!(!ProbeReport { tcp_echoed: 1, ..whole.clone() }.is_unbroken());
         assert!(!ProbeReport { tcp_in_order: false, ..whole }.is_unbroken());

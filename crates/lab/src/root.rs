@@ -18,8 +18,17 @@ use crate::tools::write;
 
 /// Files of /etc that libvirt, QEMU and the dynamic linker read.
 const ETC: [&str; 11] = [
-    "passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "protocols",
-    "services", "alternatives", "qemu", "localtime",
+    "passwd",
+    "group",
+    "nsswitch.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "protocols",
+    "services",
+    "alternatives",
+    "qemu",
+    "localtime",
 ];
 /// Devices that exist on a lab host.
 const DEVICES: [&str; 8] =
@@ -57,8 +66,11 @@ pub(crate) fn enter(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     let own = spec.dir.join("hosts").join(member);
     let root = own.join("root");
     std::fs::create_dir_all(&root)?;
-    rustix::mount::mount_change("/", rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC)
-        .context("make mounts private")?;
+    rustix::mount::mount_change(
+        "/",
+        rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+    )
+    .context("make mounts private")?;
     tmpfs(&root, "mode=755")?;
     system(&root)?;
     etc(&root, &own, spec, member)?;
@@ -214,10 +226,7 @@ fn drop_capabilities() -> anyhow::Result<()> {
     }
     set_capabilities(None, sets).context("drop capabilities")?;
     let left = capabilities(None)?;
-    ensure!(
-        !left.permitted.contains(CapabilitySet::SYS_ADMIN),
-        "capabilities are not dropped"
-    );
+    ensure!(!left.permitted.contains(CapabilitySet::SYS_ADMIN), "capabilities are not dropped");
     Ok(())
 }
 

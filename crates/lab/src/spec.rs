@@ -66,10 +66,7 @@ impl LabSpec {
         let name_ok = (1..=8).contains(&self.name.len())
             && self.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         anyhow::ensure!(name_ok, "the lab's name must be 1 to 8 lower-case letters or digits");
-        anyhow::ensure!(
-            (1..=MAX_HOSTS).contains(&self.hosts),
-            "a lab has 1 to {MAX_HOSTS} hosts"
-        );
+        anyhow::ensure!((1..=MAX_HOSTS).contains(&self.hosts), "a lab has 1 to {MAX_HOSTS} hosts");
         anyhow::ensure!(self.guests <= MAX_GUESTS, "a lab has at most {MAX_GUESTS} guests");
         anyhow::ensure!(self.guest_memory_mib >= 96, "a guest needs at least 96 MiB to boot");
         Ok(())

@@ -59,7 +59,14 @@ impl<'a> Drover<'a> {
                 .exec(
                     host,
                     &[
-                        "drover-agent", "join", API, "--token", token, "--name", host, "--config",
+                        "drover-agent",
+                        "join",
+                        API,
+                        "--token",
+                        token,
+                        "--name",
+                        host,
+                        "--config",
                         "/etc/drover/agent.toml",
                     ],
                 )
@@ -96,6 +103,9 @@ impl<'a> Drover<'a> {
         let path = self.lab.member_dir(member).join("run-lab").join(format!("{daemon}.log"));
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let tail: Vec<&str> = text.lines().rev().take(5).collect();
-        format!("{daemon} on {member} said: {}", tail.into_iter().rev().collect::<Vec<_>>().join(" | "))
+        format!(
+            "{daemon} on {member} said: {}",
+            tail.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        )
     }
 }

@@ -104,13 +104,8 @@ impl Domain {
             }
             let result = if added == 0 {
                 let count = u32::try_from(count).unwrap_or_default();
-                let sent = sys::virDomainMigrateToURI3(
-                    self.raw,
-                    peer.as_ptr(),
-                    list,
-                    count,
-                    out.flags,
-                );
+                let sent =
+                    sys::virDomainMigrateToURI3(self.raw, peer.as_ptr(), list, count, out.flags);
                 check(sent)
             } else {
                 Err(last_error())

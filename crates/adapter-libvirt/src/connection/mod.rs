@@ -113,9 +113,8 @@ impl Connection {
             | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
         let mut list: *mut sys::virDomainStatsRecordPtr = ptr::null_mut();
         // SAFETY: `self.raw` is open; libvirt allocates the list.
-        let count = unsafe {
-            sys::virConnectGetAllDomainStats(self.raw, wanted, &raw mut list, flags)
-        };
+        let count =
+            unsafe { sys::virConnectGetAllDomainStats(self.raw, wanted, &raw mut list, flags) };
         let Ok(count) = usize::try_from(count) else { return Err(last_error()) };
         let mut all = Vec::with_capacity(count);
         for index in 0..count {

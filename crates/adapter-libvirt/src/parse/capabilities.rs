@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_pool_is_read() {
-        let xml = "<pool type='dir'><name>default</name><target><path>/srv/p</path></target></pool>";
+        let xml =
+            "<pool type='dir'><name>default</name><target><path>/srv/p</path></target></pool>";
         let pool = pool(xml, true).unwrap();
         assert_eq!((pool.name.as_str(), pool.path.as_deref()), ("default", Some("/srv/p")));
     }

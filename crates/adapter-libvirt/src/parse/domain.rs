@@ -42,9 +42,7 @@ pub(crate) fn guest(
         virt_type: attribute(root, "type").unwrap_or_default(),
         arch: kind.and_then(|kind| attribute(kind, "arch")).unwrap_or_default(),
         machine: kind.and_then(|kind| attribute(kind, "machine")).unwrap_or_default(),
-        cpu_mode: cpu
-            .and_then(|cpu| attribute(cpu, "mode"))
-            .unwrap_or_else(|| "custom".to_owned()),
+        cpu_mode: cpu.and_then(|cpu| attribute(cpu, "mode")).unwrap_or_else(|| "custom".to_owned()),
         cpu_model: cpu.and_then(|cpu| text(cpu, "model")),
         disks: of("disk").map(disk).collect(),
         nics: of("interface").map(nic).collect(),

@@ -45,7 +45,11 @@ pub(super) fn compact(
     connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))
 }
 
-fn roll(connection: &mut Connection, now: Timestamp, resolution: Resolution) -> rusqlite::Result<()> {
+fn roll(
+    connection: &mut Connection,
+    now: Timestamp,
+    resolution: Resolution,
+) -> rusqlite::Result<()> {
     let bucket = bucket_ms(resolution);
     let complete = now.minus(LATE).as_millis().div_euclid(bucket) * bucket;
     let Some(from) = rolled_until(connection, resolution)? else { return Ok(()) };
@@ -71,7 +75,9 @@ fn roll(connection: &mut Connection, now: Timestamp, resolution: Resolution) -> 
     let transaction = connection.transaction()?;
     for ((entity, metric, at), (sum, min, max, count)) in sums {
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
             .execute(params![bucket, key_of(entity), metric.code(), at, sum, min, max, count])?;
     }
     transaction.execute("INSERT OR REPLACE INTO rolled VALUES (?1, ?2)", [bucket, until])?;
@@ -125,19 +131,16 @@ pub(super) fn series(
          WHERE bucket = ?1 AND entity = ?2 AND metric = ?3 AND at BETWEEN ?4 AND ?5 ORDER BY at",
     )?;
     let mut points = select
-        .query_map(
-            params![bucket, key_of(entity), metric.code(), first, to.as_millis()],
-            |row| {
-                let (sum, count): (f64, u32) = (row.get(1)?, row.get(4)?);
-                Ok(SeriesPoint {
-                    at: Timestamp::from_millis(row.get(0)?),
-                    mean: sum / f64::from(count.max(1)),
-                    min: row.get(2)?,
-                    max: row.get(3)?,
-                    count,
-                })
-            },
-        )?
+        .query_map(params![bucket, key_of(entity), metric.code(), first, to.as_millis()], |row| {
+            let (sum, count): (f64, u32) = (row.get(1)?, row.get(4)?);
+            Ok(SeriesPoint {
+                at: Timestamp::from_millis(row.get(0)?),
+                mean: sum / f64::from(count.max(1)),
+                min: row.get(2)?,
+                max: row.get(3)?,
+                count,
+            })
+        })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let until = rolled_until(connection, resolution)?.unwrap_or(i64::MIN);
     let rest = Timestamp::from_millis(until.max(from.as_millis()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 const MIN: Duration = Duration::from_millis(200);
 
 /// Longest wait: a controller that comes back is found within this.
-const MAX: Duration = Duration::from_secs(5);
+const MAX: Duration = Duration::from_secs(3);
 
 /// A session that lasted this long makes the next attempt the first one again.
 pub(super) const SETTLED: Duration = Duration::from_secs(10);
@@ -29,8 +29,8 @@ mod tests {
             (1, 0.0, 200),
             (1, 1.0, 400),
             (2, 0.5, 500),
-            (5, 1.0, 5000),
-            (u32::MAX, 1.0, 5000),
+            (5, 1.0, 3000),
+            (u32::MAX, 1.0, 3000),
             (u32::MAX, 0.0, 200),
         ] {
             assert_eq!(pause(attempt, fraction), Duration::from_millis(millis), "{attempt}");

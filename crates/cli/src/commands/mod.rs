@@ -9,6 +9,7 @@ mod rule;
 mod token;
 mod top;
 mod wait;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -69,6 +70,8 @@ enum Command {
     Event(event::Command),
     /// Live table of hosts and guests.
     Top(top::Top),
+    /// Follow everything live: events, operations, samples; one JSON object a line.
+    Watch,
     /// API tokens.
     #[command(subcommand)]
     Token(token::Command),
@@ -121,6 +124,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Operation(command) => operation::run(&context, command).await,
         Command::Event(command) => event::run(&context, command).await,
         Command::Top(top) => top::run(&context, &top).await,
+        Command::Watch => watch::run(&context).await,
         Command::Token(command) => token::run(&context, command).await,
         Command::Version => version(&context).await,
         Command::Completion { .. } | Command::Config(_) => Ok(()),
@@ -176,7 +180,10 @@ mod tests {
             std::fs::write(path, &page).unwrap();
         }
         let kept = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(kept == page, "docs/guide/cli.md is out of date: UPDATE=1 cargo test -p drover-cli");
+        assert!(
+            kept == page,
+            "docs/guide/cli.md is out of date: UPDATE=1 cargo test -p drover-cli"
+        );
     }
 
     fn describe(command: &clap::Command, path: &str, page: &mut String) {

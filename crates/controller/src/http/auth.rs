@@ -58,7 +58,12 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
     if token.role < needed {
         return Err(Problem::new(
             ProblemKind::Forbidden,
-            format!("token `{}` is a {} and this needs {}", token.name, word(token.role), word(needed)),
+            format!(
+                "token `{}` is a {} and this needs {}",
+                token.name,
+                word(token.role),
+                word(needed)
+            ),
         ));
     }
     Ok(Caller { name: token.name })

@@ -46,7 +46,8 @@ pub(super) async fn enroll(
             let Some(join) = find_join(tables, &request.token, now) else {
                 return (txn, Err(not_a_token()));
             };
-            if let Some(other) = tables.agents.iter().find(|a| a.name == agent.name && a.host != host)
+            if let Some(other) =
+                tables.agents.iter().find(|a| a.name == agent.name && a.host != host)
             {
                 return (txn, Err(name_taken(&other.name)));
             }

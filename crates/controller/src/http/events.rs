@@ -19,9 +19,8 @@ pub(super) async fn list(
     {
         // Ids are allowed as well; events carry names.
         let tables = api.records.read();
-        let named = |text: String| {
-            find_host(&tables, &text).map_or(text, |id| host_name(&tables, id))
-        };
+        let named =
+            |text: String| find_host(&tables, &text).map_or(text, |id| host_name(&tables, id));
         query.host = query.host.map(named);
         query.guest = query
             .guest

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
-use axum::Json;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::{
     Disk, DiskSource, GuestId, HostId, HostState, Metric, MigrationSettings, Nic, NicSource,
@@ -198,8 +198,10 @@ async fn order(
         let tables = api.records.read();
         let mut view = cluster_view(&tables, &series, now, over);
         forgive_moves(&tables, &series, &mut view, over);
-        let mut placement =
-            PlacementPolicy { target_hosts: to.into_iter().collect(), ..PlacementPolicy::default() };
+        let mut placement = PlacementPolicy {
+            target_hosts: to.into_iter().collect(),
+            ..PlacementPolicy::default()
+        };
         // A host that was asked for may go over a rule's threshold: that is the
         // operator's word, and the rule will say so. A choice of ours may not.
         if to.is_none() {

@@ -50,11 +50,7 @@ pub(super) async fn cancel(
 }
 
 fn cancel_was_heard(api: &Api, id: OperationId) -> bool {
-    api.records
-        .read()
-        .operations
-        .get(id)
-        .is_some_and(|record| record.migration.cancel_requested)
+    api.records.read().operations.get(id).is_some_and(|record| record.migration.cancel_requested)
 }
 
 fn found(api: &Api, text: &str) -> Result<v1::Operation, Failed> {

@@ -20,10 +20,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<v1::List<v1::Plan>
     Json(v1::List { items: newest.map(|record| plan(&tables, record)).collect() })
 }
 
-pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    Path(text): Path<String>,
-) -> Reply<v1::Plan> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(text): Path<String>) -> Reply<v1::Plan> {
     let tables = api.records.read();
     let id: Option<PlanId> = text.parse().ok();
     id.and_then(|id| tables.plans.get(id))

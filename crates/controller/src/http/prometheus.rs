@@ -65,10 +65,7 @@ fn registry(api: &Api) -> Registry {
         firing.get_or_create(&Of { name: rule.name.clone() }).set(count as i64);
     }
     registry.register("rule_firing_hosts", "Hosts on which a rule fires", firing);
-    let hosts = tables
-        .hosts
-        .iter()
-        .map(|r| ("host", r.host.name.clone(), Entity::Host(r.host.id)));
+    let hosts = tables.hosts.iter().map(|r| ("host", r.host.name.clone(), Entity::Host(r.host.id)));
     let guests = tables
         .guests
         .iter()

@@ -96,9 +96,7 @@ pub(super) fn missing(kind: &str, name: &str) -> Failed {
         "plan" => "`drover plan history` shows the plans",
         _ => "`drover token list` shows the tokens",
     };
-    Failed(
-        Problem::new(ProblemKind::NotFound, format!("there is no {kind} `{name}`")).hint(hint),
-    )
+    Failed(Problem::new(ProblemKind::NotFound, format!("there is no {kind} `{name}`")).hint(hint))
 }
 
 pub(super) async fn no_route() -> Failed {

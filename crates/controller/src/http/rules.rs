@@ -30,10 +30,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply<v1::List<v1::Rule
     Ok(Json(v1::List { items }))
 }
 
-pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
-) -> Reply<v1::Rule> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Reply<v1::Rule> {
     let rule = find(&api.records.read(), &name)?;
     Ok(Json(shown(&api, rule).await?))
 }
@@ -235,10 +232,7 @@ fn span(what: &str, text: &str) -> Result<Duration, Failed> {
 }
 
 fn hosts(tables: &Tables, names: &[String]) -> Result<Vec<HostId>, Failed> {
-    names
-        .iter()
-        .map(|name| find_host(tables, name).ok_or_else(|| missing("host", name)))
-        .collect()
+    names.iter().map(|name| find_host(tables, name).ok_or_else(|| missing("host", name))).collect()
 }
 
 fn guests(tables: &Tables, names: &[String]) -> Result<Vec<GuestId>, Failed> {
@@ -267,11 +261,7 @@ fn spec(tables: &Tables, rule: &Rule) -> v1::RuleSpec {
         _ => value.to_string(),
     };
     v1::RuleSpec {
-        condition: format!(
-            "{} {sign} {}",
-            rule.condition.metric,
-            number(rule.condition.threshold)
-        ),
+        condition: format!("{} {sign} {}", rule.condition.metric, number(rule.condition.threshold)),
         period: words(rule.period),
         aggregate: match rule.aggregate {
             Aggregate::Mean => v1::Aggregate::Mean,

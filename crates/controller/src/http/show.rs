@@ -8,9 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use drover_api::v1;
 use drover_lifecycle::MigrationState;
-use drover_model::{
-    GuestId, HostId, Metric, MigrationProgress, OperationId, Timestamp,
-};
+use drover_model::{GuestId, HostId, Metric, MigrationProgress, OperationId, Timestamp};
 use drover_planner::PlannedMove;
 use drover_ports::Entity;
 
@@ -212,10 +210,7 @@ pub(super) fn age(now: Timestamp, at: Timestamp) -> f64 {
 }
 
 pub(super) async fn version() -> Json<v1::Version> {
-    Json(v1::Version {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        api: vec!["v1".to_owned()],
-    })
+    Json(v1::Version { version: env!("CARGO_PKG_VERSION").to_owned(), api: vec!["v1".to_owned()] })
 }
 
 pub(super) async fn openapi() -> Response {

@@ -61,8 +61,7 @@ pub(super) async fn revoke(
         .records
         .update(|tables| {
             let mut txn = Txn::none();
-            let found =
-                tables.tokens.iter().find(|t| Some(t.id) == id || t.name == text).cloned();
+            let found = tables.tokens.iter().find(|t| Some(t.id) == id || t.name == text).cloned();
             if let Some(token) = &found {
                 txn.delete_token(token.id);
             }

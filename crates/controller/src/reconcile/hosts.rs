@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drover_model::{Host, HostState};
+use drover_model::{Host, HostState, Timestamp};
 use drover_ports::Clock;
 
 use super::Reconcile;
@@ -25,6 +25,8 @@ pub struct WatchHosts {
     pub clock: Arc<dyn Clock>,
     /// Silence that counts.
     pub unreachable_after: Duration,
+    /// When this controller began to listen: silence before does not count.
+    pub since: Timestamp,
 }
 
 #[async_trait]
@@ -36,7 +38,7 @@ impl Reconcile for WatchHosts {
     async fn reconcile(&self) -> anyhow::Result<()> {
         let now = self.clock.now();
         let silent = |host: &Host| {
-            let heard = self.live.last_heard(host.id).unwrap_or(host.last_seen);
+            let heard = self.live.last_heard(host.id).unwrap_or(host.last_seen).max(self.since);
             now.since(heard) > self.unreachable_after
         };
         let lost = self
@@ -50,6 +52,8 @@ impl Reconcile for WatchHosts {
                     .take(drover_ports::MAX_CHANGES)
                     .cloned()
                     .map(|mut record| {
+                        let heard = self.live.last_heard(record.host.id);
+                        record.host.last_seen = heard.unwrap_or(record.host.last_seen);
                         record.host.state = HostState::Unreachable;
                         record
                     })

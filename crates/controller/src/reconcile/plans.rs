@@ -154,7 +154,6 @@ fn closing(plan: &PlanRecord) -> Draft {
             String::new()
         }
     );
-    let severity =
-        if plan.state == PlanState::Failed { Severity::Warning } else { Severity::Info };
+    let severity = if plan.state == PlanState::Failed { Severity::Warning } else { Severity::Info };
     Draft::new("plan.closed", severity, text).plan(plan.id)
 }

@@ -9,9 +9,7 @@ use drover_model::{ClusterView, HostId, MigrationSettings, RuleId, Timestamp};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
 use drover_ports::{Clock, History};
 use drover_rules::constraint::Ceiling;
-use drover_rules::{
-    HostFiring, PlacementPolicy, Projection, Rule, Transition, advance, audit,
-};
+use drover_rules::{HostFiring, PlacementPolicy, Projection, Rule, Transition, advance, audit};
 use rand_pcg::Pcg64;
 
 use super::Reconcile;
@@ -64,9 +62,14 @@ impl Reconcile for EvaluateRules {
         let rules: Vec<Rule> =
             self.records.read().rules.iter().filter(|rule| rule.enabled).cloned().collect();
         for rule in rules {
-            let evaluation =
-                evaluate(&self.records, self.history.as_ref(), &rule, self.clock.now(), self.sample_interval)
-                    .await?;
+            let evaluation = evaluate(
+                &self.records,
+                self.history.as_ref(),
+                &rule,
+                self.clock.now(),
+                self.sample_interval,
+            )
+            .await?;
             self.keep(&rule, &evaluation).await?;
             for (host, _, transition) in &evaluation.hosts {
                 if let Some(draft) = transition_event(&rule, &evaluation.view, *host, *transition) {
@@ -252,11 +255,7 @@ pub fn ceilings(tables: &Tables) -> Vec<Ceiling> {
 }
 
 fn ceiling(rule: &Rule) -> Ceiling {
-    Ceiling {
-        condition: rule.condition,
-        hosts: rule.source_hosts.clone(),
-        rule: rule.name.clone(),
-    }
+    Ceiling { condition: rule.condition, hosts: rule.source_hosts.clone(), rule: rule.name.clone() }
 }
 
 fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
@@ -353,12 +352,7 @@ fn with_values(draft: Draft, rule: &Rule, view: &ClusterView, hosts: &[HostId]) 
     }
 }
 
-fn no_plan_event(
-    rule: &Rule,
-    view: &ClusterView,
-    hot: &[HostId],
-    report: &PlanReport,
-) -> Draft {
+fn no_plan_event(rule: &Rule, view: &ClusterView, hot: &[HostId], report: &PlanReport) -> Draft {
     let reasons: Vec<String> = report
         .refused
         .iter()

@@ -12,9 +12,9 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use drover_ports::{Change, Store, StoreError};
 
-pub use kinds::{Measure,
-    AgentRecord, Cause, FiringRecord, GuestRecord, HostRecord, JoinRecord, OperationRecord,
-    PlanRecord, PlanState, TokenRecord,
+pub use kinds::{
+    AgentRecord, Cause, FiringRecord, GuestRecord, HostRecord, JoinRecord, Measure,
+    OperationRecord, PlanRecord, PlanState, TokenRecord,
 };
 pub use table::{Kept, Record, Table, Txn};
 

@@ -112,6 +112,13 @@ enum Command {
         /// The host, for `agent` and `libvirtd`.
         host: Option<String>,
     },
+    /// Show the main job: three hosts, a rule, a load, a live migration, a client that
+    /// notices nothing. Takes everything down afterwards.
+    Demo {
+        /// Leave the cluster running.
+        #[arg(long)]
+        keep: bool,
+    },
     #[command(hide = true)]
     HostInit {
         #[arg(long)]
@@ -201,6 +208,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::GuestExec { guest, command } => {
             print!("{}", open()?.guest_exec(&guest, &command.join(" "))?);
         }
+        Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
         Command::ProbeWorker { address, seconds } => {
@@ -211,11 +219,41 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
+fn demo(dir: PathBuf, keep: bool) -> anyhow::Result<()> {
+    // A demonstration that was killed may have left something.
+    down(&dir, false)?;
+    println!("== Three hosts, six guests, one controller");
+    let spec = LabSpec::new("demo", dir.clone(), beside()?);
+    let result = bring_up(spec).and_then(|lab| drover_lab::demo(&lab));
+    if keep && result.is_ok() {
+        println!("\nThe cluster is running. Use it, for example:");
+        for line in ["status", "drover -- top", "drover -- event list", "load vm2 80", "down"] {
+            println!("  target/debug/drover-lab --dir {} {line}", dir.display());
+        }
+        return result;
+    }
+    down(&dir, false)?;
+    result
+}
+
+fn beside() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("where this program is")?;
+    Ok(own.parent().context("this program has a directory")?.to_owned())
+}
+
+fn bring_up(spec: LabSpec) -> anyhow::Result<Lab> {
     let begun = Instant::now();
     let say = |step: &str| eprintln!("[{:5.1} s] {step}", begun.elapsed().as_secs_f64());
-    let own = std::env::current_exe().context("where this program is")?;
-    let beside = own.parent().context("this program has a directory")?.to_owned();
+    let lab = Lab::up(spec, &say)?;
+    if !lab.spec().bare {
+        Drover::of(&lab).up(&say)?;
+    }
+    say("the lab is up");
+    Ok(lab)
+}
+
+fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
+    let bin_dir = arguments.bin_dir.map_or_else(beside, Ok)?;
     let spec = LabSpec {
         hosts: arguments.hosts,
         guests: arguments.guests,
@@ -224,14 +262,9 @@ fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
         guest_memory_mib: arguments.guest_memory,
         sample_interval: arguments.sample_interval,
         bare: arguments.bare,
-        ..LabSpec::new(&arguments.name, dir, arguments.bin_dir.unwrap_or(beside))
+        ..LabSpec::new(&arguments.name, dir, bin_dir)
     };
-    let lab = Lab::up(spec, &say)?;
-    if !lab.spec().bare {
-        Drover::of(&lab).up(&say)?;
-    }
-    say("the lab is up");
-    status(&lab, false)
+    status(&bring_up(spec)?, false)
 }
 
 fn down(dir: &std::path::Path, purge: bool) -> anyhow::Result<()> {
@@ -266,7 +299,10 @@ fn status(lab: &Lab, json: bool) -> anyhow::Result<()> {
 fn exec(lab: &Lab, host: &str, words: &[String]) -> anyhow::Result<ExitCode> {
     let (program, rest) = words.split_first().context("no command")?;
     let status = lab.command(host, program)?.args(rest).status().context("run nsenter")?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn restart(lab: &Lab, what: Restarted, host: Option<String>) -> anyhow::Result<()> {

@@ -44,7 +44,13 @@ pub fn roll_up(
                 point.count += 1;
             }
             None => {
-                points.push(SeriesPoint { at: start, mean: value, min: value, max: value, count: 1 });
+                points.push(SeriesPoint {
+                    at: start,
+                    mean: value,
+                    min: value,
+                    max: value,
+                    count: 1,
+                });
             }
         }
     }
