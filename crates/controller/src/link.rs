@@ -108,14 +108,11 @@ impl Link {
             match inbound.next().await {
                 Some(Ok(message)) => {
                     self.live.heard(host, self.clock.now());
-                    match message.body {
-                        Some(body) if is_urgent(&body) => self.take(host, body).await,
-                        Some(body) => {
-                            if bulk.send(body).await.is_err() {
-                                break;
-                            }
-                        }
-                        None => {}
+                    let Some(body) = message.body else { continue };
+                    if is_urgent(&body) {
+                        self.take(host, body).await;
+                    } else if bulk.send(body).await.is_err() {
+                        break;
                     }
                 }
                 Some(Err(status)) => {

@@ -112,17 +112,12 @@ pub(crate) fn environment() -> BTreeMap<&'static str, &'static str> {
 /// Reaps every child that has ended. QEMU's parent is this process: libvirt takes a zombie
 /// for a process that lives, so there must be none for longer than a moment.
 fn reap(daemons: &mut [Daemon]) {
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, _))) => {
-                for daemon in daemons.iter_mut() {
-                    if daemon.running == Some(pid.as_raw_nonzero().get()) {
-                        daemon.running = None;
-                        daemon.not_before = Instant::now() + RESTART_AFTER;
-                    }
-                }
+    while let Ok(Some((pid, _))) = wait(WaitOptions::NOHANG) {
+        for daemon in daemons.iter_mut() {
+            if daemon.running == Some(pid.as_raw_nonzero().get()) {
+                daemon.running = None;
+                daemon.not_before = Instant::now() + RESTART_AFTER;
             }
-            Ok(None) | Err(_) => break,
         }
     }
     std::thread::sleep(Duration::from_millis(2));

@@ -68,6 +68,14 @@ impl Lab {
         std::fs::create_dir_all(&lab.spec.dir)
             .with_context(|| format!("create {}", lab.spec.dir.display()))?;
         let kept = lab.spec.dir.join("lab.json");
+        if let Ok(before) = Self::open(&lab.spec.dir) {
+            let fewer = before.spec.hosts > lab.spec.hosts || before.spec.guests > lab.spec.guests;
+            ensure!(
+                before.spec.name == lab.spec.name && !fewer,
+                "another lab is in {}: take it down first (drover-lab down)",
+                lab.spec.dir.display()
+            );
+        }
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
         say("guest image");
         image::make(&lab.spec.dir.join("image"))?;
@@ -115,6 +123,7 @@ impl Lab {
         for member in &members {
             self.kill_member(member)?;
         }
+        self.kill_strays()?;
         network::remove_all(&self.spec.name)?;
         for entry in std::fs::read_dir(&self.spec.dir)? {
             let path = entry?.path();
@@ -289,6 +298,11 @@ impl Lab {
         if self.init_of(member).is_some() {
             return Ok(());
         }
+        let namespace = self.namespace(member);
+        ensure!(
+            network::processes_in(&namespace).is_empty(),
+            "processes without a record are left in namespace {namespace}: `drover-lab down` first"
+        );
         let dir = self.member_dir(member);
         // What a power cycle leaves in /run is gone on a real host.
         for volatile in ["run-libvirt", "run-lab"] {
@@ -339,6 +353,22 @@ impl Lab {
         Ok(())
     }
 
+    /// Kills what a killed `up` left in the lab's network namespaces without a record.
+    fn kill_strays(&self) -> anyhow::Result<()> {
+        for name in network::existing(&self.spec.name) {
+            for pid in network::processes_in(&name) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // It may end by itself meanwhile.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            wait_for(&format!("the end of all in {name}"), Duration::from_secs(10), || {
+                network::processes_in(&name).is_empty()
+            })?;
+        }
+        Ok(())
+    }
+
     fn write_host_config(&self, host: &str) -> anyhow::Result<()> {
         let dir = self.member_dir(host);
         let number = number_of(host).context("a host is called h and a number")?;
@@ -379,6 +409,12 @@ impl Lab {
                 continue;
             }
             let host = &hosts[index % hosts.len()];
+            // A host that is off may not have been the guest's only home: the lab starts a
+            // guest only while it can see every host.
+            ensure!(
+                status.iter().all(|host| host.on),
+                "guest {name} is not running and a host is off: switch it on first"
+            );
             let disk = self.spec.dir.join("shared").join(format!("{name}.img"));
             if !disk.exists() {
                 File::create(&disk)?.set_len(32 << 20)?;

@@ -6,6 +6,7 @@
 //! made with ip(8), unshare(1) and nsenter(1): kept tools, and no unsafe code of ours.
 
 #![allow(clippy::print_stdout, reason = "the demonstration is what it prints")]
+#![allow(clippy::print_stderr, reason = "PID 1 of a host has no other log than stderr")]
 
 pub mod addresses;
 mod demo;

@@ -27,47 +27,78 @@ pub(crate) fn existing(lab: &str) -> Vec<String> {
         .collect()
 }
 
-/// Makes the switch.
+/// Processes that are in a namespace, as the machine sees them.
+pub(crate) fn processes_in(namespace: &str) -> Vec<i32> {
+    let listed = run(&format!("ip netns pids {namespace}")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Whether an interface exists in a namespace.
+fn exists(namespace: &str, interface: &str) -> bool {
+    run(&format!("ip -n {namespace} link show {interface}")).is_ok()
+}
+
+/// Makes the switch, or what is missing of it.
 pub(crate) fn make_switch(lab: &str) -> anyhow::Result<()> {
     let switch = namespace(lab, "sw");
-    if existing(lab).contains(&switch) {
-        return Ok(());
+    if !existing(lab).contains(&switch) {
+        run(&format!("ip netns add {switch}"))?;
     }
-    run(&format!("ip netns add {switch}"))?;
     run(&format!("ip -n {switch} link set lo up"))?;
     for network in Network::ALL {
         let bridge = network.bridge();
-        run(&format!("ip -n {switch} link add {bridge} type bridge forward_delay 0"))?;
+        if !exists(&switch, bridge) {
+            run(&format!("ip -n {switch} link add {bridge} type bridge forward_delay 0"))?;
+        }
         run(&format!("ip -n {switch} link set {bridge} up"))?;
     }
     Ok(())
 }
 
-/// Makes a member's namespace and plugs in its cables.
+/// Makes a member's namespace and plugs in its cables, or what is missing of them. A
+/// cable that was pulled stays pulled.
 pub(crate) fn make_member(lab: &str, member: &str, number: u8) -> anyhow::Result<()> {
     let own = namespace(lab, member);
-    if existing(lab).contains(&own) {
-        return Ok(());
+    if !existing(lab).contains(&own) {
+        run(&format!("ip netns add {own}"))?;
     }
-    let switch = namespace(lab, "sw");
-    run(&format!("ip netns add {own}"))?;
     run(&format!("ip -n {own} link set lo up"))?;
     for network in Network::ALL {
-        let (inside, port) = (network.interface(), port(member, network));
-        run(&format!("ip -n {own} link add {inside} type veth peer name {port} netns {switch}"))?;
-        run(&format!("ip -n {switch} link set {port} master {} up", network.bridge()))?;
-        run(&format!("ip -n {own} link set {inside} up"))?;
-        // A host's guest network is a bridge; the controller is a plain member of it.
-        if network == Network::Guest && number != CONTROLLER {
-            run(&format!("ip -n {own} link add br0 type bridge forward_delay 0"))?;
-            run(&format!("ip -n {own} link set {inside} master br0"))?;
-            run(&format!("ip -n {own} link set br0 up"))?;
+        // The last thing that is made tells that all before it is there.
+        let done = if is_bridged(network, number) {
+            exists(&own, "br0")
         } else {
-            let address = network.address(number);
-            run(&format!("ip -n {own} addr add {address}/24 dev {inside}"))?;
+            let shown = format!("ip -n {own} -o addr show dev {}", network.interface());
+            run(&shown).is_ok_and(|text| text.contains(&network.address(number)))
+        };
+        if !done {
+            plug_in(lab, member, network, number)?;
         }
     }
     Ok(())
+}
+
+/// A host's guest network is a bridge; the controller is a plain member of it.
+fn is_bridged(network: Network, number: u8) -> bool {
+    network == Network::Guest && number != CONTROLLER
+}
+
+fn plug_in(lab: &str, member: &str, network: Network, number: u8) -> anyhow::Result<()> {
+    let (own, switch) = (namespace(lab, member), namespace(lab, "sw"));
+    let (inside, port) = (network.interface(), port(member, network));
+    if !exists(&own, inside) {
+        run(&format!("ip -n {own} link add {inside} type veth peer name {port} netns {switch}"))?;
+    }
+    run(&format!("ip -n {switch} link set {port} master {} up", network.bridge()))?;
+    run(&format!("ip -n {own} link set {inside} up"))?;
+    if is_bridged(network, number) {
+        run(&format!("ip -n {own} link add br0 type bridge forward_delay 0"))?;
+        run(&format!("ip -n {own} link set {inside} master br0"))?;
+        run(&format!("ip -n {own} link set br0 up")).map(drop)
+    } else {
+        let address = network.address(number);
+        run(&format!("ip -n {own} addr add {address}/24 dev {inside}")).map(drop)
+    }
 }
 
 /// Pulls or plugs in one cable of a member.

@@ -36,9 +36,13 @@ const DEVICES: [&str; 8] =
 /// Parts of /proc that could be written to the machine's harm.
 const PROC_READ_ONLY: [&str; 4] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
 
-/// Capabilities that a lab host never has. SYS_ADMIN would allow mounting and remounting.
-const DROPPED: [CapabilitySet; 16] = [
+/// Capabilities that a lab host never has. SYS_ADMIN would allow mounting and remounting,
+/// DAC_READ_SEARCH opening the machine's files by handle.
+const DROPPED: [CapabilitySet; 19] = [
     CapabilitySet::SYS_ADMIN,
+    CapabilitySet::DAC_READ_SEARCH,
+    CapabilitySet::PERFMON,
+    CapabilitySet::CHECKPOINT_RESTORE,
     CapabilitySet::SYS_MODULE,
     CapabilitySet::SYS_BOOT,
     CapabilitySet::SYS_TIME,
@@ -57,7 +61,7 @@ const DROPPED: [CapabilitySet; 16] = [
 ];
 
 /// Names of the dropped capabilities as setpriv(1) takes them.
-pub(crate) const DROPPED_NAMES: &str = "-sys_admin,-sys_module,-sys_boot,-sys_time,-sys_rawio,\
+pub(crate) const DROPPED_NAMES: &str = "-sys_admin,-dac_read_search,-perfmon,-checkpoint_restore,-sys_module,-sys_boot,-sys_time,-sys_rawio,\
 -sys_ptrace,-sys_pacct,-sys_tty_config,-syslog,-mknod,-mac_admin,-mac_override,-audit_control,\
 -audit_read,-wake_alarm,-bpf";
 
@@ -225,6 +229,7 @@ fn drop_capabilities() -> anyhow::Result<()> {
         sets.inheritable.remove(dropped);
     }
     set_capabilities(None, sets).context("drop capabilities")?;
+    rustix::thread::set_no_new_privs(true).context("forbid new privileges")?;
     let left = capabilities(None)?;
     ensure!(!left.permitted.contains(CapabilitySet::SYS_ADMIN), "capabilities are not dropped");
     Ok(())
@@ -246,7 +251,8 @@ fn bind(from: &Path, to: &Path, read_only: bool) -> anyhow::Result<()> {
         std::fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
     }
     let shown = || format!("bind {} to {}", from.display(), to.display());
-    rustix::mount::mount_bind_recursive(from, to).with_context(shown)?;
+    // Not recursive: what is mounted below on the machine is not the host's.
+    rustix::mount::mount_bind(from, to).with_context(shown)?;
     if read_only {
         rustix::mount::mount_remount(to, MountFlags::BIND | MountFlags::RDONLY, "")
             .with_context(shown)?;

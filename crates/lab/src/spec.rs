@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Most hosts: the addresses .1 to .50 of the management network.
 pub const MAX_HOSTS: u8 = 50;
-/// Most guests: the addresses .11 to .250 of the guest network.
-pub const MAX_GUESTS: u8 = 240;
+/// Most guests: the addresses .11 to .99 of the guest network; .100 is the controller.
+pub const MAX_GUESTS: u8 = 89;
 
 /// What a lab is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -90,7 +90,7 @@ impl Connection {
         // SAFETY: `self.raw` is open; libvirt allocates the list.
         let count = unsafe { sys::virConnectListAllDomains(self.raw, &raw mut list, 0) };
         // SAFETY: on success `list` has `count` domains that are ours, and is ours to free.
-        unsafe { take_list(list, count, |raw| Domain::from_raw(raw)) }
+        unsafe { take_list(list, count, Domain::from_raw) }
     }
 
     /// The domain with this UUID.

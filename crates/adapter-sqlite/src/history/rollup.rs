@@ -21,6 +21,9 @@ const VACUUM_PAGES: i64 = 2000;
 
 const ROLLED: [Resolution; 2] = [Resolution::FiveMinutes, Resolution::Hour];
 
+/// Sum, smallest, largest and number of a bucket's samples.
+type Sum = (f64, f64, f64, i64);
+
 fn bucket_ms(resolution: Resolution) -> i64 {
     i64::try_from(resolution.bucket().as_millis()).unwrap_or(i64::MAX).max(1)
 }
@@ -59,7 +62,7 @@ fn roll(
     }
     let samples =
         window(connection, Timestamp::from_millis(from), Timestamp::from_millis(until - 1))?;
-    let mut sums: BTreeMap<(Entity, Metric, i64), (f64, f64, f64, i64)> = BTreeMap::new();
+    let mut sums: BTreeMap<(Entity, Metric, i64), Sum> = BTreeMap::new();
     for point in samples {
         let start = point.at.as_millis().div_euclid(bucket) * bucket;
         for (metric, value) in point.values {

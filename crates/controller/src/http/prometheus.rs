@@ -1,11 +1,13 @@
 //! `/metrics` in the Prometheus text format.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use drover_model::{HostState, MetricUnit};
+use drover_model::{HostState, Metric, MetricUnit};
 use drover_ports::Entity;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -16,6 +18,9 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Api;
 use super::reply::Failed;
 use crate::records::PlanState;
+
+/// A gauge of real numbers by name.
+type Real = Family<Of, Gauge<f64, AtomicU64>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Of {
@@ -81,10 +86,7 @@ fn samples(
     registry: &mut Registry,
     entities: impl Iterator<Item = (&'static str, String, Entity)>,
 ) {
-    let mut families: std::collections::BTreeMap<
-        (&'static str, drover_model::Metric),
-        Family<Of, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    > = std::collections::BTreeMap::new();
+    let mut families: BTreeMap<(&'static str, Metric), Real> = BTreeMap::new();
     for (kind, name, entity) in entities {
         for (metric, value) in api.live.latest(entity).map(|l| l.values).unwrap_or_default() {
             let family = families.entry((kind, metric)).or_default();

@@ -10,7 +10,7 @@ use crate::events::Events;
 use crate::records::{PlanState, Records, Txn};
 
 /// Finished operations that are kept; plans likewise. At 2 KB each, 20 MB.
-pub const MAX_FINISHED: usize = 10_000;
+const MAX_FINISHED: usize = 10_000;
 
 /// See the module.
 #[derive(Clone)]

@@ -23,3 +23,16 @@ pub trait Reconcile: Send + Sync {
     /// One turn.
     async fn reconcile(&self) -> anyhow::Result<()>;
 }
+
+/// Their parts are trait objects: the name is all there is to show.
+macro_rules! debug_by_name {
+    ($($kind:ident),+) => {$(
+        impl std::fmt::Debug for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($kind)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+debug_by_name!(WatchHosts, KeepHouse, FollowPlans, EvaluateRules);

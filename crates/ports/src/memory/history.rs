@@ -14,10 +14,12 @@ use crate::{
 /// A history that is forgotten with the process. It keeps full samples for as long as the
 /// coarsest resolution and rolls up on reading.
 #[derive(Debug, Default)]
-pub struct MemoryHistory(Mutex<BTreeMap<(Entity, Timestamp), Vec<(Metric, f64)>>>);
+pub struct MemoryHistory(Mutex<Samples>);
+
+type Samples = BTreeMap<(Entity, Timestamp), Vec<(Metric, f64)>>;
 
 impl MemoryHistory {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Entity, Timestamp), Vec<(Metric, f64)>>> {
+    fn lock(&self) -> MutexGuard<'_, Samples> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
