@@ -29,7 +29,7 @@ fast: setup
 ## lab: tests on real libvirt and QEMU.
 lab: setup
 	$(CARGO) build --workspace --bins
-	$(CARGO) test -p drover-lab --test lab_bare --test lab_drover
+	$(CARGO) test -p drover-lab --test lab
 
 ## bench: figures of docs/benchmarks.md.
 bench: setup

@@ -50,6 +50,14 @@ impl ProbeReport {
 #[derive(Debug)]
 pub struct ProbeHandle(Child);
 
+impl Drop for ProbeHandle {
+    fn drop(&mut self) {
+        // A probe that nobody finishes ends with its input; it is reaped here.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 impl ProbeHandle {
     pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
         let child = command

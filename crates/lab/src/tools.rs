@@ -17,7 +17,14 @@ pub fn run(line: &str) -> anyhow::Result<String> {
 /// Runs a command and returns its standard output; fails with what it said on stderr.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let shown = format!("{command:?}").replace('"', "");
+    // What runs inside a member is told by what follows the way in.
+    let words: Vec<String> =
+        command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    let inner = words.iter().rposition(|word| word == "--").map_or(0, |at| at + 1);
+    let shown = match inner {
+        0 => format!("{name} {}", words.join(" ")),
+        at => words[at..].join(" "),
+    };
     let done: Output = command
         .stdin(Stdio::null())
         .output()

@@ -28,9 +28,11 @@ use crate::view::{Over, cluster_view, samples};
 
 /// QEMU's own bounds of `downtime-limit`.
 const DOWNTIME_MS: std::ops::RangeInclusive<u64> = 1..=2_000_000;
-/// A request looks at samples of so long: enough to be steady, short enough for a host
-/// that has just joined.
-const REQUEST_WINDOW: std::time::Duration = std::time::Duration::from_secs(30);
+/// A request looks at so many of the newest samples: an operator's word needs fresh values,
+/// not steady ones, and a host that has just joined can take a guest.
+const REQUEST_SAMPLES: u32 = 2;
+/// What came of a request is measured over so long.
+const MEASURE_OVER: std::time::Duration = std::time::Duration::from_secs(30);
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<v1::List<v1::Guest>> {
     let tables = api.records.read();
@@ -187,10 +189,11 @@ async fn order(
     caller: &Caller,
 ) -> Result<Order, Failed> {
     let now = api.clock.now();
-    let series = samples(api.history.as_ref(), now, REQUEST_WINDOW).await?;
+    let period = api.sample_interval * REQUEST_SAMPLES;
+    // Read a little more: what is stale is named with its age.
+    let series = samples(api.history.as_ref(), now, period * 10).await?;
     let over = Over {
-        // Half of what is read: a host that joined half a minute ago can take a guest.
-        period: REQUEST_WINDOW / 2,
+        period,
         aggregate: Aggregate::Mean,
         sample_interval: api.sample_interval,
     };
@@ -221,7 +224,7 @@ async fn order(
         report,
         cause: Cause::Request { who: caller.name.clone() },
         settings,
-        measure_over: REQUEST_WINDOW,
+        measure_over: MEASURE_OVER,
     })
 }
 

@@ -1,0 +1,168 @@
+//! Rules on real load.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::Value;
+
+use super::world::{World, items, text};
+
+/// Guests that run on a host, by libvirt's word.
+fn guests_on(world: &World, host: &str) -> anyhow::Result<Vec<String>> {
+    let listed = world.lab.virsh(host, &["list", "--state-running", "--name"])?;
+    Ok(listed.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A host with two guests or more, and these guests.
+fn crowded(world: &World) -> anyhow::Result<(String, Vec<String>)> {
+    for host in world.lab.spec().host_names() {
+        let guests = guests_on(world, &host)?;
+        if guests.len() >= 2 {
+            return Ok((host, guests));
+        }
+    }
+    anyhow::bail!("no host has two guests")
+}
+
+/// Moves guests to a host until it has so many.
+fn gather(world: &World, host: &str, count: usize) -> anyhow::Result<()> {
+    for guest in world.lab.spec().guest_names() {
+        if guests_on(world, host)?.len() >= count {
+            break;
+        }
+        if world.home(&guest)? != host {
+            world.drover(&["guest", "migrate", &guest, "--to", host])?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn a_cpu_rule_relieves_its_host(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world)?;
+    let start = world.now()?;
+    world.drover(&[
+        "rule", "create", "hot", "cpu.usage_active > 55", "--period", "10s", "--for", "2",
+        "--source-host", &host, "--max-moves", "1", "--cooldown", "0s",
+    ])?;
+    world.lab.load(&guests[0], 30)?;
+    world.lab.load(&guests[1], 35)?;
+    let fired = world.event(start, "rule.fired")?;
+    ensure!(fired["host"] == host.as_str(), "{fired}");
+    ensure!(fired["detail"]["value"].as_f64() > Some(55.0), "{fired}");
+    ensure!(fired["detail"]["threshold"] == 55.0, "{fired}");
+    let made = world.event(start, "plan.made")?;
+    ensure!(made["detail"]["moves"].as_array().is_some_and(|moves| moves.len() == 1), "{made}");
+    let done = world.event(start, "migration.completed")?;
+    let moved = text(&done, "guest").to_owned();
+    ensure!(guests.contains(&moved), "{done}");
+    ensure!(world.home(&moved)? != host, "{moved} is still on {host}");
+    let measured = world.event(start, "plan.measured")?;
+    let after = measured["detail"][format!("measured.{host}")].as_f64();
+    ensure!(after.is_some_and(|after| after < 55.0), "{measured}");
+    let cleared = world.events(start, "plan.made")?;
+    ensure!(cleared.len() == 1, "more was moved than needed: {cleared:?}");
+    Ok(())
+}
+
+pub(crate) fn without_a_target_the_reasons_are_recorded(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world)?;
+    let target = world.other(&host);
+    let start = world.now()?;
+    // The only target there is would go over the line itself.
+    for guest in guests_on(world, &target)?.iter().take(1) {
+        world.lab.load(guest, 45)?;
+    }
+    world.drover(&[
+        "rule", "create", "stuck", "cpu.usage_active > 40", "--period", "10s", "--source-host",
+        &host, "--target-host", &target, "--cooldown", "0s",
+    ])?;
+    world.lab.load(&guests[0], 50)?;
+    let none = world.event(start, "rule.no_plan")?;
+    let refused: Vec<&str> =
+        items(&none["detail"]["refused"]).iter().filter_map(Value::as_str).collect();
+    ensure!(
+        refused.iter().any(|reason| reason.contains(&format!("{target} would go from"))
+            && reason.contains("rule `stuck` fires at")),
+        "{none}"
+    );
+    ensure!(
+        refused.iter().any(|reason| reason.contains("does not name this host as a target")),
+        "{none}"
+    );
+    ensure!(world.events(start, "plan.made")?.is_empty(), "something was moved");
+    let test = world.json(&["rule", "test", "stuck"])?;
+    ensure!(test["would_fire"] == true && test["plan"]["batches"] == serde_json::json!([]), "{test}");
+    Ok(())
+}
+
+pub(crate) fn a_memory_rule_relieves_its_host(world: &World) -> anyhow::Result<()> {
+    gather(world, "h1", 4)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let hosts = world.json(&["host", "list"])?;
+    let free = |host: &Value| host["memory_available_bytes"].as_u64().unwrap_or_default();
+    let full = items(&hosts).iter().min_by_key(|host| free(host)).expect("three hosts");
+    let roomy = items(&hosts).iter().map(free).max().unwrap_or_default();
+    ensure!(roomy > free(full) + (300 << 20), "hosts are too alike: {hosts}");
+    let start = world.now()?;
+    // A line that only the fullest host is below, by a little.
+    let line = format!("mem.available < {}MiB", (free(full) >> 20) + 20);
+    let name = text(full, "name").to_owned();
+    world.drover(&[
+        "rule", "create", "full", &line, "--period", "10s", "--max-moves", "1", "--cooldown", "0s",
+        "--source-host", &name,
+    ])?;
+    let made = world.event(start, "plan.made")?;
+    ensure!(made["detail"]["metric"] == "mem.available", "{made}");
+    let done = world.event(start, "migration.completed")?;
+    ensure!(world.home(text(&done, "guest"))? != name, "{done}");
+    Ok(())
+}
+
+pub(crate) fn a_dry_run_moves_nothing(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world)?;
+    let start = world.now()?;
+    world.drover(&[
+        "rule", "create", "paper", "cpu.usage_active > 40", "--period", "10s", "--dry-run",
+        "--source-host", &host, "--cooldown", "0s",
+    ])?;
+    world.lab.load(&guests[0], 25)?;
+    world.lab.load(&guests[1], 25)?;
+    let made = world.event(start, "plan.made")?;
+    ensure!(made["detail"]["dry_run"] == true, "{made}");
+    let plan = world.json(&["plan", "show", text(&made, "plan")])?;
+    ensure!(plan["state"] == "proposed", "{plan}");
+    std::thread::sleep(Duration::from_secs(6));
+    ensure!(world.events(start, "migration.started")?.is_empty(), "a dry run moved something");
+    Ok(())
+}
+
+pub(crate) fn a_second_plan_waits_for_the_first(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world)?;
+    let start = world.now()?;
+    // A guest of another host is moved slowly while the rule fires.
+    let other = world.other(&host);
+    let traveller = guests_on(world, &other)?.first().cloned();
+    let Some(traveller) = traveller else { anyhow::bail!("{other} has no guest") };
+    world.drover(&[
+        "rule", "create", "later", "cpu.usage_active > 40", "--period", "10s", "--max-moves", "1",
+        "--source-host", &host, "--cooldown", "0s",
+    ])?;
+    world.lab.load(&guests[0], 25)?;
+    world.lab.load(&guests[1], 25)?;
+    std::thread::sleep(Duration::from_secs(4));
+    let to = world
+        .lab
+        .spec()
+        .host_names()
+        .into_iter()
+        .find(|name| *name != host && *name != other)
+        .unwrap_or_default();
+    let id = world.begin_slow_move(&traveller, &to)?;
+    let waiting = world.event(start, "rule.waiting")?;
+    ensure!(waiting["rule"] == "later", "{waiting}");
+    let first = world.finished(&id)?;
+    ensure!(first["state"] == "completed", "{first}");
+    let made = world.event(start, "plan.made")?;
+    ensure!(made["sequence"].as_u64() > waiting["sequence"].as_u64(), "{made}");
+    Ok(())
+}
