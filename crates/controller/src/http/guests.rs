@@ -192,11 +192,7 @@ async fn order(
     let period = api.sample_interval * REQUEST_SAMPLES;
     // Read a little more: what is stale is named with its age.
     let series = samples(api.history.as_ref(), now, period * 10).await?;
-    let over = Over {
-        period,
-        aggregate: Aggregate::Mean,
-        sample_interval: api.sample_interval,
-    };
+    let over = Over { period, aggregate: Aggregate::Mean, sample_interval: api.sample_interval };
     let (plan, report) = {
         let tables = api.records.read();
         let mut view = cluster_view(&tables, &series, now, over);

@@ -53,12 +53,8 @@ pub(crate) fn the_agents_restart_in_mid_migration(world: &World) -> anyhow::Resu
 
 pub(crate) fn a_host_that_loses_power(world: &World) -> anyhow::Result<()> {
     let start = world.now()?;
-    let lost: Vec<String> = world
-        .lab
-        .virsh("h3", &["list", "--name"])?
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let lost: Vec<String> =
+        world.lab.virsh("h3", &["list", "--name"])?.split_whitespace().map(str::to_owned).collect();
     world.lab.power_off("h3")?;
     let said = world.event(start, "host.unreachable")?;
     ensure!(said["host"] == "h3", "{said}");
@@ -69,9 +65,7 @@ pub(crate) fn a_host_that_loses_power(world: &World) -> anyhow::Result<()> {
     ensure!(world.events(start, "migration.started")?.is_empty(), "something was started");
     world.lab.power_on("h3")?;
     Drover::of(&world.lab).join("h3")?;
-    world.until("h3 online", || {
-        Ok(world.json(&["host", "show", "h3"])?["state"] == "online")
-    })?;
+    world.until("h3 online", || Ok(world.json(&["host", "show", "h3"])?["state"] == "online"))?;
     for guest in &lost {
         world.lab.virsh("h3", &["start", guest])?;
     }
@@ -91,7 +85,5 @@ pub(crate) fn a_cut_cable_stops_nothing_else(world: &World) -> anyhow::Result<()
         world.lab.guest_exec(guest, "cat /run/beat")?;
     }
     world.lab.link("h2", Network::Management, LinkState::Up)?;
-    world.until("h2 online", || {
-        Ok(world.json(&["host", "show", "h2"])?["state"] == "online")
-    })
+    world.until("h2 online", || Ok(world.json(&["host", "show", "h2"])?["state"] == "online"))
 }

@@ -41,8 +41,20 @@ pub(crate) fn a_cpu_rule_relieves_its_host(world: &World) -> anyhow::Result<()> 
     let (host, guests) = crowded(world)?;
     let start = world.now()?;
     world.drover(&[
-        "rule", "create", "hot", "cpu.usage_active > 55", "--period", "10s", "--for", "2",
-        "--source-host", &host, "--max-moves", "1", "--cooldown", "0s",
+        "rule",
+        "create",
+        "hot",
+        "cpu.usage_active > 55",
+        "--period",
+        "10s",
+        "--for",
+        "2",
+        "--source-host",
+        &host,
+        "--max-moves",
+        "1",
+        "--cooldown",
+        "0s",
     ])?;
     world.lab.load(&guests[0], 30)?;
     world.lab.load(&guests[1], 35)?;
@@ -73,8 +85,18 @@ pub(crate) fn without_a_target_the_reasons_are_recorded(world: &World) -> anyhow
         world.lab.load(guest, 45)?;
     }
     world.drover(&[
-        "rule", "create", "stuck", "cpu.usage_active > 40", "--period", "10s", "--source-host",
-        &host, "--target-host", &target, "--cooldown", "0s",
+        "rule",
+        "create",
+        "stuck",
+        "cpu.usage_active > 40",
+        "--period",
+        "10s",
+        "--source-host",
+        &host,
+        "--target-host",
+        &target,
+        "--cooldown",
+        "0s",
     ])?;
     world.lab.load(&guests[0], 50)?;
     let none = world.event(start, "rule.no_plan")?;
@@ -91,7 +113,10 @@ pub(crate) fn without_a_target_the_reasons_are_recorded(world: &World) -> anyhow
     );
     ensure!(world.events(start, "plan.made")?.is_empty(), "something was moved");
     let test = world.json(&["rule", "test", "stuck"])?;
-    ensure!(test["would_fire"] == true && test["plan"]["batches"] == serde_json::json!([]), "{test}");
+    ensure!(
+        test["would_fire"] == true && test["plan"]["batches"] == serde_json::json!([]),
+        "{test}"
+    );
     Ok(())
 }
 
@@ -108,8 +133,18 @@ pub(crate) fn a_memory_rule_relieves_its_host(world: &World) -> anyhow::Result<(
     let line = format!("mem.available < {}MiB", (free(full) >> 20) + 20);
     let name = text(full, "name").to_owned();
     world.drover(&[
-        "rule", "create", "full", &line, "--period", "10s", "--max-moves", "1", "--cooldown", "0s",
-        "--source-host", &name,
+        "rule",
+        "create",
+        "full",
+        &line,
+        "--period",
+        "10s",
+        "--max-moves",
+        "1",
+        "--cooldown",
+        "0s",
+        "--source-host",
+        &name,
     ])?;
     let made = world.event(start, "plan.made")?;
     ensure!(made["detail"]["metric"] == "mem.available", "{made}");
@@ -122,8 +157,17 @@ pub(crate) fn a_dry_run_moves_nothing(world: &World) -> anyhow::Result<()> {
     let (host, guests) = crowded(world)?;
     let start = world.now()?;
     world.drover(&[
-        "rule", "create", "paper", "cpu.usage_active > 40", "--period", "10s", "--dry-run",
-        "--source-host", &host, "--cooldown", "0s",
+        "rule",
+        "create",
+        "paper",
+        "cpu.usage_active > 40",
+        "--period",
+        "10s",
+        "--dry-run",
+        "--source-host",
+        &host,
+        "--cooldown",
+        "0s",
     ])?;
     world.lab.load(&guests[0], 25)?;
     world.lab.load(&guests[1], 25)?;
@@ -139,17 +183,10 @@ pub(crate) fn a_dry_run_moves_nothing(world: &World) -> anyhow::Result<()> {
 pub(crate) fn a_second_plan_waits_for_the_first(world: &World) -> anyhow::Result<()> {
     let (host, guests) = crowded(world)?;
     let start = world.now()?;
-    // A guest of another host is moved slowly while the rule fires.
+    // A guest of another host is moved slowly, for about 20 s, while the rule fires.
     let other = world.other(&host);
     let traveller = guests_on(world, &other)?.first().cloned();
     let Some(traveller) = traveller else { anyhow::bail!("{other} has no guest") };
-    world.drover(&[
-        "rule", "create", "later", "cpu.usage_active > 40", "--period", "10s", "--max-moves", "1",
-        "--source-host", &host, "--cooldown", "0s",
-    ])?;
-    world.lab.load(&guests[0], 25)?;
-    world.lab.load(&guests[1], 25)?;
-    std::thread::sleep(Duration::from_secs(4));
     let to = world
         .lab
         .spec()
@@ -157,7 +194,23 @@ pub(crate) fn a_second_plan_waits_for_the_first(world: &World) -> anyhow::Result
         .into_iter()
         .find(|name| *name != host && *name != other)
         .unwrap_or_default();
-    let id = world.begin_slow_move(&traveller, &to)?;
+    let id = world.begin_move(&traveller, &to, "4MiB/s")?;
+    world.drover(&[
+        "rule",
+        "create",
+        "later",
+        "cpu.usage_active > 40",
+        "--period",
+        "10s",
+        "--max-moves",
+        "1",
+        "--source-host",
+        &host,
+        "--cooldown",
+        "0s",
+    ])?;
+    world.lab.load(&guests[0], 25)?;
+    world.lab.load(&guests[1], 25)?;
     let waiting = world.event(start, "rule.waiting")?;
     ensure!(waiting["rule"] == "later", "{waiting}");
     let first = world.finished(&id)?;

@@ -139,9 +139,21 @@ impl World {
 
     /// Begins a slow move and waits until it transfers. Returns the operation's id.
     pub(crate) fn begin_slow_move(&self, guest: &str, to: &str) -> anyhow::Result<String> {
-        // 8 MiB/s: the 90 MiB or so of a guest take longer than what a story does meanwhile.
+        // The 90 MiB or so of a guest take longer than what a story does meanwhile.
+        self.begin_move(guest, to, "8MiB/s")
+    }
+
+    /// Begins a move at this bandwidth and waits until it transfers.
+    pub(crate) fn begin_move(&self, guest: &str, to: &str, rate: &str) -> anyhow::Result<String> {
         let begun = self.json(&[
-            "guest", "migrate", guest, "--to", to, "--max-bandwidth", "8MiB/s", "--no-wait",
+            "guest",
+            "migrate",
+            guest,
+            "--to",
+            to,
+            "--max-bandwidth",
+            rate,
+            "--no-wait",
         ])?;
         let id = text(&begun, "id").to_owned();
         self.until("the transfer", || {
