@@ -264,6 +264,11 @@ impl Client {
         self.delete(&format!("/v1/tokens/{}", escaped(id))).await
     }
 
+    /// `POST /v1/agents/enroll`: the join token in the request is the credential.
+    pub async fn enroll(&self, request: &v1::EnrollRequest) -> Answer<v1::EnrollResponse> {
+        self.post("/v1/agents/enroll", request).await
+    }
+
     /// `GET /v1/version`
     pub async fn version(&self) -> Answer<v1::Version> {
         self.get("/v1/version").await

@@ -14,7 +14,7 @@ use crate::hostinit::environment;
 use crate::root::DROPPED_NAMES;
 use crate::spec::LabSpec;
 use crate::tools::{output, run, start_time, wait_for, write};
-use crate::{ProbeHandle, guest, image, network, pki};
+use crate::{ProbeHandle, guest, image, network, pki, probe};
 
 /// The controller's name as a member.
 pub(crate) const CTL: &str = "ctl";
@@ -123,7 +123,9 @@ impl Lab {
         for member in &members {
             self.kill_member(member)?;
         }
-        self.kill_strays()?;
+        for namespace in network::existing(&self.spec.name) {
+            kill_all_in(&namespace)?;
+        }
         network::remove_all(&self.spec.name)?;
         for entry in std::fs::read_dir(&self.spec.dir)? {
             let path = entry?.path();
@@ -236,14 +238,43 @@ impl Lab {
         guest::exec(&self.namespace(CTL), guest, line)
     }
 
-    /// Starts a probe of a guest from the controller's network.
+    /// The process of a member's daemon, as the machine sees it.
+    pub fn pid_of(&self, member: &str, daemon: &str) -> anyhow::Result<i32> {
+        let path = self.member_dir(member).join("run-lab").join(format!("{daemon}.pid"));
+        let inside = std::fs::read_to_string(&path)
+            .with_context(|| format!("{member} has no daemon `{daemon}`"))?;
+        // The last of the ids is the one in the innermost PID namespace.
+        let is_it = |pid: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+            let status = status.unwrap_or_default();
+            let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            ids.is_some_and(|ids| ids.split_whitespace().last() == Some(inside.trim()))
+        };
+        network::processes_in(&self.namespace(member))
+            .into_iter()
+            .find(is_it)
+            .with_context(|| format!("{daemon} of {member} does not run"))
+    }
+
+    /// Starts a probe of a guest from the controller's network, 20 times a second.
     pub fn probe(&self, guest: &str, limit: Option<Duration>) -> anyhow::Result<ProbeHandle> {
+        self.probe_every(guest, limit, probe::INTERVAL)
+    }
+
+    /// Starts a probe that looks this often.
+    pub fn probe_every(
+        &self,
+        guest: &str,
+        limit: Option<Duration>,
+        interval: Duration,
+    ) -> anyhow::Result<ProbeHandle> {
         let address = guest_address(guest).context("a guest is called vm and a number")?;
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.namespace(CTL)])
             .arg(self.spec.bin_dir.join("drover-lab"))
-            .args(["probe-worker", "--address", &address]);
+            .args(["probe-worker", "--address", &address])
+            .args(["--interval-ms", &interval.as_millis().to_string()]);
         if let Some(limit) = limit {
             command.args(["--seconds", &limit.as_secs().to_string()]);
         }
@@ -298,11 +329,8 @@ impl Lab {
         if self.init_of(member).is_some() {
             return Ok(());
         }
-        let namespace = self.namespace(member);
-        ensure!(
-            network::processes_in(&namespace).is_empty(),
-            "processes without a record are left in namespace {namespace}: `drover-lab down` first"
-        );
+        // A killed `up` may have left a PID 1 that it did not come to write down.
+        kill_all_in(&self.namespace(member))?;
         let dir = self.member_dir(member);
         // What a power cycle leaves in /run is gone on a real host.
         for volatile in ["run-libvirt", "run-lab"] {
@@ -353,22 +381,6 @@ impl Lab {
         Ok(())
     }
 
-    /// Kills what a killed `up` left in the lab's network namespaces without a record.
-    fn kill_strays(&self) -> anyhow::Result<()> {
-        for name in network::existing(&self.spec.name) {
-            for pid in network::processes_in(&name) {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    // It may end by itself meanwhile.
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
-            wait_for(&format!("the end of all in {name}"), Duration::from_secs(10), || {
-                network::processes_in(&name).is_empty()
-            })?;
-        }
-        Ok(())
-    }
-
     fn write_host_config(&self, host: &str) -> anyhow::Result<()> {
         let dir = self.member_dir(host);
         let number = number_of(host).context("a host is called h and a number")?;
@@ -400,6 +412,24 @@ impl Lab {
         .with_context(|| self.why_not(host))
     }
 
+    /// Defines a guest and starts it paused: it takes no CPU and hardly any memory.
+    pub fn start_paused(&self, guest: &str, host: &str) -> anyhow::Result<()> {
+        self.define_guest(guest, host)?;
+        self.virsh(host, &["start", "--paused", guest]).map(drop)
+    }
+
+    fn define_guest(&self, name: &str, host: &str) -> anyhow::Result<()> {
+        let disk = self.spec.dir.join("shared").join(format!("{name}.img"));
+        if !disk.exists() {
+            File::create(&disk)?.set_len(32 << 20)?;
+        }
+        let xml = domain_xml(name, self.spec.guest_memory_mib)
+            .context("a guest is called vm and a number")?;
+        let path = self.member_dir(host).join(format!("{name}.xml"));
+        write(&path, &xml)?;
+        self.virsh(host, &["define", &path.to_string_lossy()]).map(drop)
+    }
+
     fn start_guests(&self) -> anyhow::Result<()> {
         let hosts = self.spec.host_names();
         let status = self.status()?;
@@ -415,15 +445,7 @@ impl Lab {
                 status.iter().all(|host| host.on),
                 "guest {name} is not running and a host is off: switch it on first"
             );
-            let disk = self.spec.dir.join("shared").join(format!("{name}.img"));
-            if !disk.exists() {
-                File::create(&disk)?.set_len(32 << 20)?;
-            }
-            let xml = domain_xml(name, self.spec.guest_memory_mib)
-                .context("a guest is called vm and a number")?;
-            let path = self.member_dir(host).join(format!("{name}.xml"));
-            write(&path, &xml)?;
-            self.virsh(host, &["define", &path.to_string_lossy()])?;
+            self.define_guest(name, host)?;
             self.virsh(host, &["start", name])?;
         }
         let (first, each) = GUESTS_UP;
@@ -452,6 +474,19 @@ fn check_machine() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Kills every process in a network namespace of the lab's.
+fn kill_all_in(namespace: &str) -> anyhow::Result<()> {
+    for pid in network::processes_in(namespace) {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            // It may end by itself meanwhile.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    wait_for(&format!("the end of all in {namespace}"), Duration::from_secs(10), || {
+        network::processes_in(namespace).is_empty()
+    })
 }
 
 fn only_child(pid: i32) -> Option<i32> {

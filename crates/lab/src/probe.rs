@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 /// Time between two pings and between two TCP lines: 20 Hz.
-const INTERVAL: Duration = Duration::from_millis(50);
+pub const INTERVAL: Duration = Duration::from_millis(50);
 /// After the last line its echo may take so long.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -81,14 +81,19 @@ impl ProbeHandle {
     }
 }
 
-/// The worker: probes `address` for `limit` or until its standard input ends.
-pub fn work(address: &str, limit: Option<Duration>) -> anyhow::Result<ProbeReport> {
+/// The worker: probes `address` every `interval` for `limit` or until its standard input
+/// ends.
+pub fn work(
+    address: &str,
+    limit: Option<Duration>,
+    interval: Duration,
+) -> anyhow::Result<ProbeReport> {
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Instant::now();
-    let pinging = ping(address)?;
+    let pinging = ping(address, interval)?;
     let tcp = {
         let (stop, address) = (Arc::clone(&stop), address.to_owned());
-        std::thread::spawn(move || echo(&address, &stop))
+        std::thread::spawn(move || echo(&address, &stop, interval))
     };
     match limit {
         Some(limit) => std::thread::sleep(limit),
@@ -114,8 +119,8 @@ struct Pinging {
     reader: std::thread::JoinHandle<String>,
 }
 
-fn ping(address: &str) -> anyhow::Result<Pinging> {
-    let interval = format!("{}", INTERVAL.as_secs_f64());
+fn ping(address: &str, interval: Duration) -> anyhow::Result<Pinging> {
+    let interval = interval.as_secs_f64().to_string();
     let mut child = Command::new("ping")
         .args(["-D", "-n", "-i", &interval, "-W", "5", address])
         .stdin(Stdio::null())
@@ -163,15 +168,20 @@ fn read_ping(text: &str) -> ProbeReport {
 }
 
 /// Sends numbered lines and reads them back until it is told to stop.
-fn echo(address: &str, stop: &AtomicBool) -> ProbeReport {
+fn echo(address: &str, stop: &AtomicBool, interval: Duration) -> ProbeReport {
     let mut report = ProbeReport { tcp_in_order: true, ..ProbeReport::default() };
-    if let Err(error) = echo_on(address, stop, &mut report) {
+    if let Err(error) = echo_on(address, stop, interval, &mut report) {
         report.tcp_error = Some(format!("{error:#}"));
     }
     report
 }
 
-fn echo_on(address: &str, stop: &AtomicBool, report: &mut ProbeReport) -> anyhow::Result<()> {
+fn echo_on(
+    address: &str,
+    stop: &AtomicBool,
+    interval: Duration,
+    report: &mut ProbeReport,
+) -> anyhow::Result<()> {
     let target = (address, 7).to_socket_addrs()?.next().context("no address")?;
     let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5)).context("connect")?;
     stream.set_nodelay(true)?;
@@ -187,7 +197,7 @@ fn echo_on(address: &str, stop: &AtomicBool, report: &mut ProbeReport) -> anyhow
     while !stop.load(Ordering::SeqCst) {
         let number = sent.fetch_add(1, Ordering::SeqCst);
         sender.write_all(format!("{number:010}\n").as_bytes()).context("send")?;
-        next += INTERVAL;
+        next += interval;
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     all_sent.store(true, Ordering::SeqCst);

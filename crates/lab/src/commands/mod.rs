@@ -131,6 +131,8 @@ enum Command {
         address: String,
         #[arg(long)]
         seconds: Option<u64>,
+        #[arg(long, default_value_t = 50)]
+        interval_ms: u64,
     },
 }
 
@@ -212,8 +214,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
-        Command::ProbeWorker { address, seconds } => {
-            let report = probe::work(&address, seconds.map(Duration::from_secs))?;
+        Command::ProbeWorker { address, seconds, interval_ms } => {
+            let interval = Duration::from_millis(interval_ms.max(1));
+            let report = probe::work(&address, seconds.map(Duration::from_secs), interval)?;
             // Whoever started the worker may have gone: then nobody reads.
             let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?);
         }

@@ -1,5 +1,4 @@
 //! One contract suite per port. The twin and every adapter run the same.
 
 pub mod history;
-pub mod hypervisor;
 pub mod store;

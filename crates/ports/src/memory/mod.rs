@@ -2,7 +2,6 @@
 
 mod clock;
 mod history;
-mod hypervisor;
 mod store;
 
 pub use clock::MemoryClock;

@@ -1,0 +1,114 @@
+//! The public API: every route, every role, and what bad input gets.
+
+use axum::http::StatusCode;
+use drover_api::routes::{Access, ROUTES};
+use drover_api::v1::Role;
+use serde_json::json;
+
+use crate::world::World;
+
+/// A path with its parameters filled in.
+fn filled(path: &str) -> String {
+    path.replace("{metric}", "cpu.usage_active")
+        .split('/')
+        .map(|part| if part.starts_with('{') { "nothing" } else { part })
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+#[tokio::test]
+async fn every_route_exists_and_keeps_its_role() {
+    let world = World::new().await;
+    let viewer = world.token(Role::Viewer).await;
+    let operator = world.token(Role::Operator).await;
+    let admin = world.token(Role::Admin).await;
+    for route in ROUTES {
+        let path = filled(route.path);
+        let body = route.request.map(|_| json!({}));
+        let call = async |token| world.call(route.method, &path, token, body.clone()).await;
+        let shown = format!("{} {}", route.method, route.path);
+        let Access::Role(needed) = route.access else {
+            let (status, answer) = call(None).await;
+            assert_ne!(answer["detail"], "there is no such path", "{shown}");
+            assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{shown}");
+            continue;
+        };
+        assert_eq!(call(None).await.0, StatusCode::UNAUTHORIZED, "{shown} without a token");
+        assert_eq!(call(Some("drt1_x_y")).await.0, StatusCode::UNAUTHORIZED, "{shown}");
+        for (role, token) in
+            [(Role::Viewer, &viewer), (Role::Operator, &operator), (Role::Admin, &admin)]
+        {
+            let (status, answer) = call(Some(token)).await;
+            assert_eq!(status == StatusCode::FORBIDDEN, role < needed, "{shown} as {role:?}");
+            assert_ne!(answer["detail"], "there is no such path", "{shown}");
+            assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{shown}");
+            assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{shown}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rule_is_created_changed_and_deleted() {
+    let world = World::new().await;
+    let token = world.token(Role::Operator).await;
+    let token = Some(token.as_str());
+    let rule = json!({"name": "hot", "spec": {"condition": "cpu.usage_active.gt 60"}});
+    let (status, made) = world.call("POST", "/v1/rules", token, Some(rule.clone())).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    assert_eq!(made["spec"]["condition"], "cpu.usage_active > 60");
+    assert_eq!((&made["clear_value"], &made["spec"]["period"]), (&json!(54.0), &json!("120s")));
+    let (status, again) = world.call("POST", "/v1/rules", token, Some(rule)).await;
+    assert_eq!((status, &again["kind"]), (StatusCode::CONFLICT, &json!("conflict")), "{again}");
+    let change = json!({"condition": "cpu.usage_active > 80", "enabled": false});
+    let (_, changed) = world.call("PATCH", "/v1/rules/hot", token, Some(change)).await;
+    assert_eq!((&changed["clear_value"], &changed["enabled"]), (&json!(72.0), &json!(false)));
+    assert_eq!(world.call("DELETE", "/v1/rules/hot", token, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(world.call("GET", "/v1/rules/hot", token, None).await.0, StatusCode::NOT_FOUND);
+    let (_, events) = world.call("GET", "/v1/events?rule=hot", token, None).await;
+    let kinds: Vec<&str> =
+        events["items"].as_array().unwrap().iter().filter_map(|e| e["kind"].as_str()).collect();
+    assert_eq!(kinds, ["audit.rule"; 3], "every change leaves an audit record");
+}
+
+#[tokio::test]
+async fn bad_input_is_a_problem_document_with_all_that_is_wrong() {
+    let world = World::new().await;
+    let token = world.token(Role::Operator).await;
+    for (spec, part) in [
+        (json!({"condition": "cpu.heat > 60"}), "cannot be used in a rule"),
+        (json!({"condition": "cpu.usage_active > 60", "period": "1s"}), "10 s to 24 h"),
+        (json!({"condition": "cpu.usage_active > 60", "period": "soon"}), "unreadable"),
+        (json!({"condition": "cpu.usage_active > 60", "clear": "70"}), "good side"),
+        (json!({"condition": "cpu.usage_active > 60", "source_hosts": ["h9"]}), "no host `h9`"),
+        (json!({"condition": "cpu.usage_active > 60", "typo": 1}), "unknown field"),
+        (json!({}), "missing field"),
+    ] {
+        let rule = json!({"name": "r", "spec": spec});
+        let (status, answer) =
+            world.call("POST", "/v1/rules", Some(&token), Some(rule.clone())).await;
+        assert!(status.is_client_error(), "{rule}: {status}");
+        assert!(answer["detail"].as_str().unwrap_or_default().contains(part), "{rule}: {answer}");
+        assert!(answer["type"].as_str().unwrap_or_default().starts_with("urn:drover:problem:"));
+    }
+    let (_, rules) = world.call("GET", "/v1/rules", Some(&token), None).await;
+    assert_eq!(rules["items"], json!([]), "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn a_join_token_is_good_for_one_host() {
+    let world = World::new().await;
+    let admin = world.token(Role::Admin).await;
+    let (_, join) = world.call("POST", "/v1/hosts/tokens", Some(&admin), None).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    let csr = csr.serialize_request(&key).unwrap().pem().unwrap();
+    let request = |host: &str, name: &str| json!({"token": join["token"], "host_id": host, "host_name": name, "addresses": [], "csr_pem": csr});
+    let first = request("00000000-0000-4000-8000-000000000001", "h1");
+    let (status, answer) = world.call("POST", "/v1/agents/enroll", None, Some(first)).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert!(answer["certificate_pem"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
+    let second = request("00000000-0000-4000-8000-000000000002", "h2");
+    let (status, answer) = world.call("POST", "/v1/agents/enroll", None, Some(second)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{answer}");
+    assert!(answer["hint"].as_str().unwrap().contains("drover host token"));
+}

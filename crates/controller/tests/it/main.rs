@@ -1,0 +1,8 @@
+//! The controller's parts together, without a network: the API's router over in-memory
+//! ports, and the engine with agents that answer as the test says.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod api;
+mod engine;
+mod world;

@@ -1,0 +1,109 @@
+//! A controller over in-memory ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use drover_api::v1::Role;
+use drover_controller::ca::Authority;
+use drover_controller::engine::Engine;
+use drover_controller::events::Events;
+use drover_controller::http::{Api, router};
+use drover_controller::live::Live;
+use drover_controller::records::{Records, Txn};
+use drover_controller::tokens::new_token;
+use drover_model::Timestamp;
+use drover_ports::memory::{MemoryClock, MemoryHistory, MemoryStore};
+use drover_ports::{Clock, History, Store};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+pub(crate) struct World {
+    pub(crate) records: Arc<Records>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<MemoryClock>,
+    pub(crate) api: Arc<Api>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let clock = Arc::new(MemoryClock::at(Timestamp::from_millis(1_800_000_000_000)));
+        let as_clock: Arc<dyn Clock> = clock.clone();
+        let records = Arc::new(Records::load(Arc::clone(&store)).await.unwrap());
+        let live = Arc::new(Live::default());
+        let events = Arc::new(Events::load(store, Arc::clone(&as_clock)).await.unwrap());
+        let engine = Engine::new(
+            Arc::clone(&records),
+            Arc::clone(&live),
+            Arc::clone(&events),
+            Arc::clone(&as_clock),
+        );
+        let history: Arc<dyn History> = Arc::new(MemoryHistory::default());
+        let api = Arc::new(Api {
+            records: Arc::clone(&records),
+            live: Arc::clone(&live),
+            events,
+            engine: engine.clone(),
+            history,
+            clock: as_clock,
+            authority: Arc::new(Authority::open(dir.path()).unwrap()),
+            sample_interval: Duration::from_secs(5),
+            api_url: "https://ctl:7440".to_owned(),
+            agent_url: "https://ctl:7441".to_owned(),
+        });
+        Self { records, live, engine, clock, api, _dir: dir }
+    }
+
+    /// A new token with this role.
+    pub(crate) async fn token(&self, role: Role) -> String {
+        let (record, text) = new_token(format!("{role:?}"), role, self.clock.now());
+        self.update(|txn| txn.put(record)).await;
+        text
+    }
+
+    /// Stores something.
+    pub(crate) async fn update(&self, change: impl FnOnce(&mut Txn)) {
+        self.records
+            .update(|_| {
+                let mut txn = Txn::none();
+                change(&mut txn);
+                (txn, ())
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Calls the API; an answer that is no JSON is null.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = match body {
+            Some(value) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(value.to_string())
+            }
+            None => Body::empty(),
+        };
+        let response =
+            router(Arc::clone(&self.api)).oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = response.status();
+        if path == "/v1/watch" {
+            return (status, Value::Null);
+        }
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+}
