@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use drover_adapter_sqlite::{OpenError, SqliteHistory, SqliteStore};
-use drover_ports::{Change, Expected, Store as _, contract};
+use drover_ports::{Change, Expected, History, Store, contract};
 use tempfile::TempDir;
 
 /// A new file in a directory that lives as long as the test.
@@ -26,13 +26,19 @@ impl Files {
 #[tokio::test]
 async fn the_store_keeps_the_contract() {
     let files = Files::new();
-    contract::store::run(|| Arc::new(SqliteStore::open(&files.next()).unwrap())).await;
+    contract::store::run(async || {
+        Arc::new(SqliteStore::open(&files.next()).unwrap()) as Arc<dyn Store>
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_history_keeps_the_contract() {
     let files = Files::new();
-    contract::history::run(|| Arc::new(SqliteHistory::open(&files.next()).unwrap())).await;
+    contract::history::run(async || {
+        Arc::new(SqliteHistory::open(&files.next()).unwrap()) as Arc<dyn History>
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Metric history: full rate for a day, rollups for a year, bounded in size.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,16 @@ pub struct SamplePoint {
     pub at: Timestamp,
     /// Values by metric.
     pub values: Vec<(Metric, f64)>,
+}
+
+impl SamplePoint {
+    /// As it is kept: values in the order of their metrics, the last one of each metric,
+    /// and none that is not a finite number.
+    pub fn canonical(self) -> Self {
+        let by_metric: BTreeMap<Metric, f64> =
+            self.values.into_iter().filter(|(_, value)| value.is_finite()).collect();
+        Self { values: by_metric.into_iter().collect(), ..self }
+    }
 }
 
 /// One value at full rate.
@@ -54,9 +65,16 @@ impl Resolution {
             Self::Hour => Duration::from_secs(3600),
         }
     }
+
+    /// Start of the bucket that `at` lies in; `at` itself at full rate.
+    pub fn start_of(self, at: Timestamp) -> Timestamp {
+        let length = i64::try_from(self.bucket().as_millis()).unwrap_or(i64::MAX).max(1);
+        Timestamp::from_millis(at.as_millis().saturating_sub(at.as_millis().rem_euclid(length)))
+    }
 }
 
-/// One bucket of a series. At full rate mean, min and max are the sample itself.
+/// One bucket of a series. At full rate mean, min and max are the sample itself; coarser,
+/// they may be rounded to six significant digits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SeriesPoint {
     /// Start of the bucket.
@@ -71,7 +89,8 @@ pub struct SeriesPoint {
     pub count: u32,
 }
 
-/// How long each resolution is kept.
+/// How long each resolution is kept. History is dropped in blocks: a little of what is
+/// older may stay, at most [`MAX_OVERDUE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Every sample.
@@ -80,7 +99,8 @@ pub struct Retention {
     pub five_minutes: Duration,
     /// Hourly buckets.
     pub hour: Duration,
-    /// Most bytes that history may take on disk; the oldest full-rate samples go first.
+    /// Most bytes that history may take on disk. The oldest full-rate samples go first, up
+    /// to the last hour; then the oldest five-minute buckets, then hourly ones.
     pub max_bytes: u64,
 }
 
@@ -106,7 +126,9 @@ pub enum HistoryError {
 /// Keeps samples and answers windows.
 #[async_trait]
 pub trait History: Send + Sync {
-    /// Keeps these samples; all or none. Order does not matter, repeats are harmless.
+    /// Keeps these samples in their canonical form; all or none. Order does not matter,
+    /// repeats are harmless, and what comes late still counts in its buckets, unless it is
+    /// older than the full rate is kept.
     async fn append(&self, points: Vec<SamplePoint>) -> Result<(), HistoryError>;
 
     /// Every sample of every entity with `from <= at <= to`, ordered by entity and time.
@@ -118,7 +140,8 @@ pub trait History: Send + Sync {
     ) -> Result<Vec<SamplePoint>, HistoryError>;
 
     /// One metric of one entity over a span, oldest first, at most
-    /// [`MAX_SERIES_POINTS`] points (the newest are kept).
+    /// [`MAX_SERIES_POINTS`] points (the newest are kept). Coarser than full rate the
+    /// answer is every bucket that the span touches, whole.
     async fn series(
         &self,
         entity: Entity,
@@ -133,5 +156,7 @@ pub trait History: Send + Sync {
     async fn compact(&self, now: Timestamp, retention: Retention) -> Result<(), HistoryError>;
 }
 
+/// How long beyond its time a sample or bucket may stay.
+pub const MAX_OVERDUE: Duration = Duration::from_secs(2 * 86_400);
 /// Most points of one series answer: a day of 5 s samples is 17,280.
 pub const MAX_SERIES_POINTS: usize = 20_000;

@@ -14,8 +14,8 @@ pub mod memory;
 
 pub use clock::Clock;
 pub use history::{
-    Entity, History, HistoryError, MAX_SERIES_POINTS, Point, Resolution, Retention, SamplePoint,
-    SeriesPoint,
+    Entity, History, HistoryError, MAX_OVERDUE, MAX_SERIES_POINTS, Point, Resolution, Retention,
+    SamplePoint, SeriesPoint,
 };
 pub use hypervisor::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,

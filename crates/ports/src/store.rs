@@ -66,7 +66,8 @@ pub struct WatchEvent {
 /// Why the store did not do it, by what the caller does next.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Busy or out of reach; the same call may succeed later.
+    /// Busy or out of reach; the same call may succeed later. A commit may yet have
+    /// happened: read again before deciding anew.
     #[error("the store is out of reach: {0}")]
     Retry(String),
     /// Somebody else wrote `key` first: read again and decide anew.
@@ -78,7 +79,8 @@ pub enum StoreError {
     /// A limit of the store: the key or value is too large, or the commit too long.
     #[error("the store refused: {0}")]
     Refused(String),
-    /// The store is damaged or full; an operator has to look.
+    /// The store is damaged or full; an operator has to look. Whether a commit happened
+    /// is not known.
     #[error("the store is broken: {0}")]
     Broken(String),
 }
@@ -89,7 +91,8 @@ pub trait Store: Send + Sync {
     /// Reads one key.
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
 
-    /// Reads all keys that begin with `prefix`, in key order.
+    /// Reads all keys that begin with `prefix`, in the order of their bytes: one picture
+    /// that no commit is half in. Nothing in `prefix` is a wildcard.
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, StoreError>;
 
     /// Reads at most `limit` keys that begin with `prefix`, the last first.
@@ -101,10 +104,11 @@ pub trait Store: Send + Sync {
 
     /// Carries out all changes or none, durably, and returns the new generation.
     ///
-    /// A commit of one key twice is refused.
+    /// A commit of one key twice is refused, and so is one of nothing. To delete what is
+    /// not there changes nothing.
     async fn commit(&self, changes: Vec<Change>) -> Result<Generation, StoreError>;
 
-    /// Every change from now on. A receiver that lags is told so by the channel and must
+    /// Every change from now on, in the order of the commits. A receiver that lags is told so by the channel and must
     /// read again: watches wake, they do not tell.
     fn watch(&self) -> broadcast::Receiver<WatchEvent>;
 }

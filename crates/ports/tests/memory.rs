@@ -3,14 +3,37 @@
 use std::sync::Arc;
 
 use drover_ports::contract;
+use drover_ports::contract::history::{Step, rollups_agree_with_recomputation};
 use drover_ports::memory::{MemoryHistory, MemoryStore};
+use drover_ports::{History, Store};
+use proptest::prelude::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_memory_store_keeps_the_contract() {
-    contract::store::run(|| Arc::new(MemoryStore::default())).await;
+    contract::store::run(async || Arc::new(MemoryStore::default()) as Arc<dyn Store>).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_memory_history_keeps_the_contract() {
-    contract::history::run(|| Arc::new(MemoryHistory::default())).await;
+    contract::history::run(async || Arc::new(MemoryHistory::default()) as Arc<dyn History>).await;
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let moment = 0..7_200_000_u32;
+    prop_oneof![
+        20 => (0..3_u8, moment.clone(), -1e12..1e12).prop_map(|(e, at, v)| Step::Sample(e, at, v)),
+        1 => moment.prop_map(Step::Compact),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn invariant_rollups_agree_with_recomputation(
+        steps in proptest::collection::vec(step(), 0..150),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let history = Arc::new(MemoryHistory::default());
+        let kept = runtime.block_on(rollups_agree_with_recomputation(history, &steps));
+        prop_assert!(kept.is_ok(), "{}", kept.unwrap_err());
+    }
 }

@@ -1,120 +1,112 @@
-//! Contract of the history port: each promise is one function; [`run`] keeps them all.
+//! Contract of the history port.
+
+mod reads;
+mod retention;
+mod rollups;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use drover_model::{GuestId, HostId, Metric, Timestamp};
 
-use crate::memory::roll_up;
-use crate::{Entity, History, Resolution, Retention, SamplePoint, SeriesPoint};
+use crate::contract::report::{promise, promise_eq, run_all};
+use crate::contract::{Kept, Unkept};
+use crate::{Entity, History, HistoryError, Resolution, SamplePoint, SeriesPoint};
 
-const HOST: Entity = Entity::Host(HostId::from_u128(1));
-const GUEST: Entity = Entity::Guest(GuestId::from_u128(1));
-const CPU: Metric = Metric::CpuUsageActive;
-const MEMORY: Metric = Metric::MemAvailable;
-/// An hour's start, so that buckets are easy to count.
-const START: i64 = 1_800_000_000_000;
+pub use rollups::{Step, rollups_agree_with_recomputation};
 
-/// Checks every promise. `make` gives a new, empty history each time.
+type Subject = Arc<dyn History>;
+
+/// Checks every promise of [`History`]; `make` gives a new, empty history each time.
 ///
 /// # Panics
-/// When a promise is broken; the message says which.
-pub async fn run(make: impl Fn() -> Arc<dyn History>) {
-    windows_are_whole_and_ordered(make().as_ref()).await;
-    repeats_are_harmless(make().as_ref()).await;
-    series_agree_with_recomputation(make().as_ref()).await;
-    what_is_old_goes_and_rollups_stay(make().as_ref()).await;
+///
+/// With the names of the promises that were not kept. That is what it is for.
+pub async fn run(make: impl AsyncFn() -> Arc<dyn History>) {
+    run_all!("history", make;
+        reads::a_window_holds_what_was_appended_by_entity_and_time,
+        reads::a_window_includes_both_its_ends,
+        reads::samples_are_kept_in_their_canonical_form,
+        reads::a_second_sample_of_the_same_moment_replaces_the_first,
+        reads::repeats_are_harmless,
+        reads::order_does_not_matter,
+        reads::a_full_series_is_one_metric_of_one_entity,
+        reads::a_series_keeps_the_newest_of_too_many_points,
+        reads::any_span_may_be_asked_for,
+        rollups::buckets_are_right_before_and_after_compaction,
+        rollups::a_coarse_series_answers_whole_buckets,
+        rollups::late_samples_count_in_their_buckets,
+        rollups::compaction_may_be_repeated_and_overlap,
+        retention::each_resolution_goes_at_its_age,
+        retention::buckets_outlive_their_samples,
+        retention::the_oldest_full_samples_go_beyond_the_size,
+    );
 }
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_millis(START + second * 1000)
+const HOST: Entity = Entity::Host(HostId::from_u128(7));
+const GUEST: Entity = Entity::Guest(GuestId::from_u128(9));
+const CPU: Metric = Metric::CpuUsageActive;
+const MEM: Metric = Metric::MemAvailable;
+/// 2026-01-01 00:00 UTC: a bucket begins at every resolution.
+const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn at(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
 }
 
-fn point(entity: Entity, second: i64, values: &[(Metric, f64)]) -> SamplePoint {
-    SamplePoint { entity, at: at(second), values: values.to_vec() }
+fn sample(entity: Entity, at: Timestamp, value: f64) -> SamplePoint {
+    SamplePoint { entity, at, values: vec![(CPU, value)] }
 }
 
-async fn windows_are_whole_and_ordered(history: &dyn History) {
-    let points = vec![
-        point(GUEST, 10, &[(CPU, 3.0)]),
-        point(HOST, 20, &[(CPU, 2.0), (MEMORY, 5.0)]),
-        point(HOST, 10, &[(CPU, 1.0)]),
-        point(HOST, 31, &[(CPU, 9.0)]),
-    ];
-    history.append(points).await.expect("append");
-    let window = history.window(at(10), at(30)).await.expect("window");
-    let shown: Vec<(Entity, Timestamp, usize)> =
-        window.iter().map(|point| (point.entity, point.at, point.values.len())).collect();
-    assert_eq!(shown, [(HOST, at(10), 1), (HOST, at(20), 2), (GUEST, at(10), 1)]);
-    assert_eq!(window[1].values, [(CPU, 2.0), (MEMORY, 5.0)], "values come back as they were");
-    assert_eq!(history.window(at(100), at(200)).await.expect("window"), vec![]);
+/// The series of one metric at one resolution, over all time that samples are from.
+async fn series(
+    history: &Subject,
+    entity: Entity,
+    resolution: Resolution,
+) -> Result<Vec<SeriesPoint>, HistoryError> {
+    history.series(entity, CPU, START, START.plus(DAY * 800), resolution).await
 }
 
-async fn repeats_are_harmless(history: &dyn History) {
-    for _ in 0..2 {
-        history.append(vec![point(HOST, 1, &[(CPU, 1.0)])]).await.expect("append");
+/// Buckets as anyone would compute them.
+fn recomputed(samples: &[(Timestamp, f64)], resolution: Resolution) -> Vec<SeriesPoint> {
+    let mut samples = samples.to_vec();
+    samples.sort_by_key(|(at, _)| *at);
+    samples
+        .chunk_by(|a, b| resolution.start_of(a.0) == resolution.start_of(b.0))
+        .map(|bucket| {
+            let values = bucket.iter().map(|(_, value)| *value);
+            let count = u32::try_from(bucket.len()).unwrap_or(u32::MAX);
+            SeriesPoint {
+                at: resolution.start_of(bucket[0].0),
+                mean: values.clone().sum::<f64>() / f64::from(count),
+                min: values.clone().fold(f64::INFINITY, f64::min),
+                max: values.fold(f64::NEG_INFINITY, f64::max),
+                count,
+            }
+        })
+        .collect()
+}
+
+/// The same moments and counts, and values to six digits of the largest.
+fn agree(found: &[SeriesPoint], wanted: &[SeriesPoint], what: &str) -> Kept {
+    promise_eq!(found.len(), wanted.len(), format!("how many points, {what}"));
+    for (found, wanted) in found.iter().zip(wanted) {
+        let near = |a: f64, b: f64| {
+            (a - b).abs() <= 1e-6 * wanted.min.abs().max(wanted.max.abs()).max(1e-30)
+        };
+        let same = (found.at, found.count) == (wanted.at, wanted.count);
+        let all = same
+            && near(found.mean, wanted.mean)
+            && near(found.min, wanted.min)
+            && near(found.max, wanted.max);
+        promise!(all, "{what}: found {found:?}, wanted {wanted:?}");
     }
-    history.append(vec![point(HOST, 1, &[(CPU, 7.0)])]).await.expect("append");
-    let window = history.window(at(0), at(9)).await.expect("window");
-    assert_eq!(window.len(), 1, "a second sample of one moment replaces the first");
-    assert_eq!(window[0].values, [(CPU, 7.0)]);
+    Ok(())
 }
 
-fn close(a: &[SeriesPoint], b: &[SeriesPoint], what: &str) {
-    assert_eq!(a.len(), b.len(), "{what}: {a:?} and {b:?}");
-    for (a, b) in a.iter().zip(b) {
-        assert_eq!((a.at, a.count), (b.at, b.count), "{what}");
-        for (a, b) in [(a.mean, b.mean), (a.min, b.min), (a.max, b.max)] {
-            assert!((a - b).abs() < 1e-9, "{what}: {a} and {b}");
-        }
-    }
-}
-
-/// Three hours of samples every 30 s that go up and down.
-fn three_hours() -> Vec<(Timestamp, f64)> {
-    (0..360).map(|n| (at(n * 30), f64::from(i32::try_from(n * 37 % 101).unwrap_or(0)))).collect()
-}
-
-async fn series_agree_with_recomputation(history: &dyn History) {
-    let samples = three_hours();
-    let points = samples.iter().rev().map(|(at, value)| SamplePoint {
-        entity: HOST,
-        at: *at,
-        values: vec![(CPU, *value)],
-    });
-    history.append(points.collect()).await.expect("append");
-    let read = |resolution| history.series(HOST, CPU, at(0), at(10_800), resolution);
-    for compacted in [false, true] {
-        for resolution in [Resolution::Full, Resolution::FiveMinutes, Resolution::Hour] {
-            let expected = roll_up(samples.iter().copied(), resolution);
-            let series = read(resolution).await.expect("series");
-            close(&series, &expected, &format!("{resolution:?}, compacted {compacted}"));
-        }
-        for _ in 0..4 {
-            // Safe to call again; several turns work through a backlog.
-            history.compact(at(10_900), Retention::default()).await.expect("compact");
-        }
-    }
-    let other = history.series(HOST, MEMORY, at(0), at(10_800), Resolution::Full).await;
-    assert_eq!(other.expect("series"), vec![], "another metric has no points");
-}
-
-async fn what_is_old_goes_and_rollups_stay(history: &dyn History) {
-    let points = three_hours().into_iter().map(|(at, value)| SamplePoint {
-        entity: HOST,
-        at,
-        values: vec![(CPU, value)],
-    });
-    history.append(points.collect()).await.expect("append");
-    let keep = Retention { full: Duration::from_secs(3600), ..Retention::default() };
-    for _ in 0..4 {
-        history.compact(at(10_900), keep).await.expect("compact");
-    }
-    let hours = history.series(HOST, CPU, at(0), at(10_800), Resolution::Hour).await;
-    assert_eq!(hours.expect("series").len(), 3, "hours outlive the samples they came from");
-    let nothing = Retention { hour: Duration::ZERO, ..keep };
-    let later = at(10_900).plus(Duration::from_secs(400 * 86_400));
-    history.compact(later, nothing).await.expect("compact");
-    let left = history.window(at(0), at(10_800)).await.expect("window");
-    assert_eq!(left, vec![], "what is older than every retention goes");
+/// Waits for a task of a check.
+async fn joined(task: tokio::task::JoinHandle<Result<(), HistoryError>>) -> Kept {
+    Ok(task.await.map_err(|error| Unkept(format!("a task ended: {error}")))??)
 }

@@ -41,9 +41,9 @@ impl MemoryStore {
 
 /// Refuses what is beyond the store's limits; the same for every implementation.
 pub fn check_limits(changes: &[Change]) -> Result<(), StoreError> {
-    if changes.len() > MAX_CHANGES {
+    if changes.is_empty() || changes.len() > MAX_CHANGES {
         let count = changes.len();
-        return Err(StoreError::Refused(format!("{count} changes, at most {MAX_CHANGES}")));
+        return Err(StoreError::Refused(format!("{count} changes, 1 to {MAX_CHANGES} may be")));
     }
     for (index, change) in changes.iter().enumerate() {
         if change.key.is_empty() || change.key.len() > MAX_KEY_BYTES {
@@ -114,9 +114,8 @@ impl Store for MemoryStore {
                     let versioned = Versioned { generation, value: value.clone() };
                     inner.keys.insert(change.key.clone(), versioned);
                 }
-                None => {
-                    inner.keys.remove(&change.key);
-                }
+                None if inner.keys.remove(&change.key).is_none() => continue,
+                None => {}
             }
             // Sent under the lock, so watchers see commits in their order.
             let _ = self.bus.send(WatchEvent { key: change.key, generation, value: change.value });
