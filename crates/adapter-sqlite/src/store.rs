@@ -1,19 +1,27 @@
 //! The store port: one table of keys, one row of the last generation.
+//!
+//! Commits take their turn on one thread, reads on others with connections of their own:
+//! in WAL mode neither waits for the other.
 
+mod writer;
+
+use std::fs::File;
 use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use drover_ports::memory::check_limits;
-use drover_ports::{Change, Expected, Generation, Store, StoreError, Versioned, WatchEvent};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
-use tokio::sync::broadcast;
+use drover_ports::{Change, Generation, Store, StoreError, Versioned, WatchEvent};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params_from_iter};
+use tokio::sync::{broadcast, oneshot};
 
 use crate::OpenError;
-use crate::file::{Schema, open};
-use crate::worker::{Worker, WorkerGone};
+use crate::file::{Database, Schema};
+use crate::worker::{Line, Worker, WorkerGone};
 
-const SCHEMA: Schema = Schema {
+use writer::{Pending, Writer};
+
+static SCHEMA: Schema = Schema {
     kind: "store",
     // "Drov"
     application_id: 0x4472_6f76,
@@ -30,36 +38,69 @@ const SCHEMA: Schema = Schema {
     "],
 };
 
-/// Commits that a slow watcher may be behind.
+/// Events that a slow watcher may be behind.
 const WATCH_BACKLOG: usize = 1024;
+/// Two, so that one long list does not hold up every other read.
+const READERS: usize = 2;
 
-/// The store on one SQLite file.
+/// The store on one SQLite file. An acknowledged commit survives a power loss.
+///
+/// After an error of the disk every further commit is refused as broken until the file is
+/// opened again: what the disk then holds is not known, and a guest's owner is in it.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: Worker,
-    reader: Worker,
+    // In this order: the writer's end is what ends the checkpoints, and the lock goes last.
+    writer: Line<Pending>,
+    _checkpoints: Line<()>,
+    readers: Worker<Connection>,
     bus: broadcast::Sender<WatchEvent>,
+    _lock: File,
 }
 
 impl SqliteStore {
-    /// Opens or creates the file.
+    /// Opens or creates the file; only one process can.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let start = |name| {
-            let connection = open(path, &SCHEMA)?;
-            Worker::start(name, connection).map_err(|cause| OpenError::Sqlite {
-                path: path.display().to_string(),
-                cause: rusqlite::Error::ToSqlConversionFailure(Box::new(cause)),
-            })
-        };
+        let (database, connection) = Database::open(path, &SCHEMA)?;
         let (bus, _) = broadcast::channel(WATCH_BACKLOG);
-        Ok(Self { writer: start("store-write")?, reader: start("store-read")?, bus })
+        let system = |cause| database.system(cause);
+        let checkpoints =
+            Line::start("store-checkpoint", vec![database.connect()?], writer::checkpoint)
+                .map_err(system)?;
+        let writer = Writer::new(connection, bus.clone(), checkpoints.entrance())
+            .map_err(|cause| database.sqlite(cause))?;
+        let writer =
+            Line::start("store-write", vec![writer], Writer::serve).map_err(system)?;
+        let readers = Worker::start("store-read", database.readers(READERS)?).map_err(system)?;
+        Ok(Self { writer, _checkpoints: checkpoints, readers, bus, _lock: database.into_lock() })
     }
 
     async fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.reader.run(job).await?.map_err(|error| translate(&error))
+        self.readers.run(job).await?.map_err(|error| translate(&error))
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        order: &'static str,
+        limit: i64,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        let mut bounds = vec![prefix.to_owned()];
+        bounds.extend(first_beyond(prefix));
+        let below = if bounds.len() == 2 { "AND key < ?2" } else { "" };
+        let sql = format!(
+            "SELECT key, generation, value FROM entry WHERE key >= ?1 {below}
+             ORDER BY key {order} LIMIT {limit}"
+        );
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(&sql)?;
+            select
+                .query_map(params_from_iter(bounds), |row| Ok((row.get(0)?, versioned(row, 1)?)))?
+                .collect()
+        })
+        .await
     }
 }
 
@@ -77,16 +118,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, StoreError> {
-        let prefix = prefix.to_owned();
-        let sql =
-            "SELECT key, generation, value FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key";
-        self.read(move |connection| {
-            connection
-                .prepare_cached(sql)?
-                .query_map(params![prefix, after(&prefix)], row_of)?
-                .collect()
-        })
-        .await
+        self.range(prefix, "ASC", -1).await
     }
 
     async fn list_last(
@@ -94,33 +126,14 @@ impl Store for SqliteStore {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
-        let prefix = prefix.to_owned();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = "SELECT key, generation, value FROM entry WHERE key >= ?1 AND key < ?2
-                   ORDER BY key DESC LIMIT ?3";
-        self.read(move |connection| {
-            connection
-                .prepare_cached(sql)?
-                .query_map(params![prefix, after(&prefix), limit], row_of)?
-                .collect()
-        })
-        .await
+        self.range(prefix, "DESC", i64::try_from(limit).unwrap_or(i64::MAX)).await
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Generation, StoreError> {
         check_limits(&changes)?;
-        let bus = self.bus.clone();
-        self.writer
-            .run(move |connection| {
-                let generation = write(connection, &changes)?;
-                // On the writer's thread, so watchers see commits in their order.
-                for change in changes {
-                    let event = WatchEvent { key: change.key, generation, value: change.value };
-                    let _ = bus.send(event);
-                }
-                Ok(generation)
-            })
-            .await?
+        let (answer, waiting) = oneshot::channel();
+        self.writer.send(Pending { changes, answer }).await?;
+        waiting.await.map_err(|_| StoreError::from(WorkerGone))?
     }
 
     fn watch(&self) -> broadcast::Receiver<WatchEvent> {
@@ -128,55 +141,19 @@ impl Store for SqliteStore {
     }
 }
 
-fn write(connection: &mut Connection, changes: &[Change]) -> Result<Generation, StoreError> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(|error| translate(&error))?;
-    let generation = apply(&transaction, changes)?;
-    transaction.commit().map_err(|error| translate(&error))?;
-    Ok(generation)
-}
-
-fn apply(connection: &Connection, changes: &[Change]) -> Result<Generation, StoreError> {
-    let failed = |error: rusqlite::Error| translate(&error);
-    let next: i64 = connection
-        .prepare_cached("UPDATE counter SET generation = generation + 1 RETURNING generation")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .map_err(failed)?;
-    for change in changes {
-        let found: Option<i64> = connection
-            .prepare_cached("SELECT generation FROM entry WHERE key = ?1")
-            .and_then(|mut s| s.query_row([&change.key], |row| row.get(0)).optional())
-            .map_err(failed)?;
-        let holds = match change.expected {
-            Expected::Any => true,
-            Expected::Absent => found.is_none(),
-            Expected::At(at) => found == i64::try_from(at.0).ok(),
-        };
-        if !holds {
-            return Err(StoreError::Conflict { key: change.key.clone() });
+/// The least text that is greater than all that begin with `prefix`; none if there is no
+/// such text. SQLite compares TEXT by its bytes, and UTF-8 keeps the order of characters.
+fn first_beyond(prefix: &str) -> Option<String> {
+    let mut rest = prefix.to_owned();
+    while let Some(last) = rest.pop() {
+        // Between these two there are no characters.
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(last as u32 + 1) };
+        if let Some(next) = next {
+            rest.push(next);
+            return Some(rest);
         }
-        match &change.value {
-            Some(value) => connection
-                .prepare_cached("INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3)")
-                .and_then(|mut s| s.execute(params![change.key, next, value.as_ref()])),
-            None => connection
-                .prepare_cached("DELETE FROM entry WHERE key = ?1")
-                .and_then(|mut s| s.execute([&change.key])),
-        }
-        .map_err(failed)?;
     }
-    Ok(Generation(u64::try_from(next).unwrap_or_default()))
-}
-
-/// The first text after all that begin with `prefix`: SQLite compares TEXT as bytes, and
-/// U+10FFFF is the last character there is.
-fn after(prefix: &str) -> String {
-    format!("{prefix}\u{10FFFF}")
-}
-
-fn row_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, Versioned)> {
-    Ok((row.get(0)?, versioned(row, 1)?))
+    None
 }
 
 fn versioned(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Versioned> {

@@ -120,7 +120,20 @@ fn by_virsh(lab: &Lab) -> anyhow::Result<Took> {
         "--migrateuri",
         &uri,
     ];
-    Ok(timed(lab, || lab.virsh(&from, &words))?.0)
+    let took = timed(lab, || lab.virsh(&from, &words))?.0;
+    // droverd sees that another hand moved the guest, and its agent there samples it.
+    let begun = Instant::now();
+    loop {
+        // Between the two hosts' inventories it may be unknown for a moment.
+        let shown = Drover::of(lab).json(&["guest", "show", GUEST]).unwrap_or_default();
+        if shown["host"] == to.as_str() && shown["owner_phase"] == "settled" {
+            break;
+        }
+        anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "not noticed: {shown}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    Ok(took)
 }
 
 /// Times a move while a client looks at the guest.
