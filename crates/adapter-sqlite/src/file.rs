@@ -123,7 +123,11 @@ impl Database {
     }
 
     pub(crate) fn sqlite(&self, cause: rusqlite::Error) -> OpenError {
-        OpenError::Sqlite { path: self.path.display().to_string(), cause }
+        let path = self.path.display().to_string();
+        if cause.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+            return OpenError::Foreign { path, kind: self.schema.kind };
+        }
+        OpenError::Sqlite { path, cause }
     }
 
     pub(crate) fn system(&self, cause: std::io::Error) -> OpenError {
@@ -132,27 +136,21 @@ impl Database {
 
     /// The schema's version, 0 for a new file.
     fn version(&self, connection: &Connection) -> Result<i64, OpenError> {
-        let path = || self.path.display().to_string();
+        let path = self.path.display().to_string();
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let read = || {
             let application = number("PRAGMA application_id")?;
             let version = number("PRAGMA user_version")?;
             Ok((application, version, number("SELECT count(*) FROM sqlite_master")?))
         };
-        let (application, version, tables) = read().map_err(|cause: rusqlite::Error| {
-            if cause.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
-                OpenError::Foreign { path: path(), kind: self.schema.kind }
-            } else {
-                self.sqlite(cause)
-            }
-        })?;
+        let (application, version, tables) = read().map_err(|cause| self.sqlite(cause))?;
         let new = application == 0 && tables == 0 && version == 0;
         if application != self.schema.application_id && !new {
-            return Err(OpenError::Foreign { path: path(), kind: self.schema.kind });
+            return Err(OpenError::Foreign { path, kind: self.schema.kind });
         }
         let known = i64::try_from(self.schema.migrations.len()).unwrap_or(i64::MAX);
         if version > known {
-            return Err(OpenError::Newer { path: path(), found: version, known });
+            return Err(OpenError::Newer { path, found: version, known });
         }
         Ok(version)
     }
@@ -164,8 +162,8 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     let shown = || path.display().to_string();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let file = create(Path::new(&beside))
-        .map_err(|cause| OpenError::System { path: shown(), cause })?;
+    let file =
+        create(Path::new(&beside)).map_err(|cause| OpenError::System { path: shown(), cause })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: shown() }),

@@ -68,8 +68,7 @@ impl SqliteStore {
                 .map_err(system)?;
         let writer = Writer::new(connection, bus.clone(), checkpoints.entrance())
             .map_err(|cause| database.sqlite(cause))?;
-        let writer =
-            Line::start("store-write", vec![writer], Writer::serve).map_err(system)?;
+        let writer = Line::start("store-write", vec![writer], Writer::serve).map_err(system)?;
         let readers = Worker::start("store-read", database.readers(READERS)?).map_err(system)?;
         Ok(Self { writer, _checkpoints: checkpoints, readers, bus, _lock: database.into_lock() })
     }
@@ -147,7 +146,8 @@ fn first_beyond(prefix: &str) -> Option<String> {
     let mut rest = prefix.to_owned();
     while let Some(last) = rest.pop() {
         // Between these two there are no characters.
-        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(last as u32 + 1) };
+        let next =
+            if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(last as u32 + 1) };
         if let Some(next) = next {
             rest.push(next);
             return Some(rest);

@@ -15,10 +15,15 @@ pub(crate) struct WorkerGone;
 
 /// A bounded line of messages to one or more threads. Dropping it waits until they have
 /// done what is in line, and ends them.
-#[derive(Debug)]
 pub(crate) struct Line<M> {
     sender: Option<mpsc::Sender<M>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl<M> std::fmt::Debug for Line<M> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Line").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
 }
 
 /// The threads' end of a line. Each message goes to one of them.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use drover_adapter_sqlite::{OpenError, SqliteHistory, SqliteStore};
+use drover_ports::contract::history::{Step, rollups_agree_with_recomputation};
 use drover_ports::{Change, Expected, History, Store, contract};
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 /// A new file in a directory that lives as long as the test.
@@ -23,7 +25,7 @@ impl Files {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_store_keeps_the_contract() {
     let files = Files::new();
     contract::store::run(async || {
@@ -32,7 +34,7 @@ async fn the_store_keeps_the_contract() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_history_keeps_the_contract() {
     let files = Files::new();
     contract::history::run(async || {
@@ -55,16 +57,31 @@ async fn what_was_acknowledged_is_there_after_reopening() {
 }
 
 #[test]
-fn foreign_and_newer_files_are_refused() {
+fn the_files_of_one_port_are_refused_by_the_other() {
     let files = Files::new();
-    let foreign = files.next();
-    let connection = rusqlite::Connection::open(&foreign).unwrap();
-    connection.execute_batch("CREATE TABLE t (x)").unwrap();
-    assert!(matches!(SqliteStore::open(&foreign), Err(OpenError::Foreign { .. })));
-    let newer = files.next();
-    drop(SqliteStore::open(&newer).unwrap());
-    let connection = rusqlite::Connection::open(&newer).unwrap();
-    connection.pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(SqliteStore::open(&newer), Err(OpenError::Newer { found: 99, .. })));
-    assert!(matches!(SqliteHistory::open(&newer), Err(OpenError::Foreign { .. })));
+    let path = files.next();
+    drop(SqliteStore::open(&path).unwrap());
+    assert!(matches!(SqliteHistory::open(&path), Err(OpenError::Foreign { .. })));
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let moment = 0..7_200_000_u32;
+    prop_oneof![
+        20 => (0..3_u8, moment.clone(), -1e12..1e12).prop_map(|(e, at, v)| Step::Sample(e, at, v)),
+        1 => moment.prop_map(Step::Compact),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn invariant_rollups_agree_with_recomputation(
+        steps in proptest::collection::vec(step(), 0..150),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let files = Files::new();
+        let history = Arc::new(SqliteHistory::open(&files.next()).unwrap());
+        let kept = runtime.block_on(rollups_agree_with_recomputation(history, &steps));
+        prop_assert!(kept.is_ok(), "{}", kept.unwrap_err());
+    }
 }

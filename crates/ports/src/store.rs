@@ -108,8 +108,8 @@ pub trait Store: Send + Sync {
     /// not there changes nothing.
     async fn commit(&self, changes: Vec<Change>) -> Result<Generation, StoreError>;
 
-    /// Every change from now on, in the order of the commits. A receiver that lags is told so by the channel and must
-    /// read again: watches wake, they do not tell.
+    /// Every change from now on, in the order of the commits. A receiver that lags is told
+    /// so by the channel and must read again: watches wake, they do not tell.
     fn watch(&self) -> broadcast::Receiver<WatchEvent>;
 }
 

@@ -1,156 +1,185 @@
-//! Rollups: each bucket that is complete is computed once from full samples, then old
-//! rows go. Buckets that are not rolled up yet are computed on reading.
+//! Rollups: buckets of five minutes from samples, hours from those. A bucket is computed
+//! once it is complete, and again when a sample came late; until then it is computed on
+//! reading.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_model::{Metric, Timestamp};
-use drover_ports::{Entity, Resolution, Retention, SeriesPoint};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use drover_ports::memory::roll_up;
+use drover_ports::{Resolution, SeriesPoint};
+use rusqlite::{Connection, params};
 
-use super::codec::key_of;
-use super::{full_series, window};
+use super::codec::{Summary, decode_summaries, encode_summaries};
+use super::marks::Mark;
+use super::samples::{self, EntityId, last_of};
 
-/// A bucket is rolled up when it is complete and late samples had this long to come: the
-/// agents buffer while the controller is away.
+/// The finer first: hours are made of what is finer.
+pub(super) const ROLLED: [Resolution; 2] = [Resolution::FiveMinutes, Resolution::Hour];
+
+/// A bucket is rolled up when it is complete and late samples had this long to come, so
+/// that few are computed twice.
 const LATE: Duration = Duration::from_secs(60);
-/// Buckets rolled up in one turn, so that a long backlog does not hold the writer.
-const BUCKETS_A_TURN: i64 = 24;
-/// Pages given back to the file system in one turn.
-const VACUUM_PAGES: i64 = 2000;
+/// Buckets computed again in one turn.
+const STALE_A_TURN: i64 = 1000;
 
-const ROLLED: [Resolution; 2] = [Resolution::FiveMinutes, Resolution::Hour];
-
-/// Sum, smallest, largest and number of a bucket's samples.
-type Sum = (f64, f64, f64, i64);
-
-fn bucket_ms(resolution: Resolution) -> i64 {
-    i64::try_from(resolution.bucket().as_millis()).unwrap_or(i64::MAX).max(1)
+/// What SQLite knows a resolution by.
+pub(super) fn code(resolution: Resolution) -> i64 {
+    i64::try_from(resolution.bucket().as_secs()).unwrap_or(i64::MAX)
 }
 
-pub(super) fn compact(
-    connection: &mut Connection,
-    now: Timestamp,
-    retention: Retention,
-) -> rusqlite::Result<()> {
-    for resolution in ROLLED {
-        roll(connection, now, resolution)?;
-    }
-    let before = |span: Duration| now.minus(span).as_millis();
-    connection.execute("DELETE FROM sample WHERE at < ?1", [before(retention.full)])?;
-    for (resolution, kept) in
-        [(Resolution::FiveMinutes, retention.five_minutes), (Resolution::Hour, retention.hour)]
-    {
-        let sql = "DELETE FROM rollup WHERE bucket = ?1 AND at < ?2";
-        connection.execute(sql, [bucket_ms(resolution), before(kept)])?;
-    }
-    bound_size(connection, retention.max_bytes)?;
-    connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))
-}
-
-fn roll(
-    connection: &mut Connection,
-    now: Timestamp,
+/// Notes that a bucket has to be computed again.
+pub(super) fn outdate(
+    connection: &Connection,
     resolution: Resolution,
+    entity: EntityId,
+    at: Timestamp,
 ) -> rusqlite::Result<()> {
-    let bucket = bucket_ms(resolution);
-    let complete = now.minus(LATE).as_millis().div_euclid(bucket) * bucket;
-    let Some(from) = rolled_until(connection, resolution)? else { return Ok(()) };
-    let until = complete.min(from + bucket * BUCKETS_A_TURN);
-    if from >= until {
-        return Ok(());
-    }
-    let samples =
-        window(connection, Timestamp::from_millis(from), Timestamp::from_millis(until - 1))?;
-    let mut sums: BTreeMap<(Entity, Metric, i64), Sum> = BTreeMap::new();
-    for point in samples {
-        let start = point.at.as_millis().div_euclid(bucket) * bucket;
-        for (metric, value) in point.values {
-            let sum = sums.entry((point.entity, metric, start)).or_insert((
-                0.0,
-                f64::INFINITY,
-                f64::NEG_INFINITY,
-                0,
-            ));
-            *sum = (sum.0 + value, sum.1.min(value), sum.2.max(value), sum.3 + 1);
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO stale VALUES (?1, ?2, ?3)")?
+        .execute(params![code(resolution), entity, resolution.start_of(at).as_millis()])?;
+    Ok(())
+}
+
+/// Does a bounded part of the work; whether there is more.
+pub(super) fn turn(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+    for resolution in ROLLED {
+        if mend(connection, resolution)? || roll(connection, now, resolution)? {
+            return Ok(true);
         }
     }
-    let transaction = connection.transaction()?;
-    for ((entity, metric, at), (sum, min, max, count)) in sums {
-        transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![bucket, key_of(entity), metric.code(), at, sum, min, max, count])?;
-    }
-    transaction.execute("INSERT OR REPLACE INTO rolled VALUES (?1, ?2)", [bucket, until])?;
-    transaction.commit()
+    Ok(false)
 }
 
-/// Where rolling goes on: after the last bucket, or at the first sample there is.
-fn rolled_until(connection: &Connection, resolution: Resolution) -> rusqlite::Result<Option<i64>> {
-    let bucket = bucket_ms(resolution);
-    let known: Option<i64> = connection
-        .query_row("SELECT until FROM rolled WHERE bucket = ?1", [bucket], |row| row.get(0))
-        .optional()?;
-    if known.is_some() {
-        return Ok(known);
+/// Computes again what is outdated; whether there was anything.
+fn mend(connection: &Connection, resolution: Resolution) -> rusqlite::Result<bool> {
+    let stale: Vec<(EntityId, i64)> = connection
+        .prepare_cached("SELECT entity, at FROM stale WHERE bucket = ?1 LIMIT ?2")?
+        .query_map([code(resolution), STALE_A_TURN], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (entity, at) in &stale {
+        compute(connection, resolution, *entity, Timestamp::from_millis(*at))?;
+        connection
+            .prepare_cached("DELETE FROM stale WHERE bucket = ?1 AND entity = ?2 AND at = ?3")?
+            .execute([code(resolution), *entity, *at])?;
     }
-    let first: Option<i64> =
-        connection.query_row("SELECT min(at) FROM sample", [], |row| row.get(0))?;
-    Ok(first.map(|at| at.div_euclid(bucket) * bucket))
+    Ok(!stale.is_empty())
 }
 
-/// Drops the oldest full-rate samples, an hour at a time, until the rows fit.
-fn bound_size(connection: &Connection, max_bytes: u64) -> rusqlite::Result<()> {
-    loop {
-        let used: i64 = connection.query_row(
-            "SELECT (page_count - freelist_count) * page_size
-             FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
-            [],
-            |row| row.get(0),
-        )?;
-        let first: Option<i64> =
-            connection.query_row("SELECT min(at) FROM sample", [], |row| row.get(0))?;
-        let (Some(first), true) = (first, u64::try_from(used).unwrap_or(0) > max_bytes) else {
-            return Ok(());
-        };
-        connection.execute("DELETE FROM sample WHERE at < ?1", [first + 3_600_000])?;
+/// Rolls up the next complete bucket, of every entity; whether there was one.
+fn roll(connection: &Connection, now: Timestamp, resolution: Resolution) -> rusqlite::Result<bool> {
+    let mark = Mark::RolledUntil(resolution);
+    let complete = resolution.start_of(now.minus(LATE));
+    let until = mark.get(connection)?;
+    if until >= complete {
+        return Ok(false);
     }
+    let next = samples::first_from(connection, until)?.map(|at| resolution.start_of(at));
+    let Some(next) = next.filter(|next| *next < complete) else {
+        // Nothing in between.
+        mark.raise(connection, complete)?;
+        return Ok(false);
+    };
+    for entity in samples::all(connection)? {
+        compute(connection, resolution, entity, next)?;
+    }
+    let end = last_of(resolution, next).as_millis().saturating_add(1);
+    mark.raise(connection, Timestamp::from_millis(end))?;
+    Ok(true)
+}
+
+type Summaries = BTreeMap<Metric, Summary>;
+
+/// Computes one bucket of one entity from what it is made of.
+fn compute(
+    connection: &Connection,
+    resolution: Resolution,
+    entity: EntityId,
+    start: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut all = Summaries::new();
+    let mut add = |metric: Metric, part: Summary| {
+        all.entry(metric).and_modify(|whole| whole.add(&part)).or_insert(part);
+    };
+    let span = (start, last_of(resolution, start));
+    if resolution == Resolution::Hour {
+        each(connection, Resolution::FiveMinutes, entity, span, |_, parts| {
+            parts.into_iter().for_each(|(metric, part)| add(metric, part));
+        })?;
+    } else {
+        samples::each(connection, entity, span, |_, values| {
+            values.into_iter().for_each(|(metric, value)| add(metric, Summary::of(value)));
+        })?;
+    }
+    if !all.is_empty() {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![
+                code(resolution),
+                entity,
+                start.as_millis(),
+                encode_summaries(all.iter()),
+            ])?;
+    }
+    Ok(())
+}
+
+/// Hands over each bucket of one entity, oldest first.
+fn each(
+    connection: &Connection,
+    resolution: Resolution,
+    entity: EntityId,
+    (from, to): (Timestamp, Timestamp),
+    mut take: impl FnMut(Timestamp, Vec<(Metric, Summary)>),
+) -> rusqlite::Result<()> {
+    let mut select = connection.prepare_cached(
+        "SELECT at, vals FROM rollup
+         WHERE bucket = ?1 AND entity = ?2 AND at BETWEEN ?3 AND ?4 ORDER BY at",
+    )?;
+    let bounds = params![code(resolution), entity, from.as_millis(), to.as_millis()];
+    let mut rows = select.query(bounds)?;
+    while let Some(row) = rows.next()? {
+        let summaries = decode_summaries(row.get_ref(1)?.as_blob()?);
+        take(Timestamp::from_millis(row.get(0)?), summaries);
+    }
+    Ok(())
 }
 
 pub(super) fn series(
     connection: &Connection,
-    entity: Entity,
+    entity: EntityId,
     metric: Metric,
-    from: Timestamp,
-    to: Timestamp,
+    (from, to): (Timestamp, Timestamp),
     resolution: Resolution,
 ) -> rusqlite::Result<Vec<SeriesPoint>> {
-    let bucket = bucket_ms(resolution);
-    let first = from.as_millis().div_euclid(bucket) * bucket;
-    let mut select = connection.prepare_cached(
-        "SELECT at, sum, min, max, count FROM rollup
-         WHERE bucket = ?1 AND entity = ?2 AND metric = ?3 AND at BETWEEN ?4 AND ?5 ORDER BY at",
-    )?;
-    let mut points = select
-        .query_map(params![bucket, key_of(entity), metric.code(), first, to.as_millis()], |row| {
-            let (sum, count): (f64, u32) = (row.get(1)?, row.get(4)?);
-            Ok(SeriesPoint {
-                at: Timestamp::from_millis(row.get(0)?),
-                mean: sum / f64::from(count.max(1)),
-                min: row.get(2)?,
-                max: row.get(3)?,
-                count,
-            })
+    if from > to {
+        return Ok(Vec::new());
+    }
+    let (first, last) = (resolution.start_of(from), resolution.start_of(to));
+    let mut points = BTreeMap::new();
+    each(connection, resolution, entity, (first, last), |at, summaries| {
+        let found = summaries.into_iter().find(|(name, _)| *name == metric);
+        points.extend(found.map(|(_, summary)| (at, summary.at(at))));
+    })?;
+    let mut fresh = |from, to| -> rusqlite::Result<()> {
+        let samples = samples::of(connection, entity, metric, from, to)?;
+        points.extend(
+            roll_up(samples.into_iter(), resolution).into_iter().map(|point| (point.at, point)),
+        );
+        Ok(())
+    };
+    let until = Mark::RolledUntil(resolution).get(connection)?;
+    fresh(first.max(until), last_of(resolution, last))?;
+    let stale: Vec<i64> = connection
+        .prepare_cached(
+            "SELECT at FROM stale WHERE bucket = ?1 AND entity = ?2 AND at BETWEEN ?3 AND ?4",
+        )?
+        .query_map([code(resolution), entity, first.as_millis(), last.as_millis()], |row| {
+            row.get(0)
         })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let until = rolled_until(connection, resolution)?.unwrap_or(i64::MIN);
-    let rest = Timestamp::from_millis(until.max(from.as_millis()));
-    let fresh = full_series(connection, entity, metric, rest, to)?;
-    points.extend(drover_ports::memory::roll_up(
-        fresh.into_iter().map(|point| (point.at, point.mean)),
-        resolution,
-    ));
-    Ok(points)
+        .collect::<rusqlite::Result<_>>()?;
+    for at in stale.into_iter().map(Timestamp::from_millis) {
+        fresh(at, last_of(resolution, at))?;
+    }
+    Ok(points.into_values().collect())
 }

@@ -123,9 +123,7 @@ impl Writer {
     fn note(&mut self, error: &rusqlite::Error) {
         if matches!(
             error.sqlite_error_code(),
-            Some(
-                ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
-            )
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         ) {
             self.broken = Some(format!("{error}; restart droverd when the disk is well again"));
         }
@@ -190,8 +188,7 @@ fn apply(
     let mut select = connection.prepare_cached("SELECT generation FROM entry WHERE key = ?1")?;
     let mut present = Vec::with_capacity(changes.len());
     for change in changes {
-        let found: Option<i64> =
-            select.query_row([&change.key], |row| row.get(0)).optional()?;
+        let found: Option<i64> = select.query_row([&change.key], |row| row.get(0)).optional()?;
         let holds = match change.expected {
             Expected::Any => true,
             Expected::Absent => found.is_none(),

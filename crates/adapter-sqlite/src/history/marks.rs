@@ -1,0 +1,45 @@
+//! How far work on the history has come.
+
+use drover_model::Timestamp;
+use drover_ports::Resolution;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// A moment that only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The full rate begins here; earlier samples are gone.
+    FullBegins,
+    /// Buckets that start before this are rolled up.
+    RolledUntil(Resolution),
+}
+
+impl Mark {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FullBegins => "full-begins",
+            Self::RolledUntil(Resolution::Full) => "samples",
+            Self::RolledUntil(Resolution::FiveMinutes) => "five-minutes-until",
+            Self::RolledUntil(Resolution::Hour) => "hours-until",
+        }
+    }
+
+    /// The least moment there is if it was never set.
+    pub(super) fn get(self, connection: &Connection) -> rusqlite::Result<Timestamp> {
+        let at = connection
+            .prepare_cached("SELECT at FROM mark WHERE name = ?1")?
+            .query_row([self.name()], |row| row.get(0))
+            .optional()?;
+        Ok(Timestamp::from_millis(at.unwrap_or(i64::MIN)))
+    }
+
+    /// Moves it forward.
+    pub(super) fn raise(self, connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT INTO mark VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)",
+            )?
+            .execute(params![self.name(), at.as_millis()])?;
+        Ok(())
+    }
+}
