@@ -30,6 +30,7 @@ fast: setup
 lab: setup
 	$(CARGO) build --workspace --bins
 	$(CARGO) test -p drover-lab --test lab
+	$(CARGO) test -p drover-adapter-libvirt --test soak -- --ignored
 
 ## bench: figures of docs/benchmarks.md.
 bench: setup

@@ -11,7 +11,12 @@ const MAX_LINES: usize = 700;
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     (
         "use drover_adapter_",
-        &["/wiring.rs", "adapter-sqlite/tests/durability.rs", "/tests/contract.rs"],
+        &[
+            "/wiring.rs",
+            "adapter-sqlite/tests/durability.rs",
+            "lab/tests/stories/hypervisor.rs",
+            "/tests/contract.rs",
+        ],
         "concrete adapters are named in wiring.rs only",
     ),
     (

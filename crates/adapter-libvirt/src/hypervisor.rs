@@ -18,7 +18,7 @@ use virt_sys as sys;
 use crate::connection::{Connection, Domain, MigrateOut};
 use crate::error::LibvirtError;
 use crate::parse;
-use crate::process::{qemu_of, wait_until_gone};
+use crate::process::{Processes, QemuProcess};
 use crate::reconnect::Reconnecting;
 
 /// A guest that arrived and has never run has used less vCPU time than this, ns: QEMU's
@@ -32,13 +32,23 @@ const QEMU_DEFAULT_DOWNTIME_MS: u64 = 300;
 #[derive(Debug, Clone)]
 pub struct Libvirt {
     link: Arc<Reconnecting>,
+    processes: Processes,
 }
 
 impl Libvirt {
     /// A hypervisor at this libvirt URI, e.g. `qemu:///system`. It need not answer yet:
     /// the connection is made in the background and comes back by itself.
+    ///
+    /// Its QEMU processes must be visible in this process's /proc.
     pub fn connect(uri: &str) -> Self {
-        Self { link: Reconnecting::start(uri.to_owned()) }
+        Self { link: Reconnecting::start(uri.to_owned()), processes: Processes::default() }
+    }
+
+    /// The same for a libvirtd of several whose QEMU processes are visible here: those of
+    /// this one are in the PID namespace of process `pid`.
+    pub fn connect_in_namespace(uri: &str, pid: u32) -> std::io::Result<Self> {
+        let processes = Processes::in_namespace_of(pid)?;
+        Ok(Self { link: Reconnecting::start(uri.to_owned()), processes })
     }
 
     /// Whether libvirtd answers now.
@@ -150,13 +160,31 @@ impl Hypervisor for Libvirt {
     }
 
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
-        on_thread("qemu-exit", move || wait_until_gone(guest))
+        let processes = self.processes.clone();
+        let seen = on_thread("qemu-exit", move || processes.wait_until_gone(guest))
             .await?
-            .map_err(|error| HypervisorError::Broken(format!("cannot watch QEMU: {error}")))
+            .map_err(|error| unwatchable(&error))?;
+        if seen {
+            return Ok(());
+        }
+        // Never to have seen a process proves nothing where processes cannot be seen.
+        let active = self
+            .call(Some(guest), move |connection| {
+                let state = connection.domain(guest)?.state()?;
+                Ok(parse::guest_state(state).is_active())
+            })
+            .await;
+        match active {
+            Ok(false) | Err(HypervisorError::Gone(_)) => Ok(()),
+            Ok(true) => Err(HypervisorError::Broken(format!(
+                "libvirt says that guest {guest} is active, and its QEMU is not to be seen in \
+                 /proc: the agent has to run in the PID namespace of the host"
+            ))),
+            Err(error) => Err(error),
+        }
     }
 
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError> {
-        let host = HostId::from_u128(0);
         let found = self
             .call(Some(guest), move |connection| {
                 let domain = connection.domain(guest)?;
@@ -166,14 +194,15 @@ impl Hypervisor for Libvirt {
                     .iter()
                     .find(|(id, _)| *id == guest)
                     .map(|(_, params)| parse::guest_stats(guest, params).vcpu_time_ns);
-                Ok((read_guest(&domain, host), state, used))
+                Ok((state, used))
             })
             .await;
-        let (_, state, used) = match found {
+        let (state, used) = match found {
             Err(HypervisorError::Gone(_)) => return Ok(IncomingDisposal::Absent),
             other => other?,
         };
-        may_be_discarded(guest, parse::guest_state(state), used)?;
+        let processes = self.processes.qemu_of(guest).map_err(|error| unwatchable(&error))?;
+        may_be_discarded(&processes, parse::guest_state(state), used)?;
         self.call(Some(guest), move |connection| {
             let domain = connection.domain(guest)?;
             domain.destroy()?;
@@ -194,7 +223,7 @@ impl Hypervisor for Libvirt {
 /// A copy may be destroyed only when everything says that it has never run: it is paused,
 /// its QEMU was started to receive a migration, and its vCPUs have used no time to speak of.
 fn may_be_discarded(
-    guest: GuestId,
+    processes: &[QemuProcess],
     state: drover_model::GuestState,
     vcpu_time_ns: Option<u64>,
 ) -> Result<(), HypervisorError> {
@@ -202,8 +231,7 @@ fn may_be_discarded(
     if !matches!(state, S::Paused | S::PausedForMigration) {
         return Err(HypervisorError::Refused(format!("the guest here is {}", state.as_str())));
     }
-    let processes = qemu_of(guest);
-    if !processes.iter().all(|process| process.incoming) {
+    if processes.is_empty() || !processes.iter().all(|process| process.incoming) {
         return Err(HypervisorError::Refused("the guest here did not arrive".to_owned()));
     }
     match vcpu_time_ns {
@@ -214,6 +242,10 @@ fn may_be_discarded(
         ))),
         None => Err(HypervisorError::Retry("vCPU time of the guest is not known".to_owned())),
     }
+}
+
+fn unwatchable(error: &std::io::Error) -> HypervisorError {
+    HypervisorError::Broken(format!("QEMU cannot be watched: {error}"))
 }
 
 fn describe(connection: &Connection) -> Result<HostDescription, LibvirtError> {
@@ -276,4 +308,30 @@ fn bracketed(address: &str) -> String {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_model::GuestState;
+
+    use super::*;
+
+    #[test]
+    fn only_what_surely_never_ran_may_be_discarded() {
+        let arrived = QemuProcess { pid: 2, incoming: true };
+        let born_here = QemuProcess { pid: 3, incoming: false };
+        let allowed = |processes: &[QemuProcess], state, used| {
+            may_be_discarded(processes, state, used).is_ok()
+        };
+        let paused = GuestState::PausedForMigration;
+        assert!(allowed(&[arrived], paused, Some(1_000_000)));
+        assert!(allowed(&[arrived], GuestState::Paused, Some(0)));
+        assert!(!allowed(&[arrived], GuestState::Running, Some(0)));
+        assert!(!allowed(&[arrived], GuestState::PausedByFault, Some(0)));
+        assert!(!allowed(&[arrived], paused, Some(NEVER_RAN_NS)));
+        assert!(!allowed(&[arrived], paused, None), "unknown is not zero");
+        assert!(!allowed(&[born_here], paused, Some(0)));
+        assert!(!allowed(&[arrived, born_here], paused, Some(0)));
+        assert!(!allowed(&[], paused, Some(0)), "a process that cannot be seen");
+    }
 }

@@ -1,5 +1,6 @@
-//! QEMU processes of guests, seen from /proc of this PID namespace.
+//! QEMU processes of guests, seen in /proc.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use drover_model::GuestId;
@@ -15,17 +16,58 @@ pub(crate) struct QemuProcess {
     pub(crate) incoming: bool,
 }
 
-/// The QEMU processes of a guest. Zombies have no command line and do not count.
-pub(crate) fn qemu_of(guest: GuestId) -> Vec<QemuProcess> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| {
-            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let incoming = is_qemu_of(&cmdline, guest)?;
-            Some(QemuProcess { pid, incoming })
+/// Which processes count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Processes {
+    /// As the link in /proc shows it; none for all that are visible.
+    namespace: Option<PathBuf>,
+}
+
+impl Processes {
+    /// Those in the PID namespace of a process.
+    pub(crate) fn in_namespace_of(pid: u32) -> std::io::Result<Self> {
+        let namespace = std::fs::read_link(format!("/proc/{pid}/ns/pid"))?;
+        Ok(Self { namespace: Some(namespace) })
+    }
+
+    /// The QEMU processes of a guest. Zombies have no command line and do not count.
+    pub(crate) fn qemu_of(&self, guest: GuestId) -> std::io::Result<Vec<QemuProcess>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            // Of a process that ends meanwhile nothing can be read.
+            let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+            if let Some(incoming) = is_qemu_of(&cmdline, guest)
+                && self.counts(pid)
+            {
+                found.push(QemuProcess { pid, incoming });
+            }
+        }
+        Ok(found)
+    }
+
+    fn counts(&self, pid: i32) -> bool {
+        self.namespace.as_ref().is_none_or(|namespace| {
+            std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == *namespace)
         })
-        .collect()
+    }
+
+    /// Blocks until no QEMU process of the guest is left; whether there was one. Reacts to
+    /// an exit at once.
+    pub(crate) fn wait_until_gone(&self, guest: GuestId) -> std::io::Result<bool> {
+        let mut seen = false;
+        loop {
+            let processes = self.qemu_of(guest)?;
+            if processes.is_empty() {
+                return Ok(seen);
+            }
+            seen = true;
+            for process in processes {
+                wait_for_exit(process.pid)?;
+            }
+        }
+    }
 }
 
 /// Whether a command line is QEMU's for this guest, and if so whether it waits for an
@@ -39,19 +81,6 @@ fn is_qemu_of(cmdline: &[u8], guest: GuestId) -> Option<bool> {
         })
     };
     has(b"-uuid", Some(uuid.as_bytes())).then(|| has(b"-incoming", None))
-}
-
-/// Blocks until no QEMU process of the guest is left. Reacts to an exit at once.
-pub(crate) fn wait_until_gone(guest: GuestId) -> std::io::Result<()> {
-    loop {
-        let processes = qemu_of(guest);
-        if processes.is_empty() {
-            return Ok(());
-        }
-        for process in processes {
-            wait_for_exit(process.pid)?;
-        }
-    }
 }
 
 fn wait_for_exit(pid: i32) -> std::io::Result<()> {
@@ -95,6 +124,9 @@ mod tests {
 
     #[test]
     fn a_guest_without_a_process_is_gone_at_once() {
-        wait_until_gone(GuestId::from_u128(0xdead)).unwrap();
+        let own = Processes::in_namespace_of(std::process::id()).unwrap();
+        for processes in [own, Processes::default()] {
+            assert!(!processes.wait_until_gone(GuestId::from_u128(0xdead)).unwrap());
+        }
     }
 }

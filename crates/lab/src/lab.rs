@@ -287,6 +287,23 @@ impl Lab {
         format!("qemu+unix:///system?socket={}", socket.display())
     }
 
+    /// libvirt URI of a host as the other hosts reach it.
+    pub fn peer_uri(&self, host: &str) -> anyhow::Result<String> {
+        Ok(format!("qemu+tls://{}/system", self.address(host)?))
+    }
+
+    /// A host's address in the management network.
+    pub fn address(&self, host: &str) -> anyhow::Result<String> {
+        host_address(host).context("a host is called h and a number")
+    }
+
+    /// Defines a guest that the lab does not bring up itself, `vm` and a number, and starts
+    /// it on a host.
+    pub fn start_guest(&self, guest: &str, host: &str) -> anyhow::Result<()> {
+        self.define_guest(guest, host)?;
+        self.virsh(host, &["start", guest]).map(drop)
+    }
+
     /// Runs virsh against a host.
     pub fn virsh(&self, host: &str, words: &[&str]) -> anyhow::Result<String> {
         output(Command::new("virsh").args(["-q", "-c", &self.libvirt_uri(host)]).args(words))

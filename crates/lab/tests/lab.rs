@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a harness says what it does")]
 
 mod stories {
+    pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
     pub(crate) mod migration;
     pub(crate) mod restarts;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{lab_itself, migration, restarts, rules};
+use stories::{hypervisor, lab_itself, migration, restarts, rules};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -38,6 +39,7 @@ const STORIES: &[(&str, Story)] = &[
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),
     ("a_cut_cable_stops_nothing_else", restarts::a_cut_cable_stops_nothing_else),
+    ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
 ];
 
 fn main() -> ExitCode {

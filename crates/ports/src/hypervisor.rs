@@ -174,7 +174,8 @@ pub trait Hypervisor: Send + Sync {
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError>;
 
     /// Waits until no process of the guest is left on this host: then, and only then, this
-    /// host's copy is proven gone. Returns at once when there is none.
+    /// host's copy is proven gone. Returns at once when there is none. An error where
+    /// processes cannot be seen, or nobody can tell: it proves nothing.
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError>;
 
     /// Destroys a copy that arrived here by a migration and has never run since.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use drover_model::{GuestId, HostId};
 use drover_ports::contract;
 use drover_ports::contract::history::{Step, rollups_agree_with_recomputation};
-use drover_ports::memory::{MemoryHistory, MemoryStore};
+use drover_ports::contract::hypervisor::Rig;
+use drover_ports::memory::{MemoryHistory, MemoryHosts, MemoryStore};
 use drover_ports::{History, Store};
 use proptest::prelude::*;
 
@@ -16,6 +18,26 @@ async fn the_memory_store_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_history_keeps_the_contract() {
     contract::history::run(async || Arc::new(MemoryHistory::default()) as Arc<dyn History>).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_hypervisor_keeps_the_contract() {
+    contract::hypervisor::run(async || {
+        let hosts = MemoryHosts::default();
+        let guest = GuestId::from_u128(9);
+        let source = hosts.add("memory://h1", HostId::from_u128(1));
+        let target = hosts.add("memory://h2", HostId::from_u128(2));
+        source.start(guest, "vm1");
+        Rig {
+            source: Arc::new(source),
+            target: Arc::new(target),
+            guest,
+            peer_uri: "memory://h2".to_owned(),
+            dead_peer_uri: "memory://nobody".to_owned(),
+            migration_address: "memory".to_owned(),
+        }
+    })
+    .await;
 }
 
 fn step() -> impl Strategy<Value = Step> {

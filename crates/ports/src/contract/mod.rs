@@ -4,6 +4,7 @@
 //! implementation does not keep. Each promise is one check on a fresh implementation.
 
 pub mod history;
+pub mod hypervisor;
 mod report;
 pub mod store;
 

@@ -2,8 +2,10 @@
 
 mod clock;
 mod history;
+mod hypervisor;
 mod store;
 
 pub use clock::MemoryClock;
 pub use history::{MemoryHistory, roll_up};
+pub use hypervisor::{MemoryHosts, MemoryHypervisor};
 pub use store::{MemoryStore, check_limits};

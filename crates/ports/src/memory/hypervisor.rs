@@ -1,0 +1,324 @@
+//! Hypervisors in memory that can send guests to each other.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_model::{
+    Bytes, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome, MigrationProgress, Vcpus,
+};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::{
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
+    OutgoingMigration,
+};
+
+/// Memory of each guest, MiB: all of it is sent.
+const GUEST_MEMORY: u64 = 64;
+/// What the network carries where there is no cap, MiB in one step.
+const MIB_A_STEP: u64 = 16;
+/// How long a step takes.
+const STEP: Duration = Duration::from_millis(10);
+const STEPS_A_SECOND: u64 = 100;
+const EVENT_BACKLOG: usize = 1024;
+
+/// Some hosts that reach each other.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryHosts(Arc<Mutex<BTreeMap<String, Host>>>);
+
+#[derive(Debug)]
+struct Host {
+    id: HostId,
+    guests: BTreeMap<GuestId, Copy>,
+    events: broadcast::Sender<HypervisorEvent>,
+}
+
+/// What one host has of a guest.
+#[derive(Debug, Clone)]
+struct Copy {
+    name: String,
+    state: GuestState,
+    /// It came by a migration and has not run since.
+    never_ran: bool,
+    started: Instant,
+    job: Option<Job>,
+}
+
+#[derive(Debug, Clone, core::marker::Copy)]
+struct Job {
+    sent_mib: u64,
+    begun: Instant,
+    cancelled: bool,
+}
+
+/// One of the hosts.
+#[derive(Debug, Clone)]
+pub struct MemoryHypervisor {
+    hosts: MemoryHosts,
+    uri: String,
+    events: broadcast::Sender<HypervisorEvent>,
+}
+
+impl MemoryHosts {
+    /// Adds a host; others reach it by this URI.
+    pub fn add(&self, uri: &str, id: HostId) -> MemoryHypervisor {
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let host = Host { id, guests: BTreeMap::new(), events: events.clone() };
+        self.lock().insert(uri.to_owned(), host);
+        MemoryHypervisor { hosts: self.clone(), uri: uri.to_owned(), events }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Host>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MemoryHypervisor {
+    /// Defines and starts a guest here.
+    pub fn start(&self, guest: GuestId, name: &str) {
+        self.here(|host| {
+            let copy = Copy {
+                name: name.to_owned(),
+                state: GuestState::Running,
+                never_ran: false,
+                started: Instant::now(),
+                job: None,
+            };
+            host.guests.insert(guest, copy);
+            host.tell(HypervisorEvent::Lifecycle { guest });
+        });
+    }
+
+    fn here<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
+        let mut hosts = self.hosts.lock();
+        let lone = || Host {
+            id: HostId::from_u128(0),
+            guests: BTreeMap::new(),
+            events: self.events.clone(),
+        };
+        act(hosts.entry(self.uri.clone()).or_insert_with(lone))
+    }
+
+    fn of<T>(
+        &self,
+        guest: GuestId,
+        act: impl FnOnce(&mut Copy) -> Result<T, HypervisorError>,
+    ) -> Result<T, HypervisorError> {
+        self.here(|host| act(host.guests.get_mut(&guest).ok_or(HypervisorError::Gone(guest))?))
+    }
+
+    fn begin(&self, migration: &OutgoingMigration) -> Result<(), HypervisorError> {
+        let guest = migration.guest;
+        self.of(guest, |copy| match (copy.job, copy.state) {
+            (Some(_), _) => Err(HypervisorError::Conflict("a job runs".to_owned())),
+            (None, GuestState::Running) => {
+                copy.job = Some(Job { sent_mib: 0, begun: Instant::now(), cancelled: false });
+                Ok(())
+            }
+            (None, state) => {
+                Err(HypervisorError::Conflict(format!("the guest is {}", state.as_str())))
+            }
+        })
+    }
+
+    /// Sends a little more; whether that was all.
+    fn step(&self, guest: GuestId, mib: u64) -> Result<bool, HypervisorError> {
+        let sent = self.of(guest, |copy| {
+            let job = copy.job.as_mut().ok_or_else(|| HypervisorError::Broken("no job".into()))?;
+            if job.cancelled {
+                return Err(HypervisorError::Cancelled("asked to".to_owned()));
+            }
+            job.sent_mib += mib;
+            Ok(job.sent_mib)
+        })?;
+        if sent == mib {
+            let first = HypervisorEvent::MigrationIteration { guest, iteration: 1 };
+            self.here(|host| host.tell(first));
+        }
+        Ok(sent >= GUEST_MEMORY)
+    }
+
+    /// The moment at which the guest changes hands.
+    fn hand_over(&self, guest: GuestId, peer: &str) -> Result<(), HypervisorError> {
+        let mut hosts = self.hosts.lock();
+        if !hosts.contains_key(peer) {
+            return Err(HypervisorError::Retry(format!("nobody listens at {peer}")));
+        }
+        let source = hosts.get_mut(&self.uri).ok_or(HypervisorError::Gone(guest))?;
+        let copy = source.guests.remove(&guest).ok_or(HypervisorError::Gone(guest))?;
+        source.tell(HypervisorEvent::JobCompleted { guest });
+        source.tell(HypervisorEvent::Lifecycle { guest });
+        if let Some(target) = hosts.get_mut(peer) {
+            let state = GuestState::PausedForMigration;
+            target.guests.insert(guest, Copy { state, never_ran: true, job: None, ..copy });
+            target.tell(HypervisorEvent::Lifecycle { guest });
+        }
+        Ok(())
+    }
+
+    async fn carry(&self, migration: &OutgoingMigration) -> Result<(), HypervisorError> {
+        let (guest, peer) = (migration.guest, &migration.peer_uri);
+        if !self.hosts.lock().contains_key(peer) {
+            return Err(HypervisorError::Retry(format!("nobody listens at {peer}")));
+        }
+        // A cap below a MiB a step: fewer steps carry something.
+        let cap = migration.settings.max_bandwidth_mib_s.unwrap_or(u64::MAX);
+        let (mib, wait) = if cap < STEPS_A_SECOND {
+            (1, Duration::from_secs(1) / u32::try_from(cap.max(1)).unwrap_or(1))
+        } else {
+            ((cap / STEPS_A_SECOND).min(MIB_A_STEP), STEP)
+        };
+        while !self.step(guest, mib)? {
+            let end = Instant::now() + wait;
+            while Instant::now() < end {
+                tokio::time::sleep(STEP.min(wait)).await;
+                self.step(guest, 0)?;
+            }
+        }
+        self.hand_over(guest, peer)
+    }
+}
+
+impl Host {
+    fn tell(&self, event: HypervisorEvent) {
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+}
+
+#[async_trait]
+impl Hypervisor for MemoryHypervisor {
+    async fn describe(&self) -> Result<HostDescription, HypervisorError> {
+        Ok(HostDescription {
+            id: Some(self.here(|host| host.id)),
+            hostname: self.uri.clone(),
+            cpus: 4,
+            qemu: "7.2.0".to_owned(),
+            libvirt: "9.0.0".to_owned(),
+            virt_types: vec!["qemu".to_owned()],
+            ..HostDescription::default()
+        })
+    }
+
+    async fn guests(&self, host: HostId) -> Result<Vec<Guest>, HypervisorError> {
+        Ok(self.here(|here| here.guests.iter().map(|(id, copy)| listed(*id, copy, host)).collect()))
+    }
+
+    async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError> {
+        let of = |(id, copy): (&GuestId, &Copy)| {
+            let ran = if copy.never_ran { Duration::ZERO } else { copy.started.elapsed() };
+            let cpu_time_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+            GuestStats {
+                guest: Some(*id),
+                cpu_time_ns,
+                vcpu_time_ns: cpu_time_ns,
+                vcpus: 1,
+                resident: GUEST_MEMORY << 20,
+                balloon: GUEST_MEMORY << 20,
+                ..GuestStats::default()
+            }
+        };
+        Ok(self.here(|host| host.guests.iter().map(of).collect()))
+    }
+
+    async fn migrate_out(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        let begun = Instant::now();
+        self.begin(&migration)?;
+        let carried = self.carry(&migration).await;
+        // Whatever happened: if the guest is here it has no job any more.
+        let _ = self.of(migration.guest, |copy| {
+            copy.job = None;
+            Ok(())
+        });
+        carried?;
+        Ok(MigrationOutcome {
+            total_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            downtime_ms: Some(0),
+            transferred: Bytes(GUEST_MEMORY << 20),
+            iterations: 1,
+        })
+    }
+
+    async fn progress(&self, guest: GuestId) -> Result<Option<MigrationProgress>, HypervisorError> {
+        self.of(guest, |copy| {
+            Ok(copy.job.map(|job| MigrationProgress {
+                elapsed_ms: u64::try_from(job.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+                total: Bytes(GUEST_MEMORY << 20),
+                processed: Bytes(job.sent_mib << 20),
+                remaining: Bytes(GUEST_MEMORY.saturating_sub(job.sent_mib) << 20),
+                iteration: 1,
+                ..MigrationProgress::default()
+            }))
+        })
+    }
+
+    async fn cancel_migration(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| {
+            copy.job.iter_mut().for_each(|job| job.cancelled = true);
+            Ok(())
+        })
+    }
+
+    async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| {
+            copy.state = GuestState::Running;
+            copy.never_ran = false;
+            Ok(())
+        })?;
+        self.here(|host| host.tell(HypervisorEvent::Lifecycle { guest }));
+        Ok(())
+    }
+
+    async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        while self.of(guest, |_| Ok(())).is_ok() {
+            tokio::time::sleep(STEP).await;
+        }
+        Ok(())
+    }
+
+    async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError> {
+        self.here(|host| match host.guests.get(&guest) {
+            None => Ok(IncomingDisposal::Absent),
+            Some(copy) if copy.never_ran => {
+                host.guests.remove(&guest);
+                host.tell(HypervisorEvent::Lifecycle { guest });
+                Ok(IncomingDisposal::Discarded)
+            }
+            Some(copy) => Err(HypervisorError::Refused(format!(
+                "the guest here has run and is {}",
+                copy.state.as_str()
+            ))),
+        })
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.events.subscribe()
+    }
+}
+
+fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
+    Guest {
+        id,
+        name: copy.name.clone(),
+        host,
+        state: copy.state,
+        vcpus: Vcpus(1),
+        memory: Mib(GUEST_MEMORY),
+        current_memory: Mib(GUEST_MEMORY),
+        virt_type: "qemu".to_owned(),
+        arch: "x86_64".to_owned(),
+        machine: "pc-q35-7.2".to_owned(),
+        cpu_mode: "custom".to_owned(),
+        cpu_model: Some("qemu64".to_owned()),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        host_devices: 0,
+        persistent: true,
+    }
+}
