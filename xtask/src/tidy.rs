@@ -13,6 +13,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "use drover_adapter_",
         &[
             "/wiring.rs",
+            "adapter-libvirt/tests/soak.rs",
             "adapter-sqlite/tests/durability.rs",
             "lab/tests/stories/hypervisor.rs",
             "/tests/contract.rs",
