@@ -16,6 +16,9 @@ struct File {
     ca_file: Option<PathBuf>,
 }
 
+/// What the file holds.
+const FORM: &str = "it holds url, token, and ca_file or ca_pem, as droverd's admin.toml does";
+
 /// What the flags and the environment say.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
@@ -41,6 +44,7 @@ pub(crate) fn load(given: &Given) -> Result<ClientConfig, Problem> {
     let ca_pem = match ca_file {
         Some(path) => Some(std::fs::read_to_string(&path).map_err(|error| {
             bad(format!("the CA file {} cannot be read: {error}", path.display()))
+                .hint("it is droverd's ca.crt, in its state directory")
         })?),
         None => file.ca_pem,
     };
@@ -58,11 +62,11 @@ fn read(path: &PathBuf, named: bool) -> Result<File, Problem> {
         Ok(text) => {
             warn_if_open(path);
             toml::from_str(&text).map_err(|error| {
-                bad(format!("{} is unreadable: {}", path.display(), error.message()))
+                bad(format!("{} is unreadable: {}", path.display(), error.message())).hint(FORM)
             })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(File::default()),
-        Err(error) => Err(bad(format!("{} cannot be read: {error}", path.display()))),
+        Err(error) => Err(bad(format!("{} cannot be read: {error}", path.display())).hint(FORM)),
     }
 }
 

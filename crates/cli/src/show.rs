@@ -146,7 +146,7 @@ pub(crate) fn rules(rules: &[v1::Rule], wide: bool) -> String {
             ];
             if wide {
                 row.extend([
-                    rule.clear_value.to_string(),
+                    or_dash(rule.spec.clear.as_deref(), str::to_owned),
                     rule.spec.cooldown.clone(),
                     rule.spec.max_moves.to_string(),
                 ]);
@@ -168,7 +168,7 @@ pub(crate) fn rule(rule: &v1::Rule) -> String {
         ("enabled", if rule.enabled { "yes" } else { "no" }.to_owned()),
         ("condition", format!("{} ({aggregate} over {})", spec.condition, spec.period)),
         ("evaluations", spec.evaluations.to_string()),
-        ("clears at", spec.clear.clone().unwrap_or_else(|| rule.clear_value.to_string())),
+        ("clears at", or_dash(spec.clear.as_deref(), str::to_owned)),
         ("source hosts", all_or(&spec.source_hosts)),
         ("target hosts", all_or(&spec.target_hosts)),
         ("guests", all_or(&spec.guests)),

@@ -31,7 +31,10 @@ pub use owner::{Epoch, OwnerPhase, OwnerRecord};
 pub use reading::{MissingReason, Reading};
 pub use sample::{GuestSample, HostSample};
 pub use time::Timestamp;
-pub use units::{Bytes, Cores, Mib, ParseUnitError, Percent, Vcpus, parse_bytes, parse_duration};
+pub use units::{
+    Bytes, Cores, Mib, ParseUnitError, Percent, Vcpus, exact_bytes, exact_duration, parse_bytes,
+    parse_duration,
+};
 pub use view::{ClusterView, GuestView, HostView, InFlightMove};
 
 /// A host or guest name: how users call it. Unique within its kind.

@@ -150,6 +150,31 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
     Ok(total)
 }
 
+/// A size exactly, in the largest unit that divides it: `4GiB`, `4506MiB`, `1000B`.
+pub fn exact_bytes(size: Bytes) -> String {
+    let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let found =
+        units.iter().find(|(factor, _)| size.0 >= *factor && size.0.is_multiple_of(*factor));
+    let (factor, unit) = found.copied().unwrap_or((1, "B"));
+    format!("{}{unit}", size.0 / factor)
+}
+
+/// A span exactly to the millisecond, as [`parse_duration`] reads it: `2m`, `1h30m`, `500ms`.
+pub fn exact_duration(span: Duration) -> String {
+    let mut rest = span.as_millis();
+    let mut text = String::new();
+    for (millis, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")] {
+        if rest >= millis {
+            text.push_str(&format!("{}{unit}", rest / millis));
+            rest %= millis;
+        }
+    }
+    if rest > 0 || text.is_empty() {
+        text.push_str(&format!("{rest}ms"));
+    }
+    text
+}
+
 fn split_unit(text: &str) -> Result<(f64, &str), ParseUnitError> {
     let (number, tail) = leading_number(text.trim())?;
     Ok((number, tail.trim()))
@@ -190,6 +215,27 @@ mod tests {
         }
         for bad in ["", "5", "5 fortnights", "m"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exact_texts_are_read_back_as_the_same() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (500, "500ms"),
+            (90_000, "1m30s"),
+            (120_000, "2m"),
+            (5_400_000, "1h30m"),
+            (86_400_001, "1d1ms"),
+        ] {
+            let span = Duration::from_millis(millis);
+            assert_eq!(exact_duration(span), text);
+            assert_eq!(parse_duration(text).unwrap(), span);
+        }
+        for (size, text) in [(0, "0B"), (1000, "1000B"), (4 << 30, "4GiB"), (4506 << 20, "4506MiB")]
+        {
+            assert_eq!(exact_bytes(Bytes(size)), text);
+            assert_eq!(parse_bytes(text).unwrap(), Bytes(size));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Move one guest because someone asked for it.
 
+use std::collections::BTreeMap;
+
 use drover_model::{ClusterView, GuestId, HostId, Metric};
 use drover_rules::{Move, Projection};
 use rand::Rng;
@@ -22,7 +24,11 @@ pub(crate) fn place(
     };
     let name = view.guest_name(guest);
     if !report.refused.is_empty() {
-        report.summary = format!("{name} cannot move: {}", reasons(&report));
+        report.summary = format!("{name} cannot move: {}", reasons(view, &report));
+        return (Vec::new(), report);
+    }
+    if let Some(home) = wanted.filter(|to| projection.host_of(guest) == Some(*to)) {
+        report.summary = format!("{name} cannot move: it is on {} already", view.host_name(home));
         return (Vec::new(), report);
     }
     let (mut feasible, mut refused) = targets(&projection, &policy.placement, guest);
@@ -39,7 +45,7 @@ pub(crate) fn place(
             (vec![step], report)
         }
         None => {
-            report.summary = format!("no host can take {name}: {}", reasons(&report));
+            report.summary = format!("no host can take {name}: {}", reasons(view, &report));
             (Vec::new(), report)
         }
     }
@@ -73,8 +79,22 @@ fn planned(
     })
 }
 
-fn reasons(report: &PlanReport) -> String {
-    let mut texts: Vec<&str> = report.refused.iter().map(|r| r.reason.as_str()).collect();
-    texts.dedup();
-    texts.join("; ")
+/// Each reason with the hosts that it holds for.
+fn reasons(view: &ClusterView, report: &PlanReport) -> String {
+    let mut hosts_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for refusal in &report.refused {
+        let hosts = hosts_of.entry(&refusal.reason).or_default();
+        hosts.extend(refusal.host.map(|host| view.host_name(host)));
+    }
+    if hosts_of.is_empty() {
+        return "there is no other host".to_owned();
+    }
+    let texts = hosts_of.iter().map(|(reason, hosts)| {
+        if hosts.is_empty() {
+            (*reason).to_owned()
+        } else {
+            format!("{}: {reason}", hosts.join(", "))
+        }
+    });
+    texts.collect::<Vec<String>>().join("; ")
 }

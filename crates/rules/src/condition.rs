@@ -3,11 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use drover_model::{Metric, MetricUnit, ParseUnitError, parse_bytes};
+use drover_model::{Bytes, Metric, MetricUnit, ParseUnitError, exact_bytes, parse_bytes};
 use serde::{Deserialize, Serialize};
 
 /// Metrics that moving a guest away can relieve, because each guest's share is measured.
 pub const RELIEVABLE: &[Metric] = &[Metric::CpuUsageActive, Metric::MemAvailable];
+
+const MIB: f64 = 1_048_576.0;
+/// From here on the default clear value is a whole number of MiB: further from the
+/// threshold than rounding can move it.
+const ROUND_FROM: f64 = 64.0 * MIB;
 
 /// On which side of the threshold the condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,12 +99,32 @@ impl Condition {
         parse_threshold(self.metric, text)
     }
 
-    /// Default clear value: a tenth of the threshold back on the good side.
+    /// A value in this condition's unit, exact, as [`Self::parse_value`] reads it.
+    pub fn value_text(&self, value: f64) -> String {
+        match self.metric.unit() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "memory sizes are whole and not negative"
+            )]
+            MetricUnit::Bytes => exact_bytes(Bytes(value as u64)),
+            _ => value.to_string(),
+        }
+    }
+
+    /// Default clear value: a tenth of the threshold back on the good side, rounded to a
+    /// hundredth of a percent or a MiB.
     pub fn default_clear(&self) -> f64 {
-        match self.comparison {
+        let clear = match self.comparison {
             Comparison::Above => self.threshold * 0.9,
             Comparison::Below => self.threshold * 1.1,
-        }
+        };
+        let step = match self.metric.unit() {
+            MetricUnit::Bytes if clear >= ROUND_FROM => MIB,
+            MetricUnit::Bytes => 1.0,
+            _ => return (clear * 100.0).round() / 100.0,
+        };
+        (clear / step).round() * step
     }
 
     /// Whether `clear` lies on the good side of the threshold or on it.

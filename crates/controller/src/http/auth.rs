@@ -64,7 +64,8 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
                 word(token.role),
                 word(needed)
             ),
-        ));
+        )
+        .hint("an admin makes tokens with `drover token create NAME --role ROLE`"));
     }
     Ok(Caller { name: token.name })
 }

@@ -16,6 +16,8 @@ use crate::records::{AgentRecord, Txn};
 use crate::tokens::find_join;
 
 /// Most addresses of one host's certificate.
+/// Who writes such a request.
+const JOIN: &str = "`drover-agent join` sends what is needed";
 const MAX_ADDRESSES: usize = 32;
 
 pub(super) async fn ca(State(api): State<Arc<Api>>) -> Json<v1::CaCertificate> {
@@ -27,17 +29,17 @@ pub(super) async fn enroll(
     body: Result<Json<v1::EnrollRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<v1::EnrollResponse>), Failed> {
     let Json(request) = body?;
-    let host: HostId = request.host_id.parse().map_err(|_| bad("host_id must be a UUID"))?;
+    let host: HostId = request.host_id.parse().map_err(|_| bad("host_id must be a UUID", JOIN))?;
     if request.host_name.is_empty() || request.host_name.len() > 253 {
-        return Err(bad("host_name must have 1 to 253 characters"));
+        return Err(bad("host_name must have 1 to 253 characters", JOIN));
     }
     if request.addresses.len() > MAX_ADDRESSES {
-        return Err(bad(format!("at most {MAX_ADDRESSES} addresses")));
+        return Err(bad(format!("at most {MAX_ADDRESSES} addresses"), JOIN));
     }
     let (certificate_pem, sha256) = api
         .authority
         .agent(&request.csr_pem, host, &request.addresses)
-        .map_err(|error| bad(format!("{error:#}")))?;
+        .map_err(|error| bad(format!("{error:#}"), JOIN))?;
     let now = api.clock.now();
     let agent = AgentRecord { host, name: request.host_name.clone(), sha256 };
     api.records

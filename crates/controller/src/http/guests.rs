@@ -173,10 +173,10 @@ fn settings(request: &v1::MigrateRequest) -> Result<MigrationSettings, Failed> {
     let defaults = MigrationSettings::default();
     let max_downtime_ms = request.max_downtime_ms.unwrap_or(defaults.max_downtime_ms);
     if !DOWNTIME_MS.contains(&max_downtime_ms) {
-        return Err(bad("max_downtime_ms must be 1 to 2,000,000"));
+        return Err(bad("max_downtime_ms must be 1 to 2,000,000", "QEMU's default is 300"));
     }
     if request.max_bandwidth_mib_s == Some(0) {
-        return Err(bad("max_bandwidth_mib_s must be at least 1"));
+        return Err(bad("max_bandwidth_mib_s must be at least 1", "leave it out for no limit"));
     }
     Ok(MigrationSettings { max_downtime_ms, max_bandwidth_mib_s: request.max_bandwidth_mib_s })
 }

@@ -20,6 +20,9 @@ const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
 type Asked = Result<Query<v1::SeriesQuery>, QueryRejection>;
 
+/// How far back.
+const SPAN: &str = "write for example 30m, 24h or 7d";
+
 pub(super) async fn host(
     State(api): State<Arc<Api>>,
     Path((name, metric)): Path<(String, String)>,
@@ -48,11 +51,11 @@ async fn series(
 ) -> Reply<v1::Series> {
     let metric: Metric = metric.parse().map_err(|_| unknown(metric))?;
     let span = match &query.since {
-        Some(text) => parse_duration(text).map_err(|error| bad(error.to_string()))?,
+        Some(text) => parse_duration(text).map_err(|error| bad(error.to_string(), SPAN))?,
         None => DEFAULT_SPAN,
     };
     if span > MAX_SPAN {
-        return Err(bad("history goes back 366 days at most"));
+        return Err(bad("history goes back 366 days at most", SPAN));
     }
     let resolution = resolution(query.resolution.as_deref(), span)?;
     let now = api.clock.now();
@@ -90,7 +93,9 @@ fn resolution(asked: Option<&str>, span: Duration) -> Result<Resolution, Failed>
         Some("full") => Ok(Resolution::Full),
         Some("5m") => Ok(Resolution::FiveMinutes),
         Some("1h") => Ok(Resolution::Hour),
-        Some(other) => Err(bad(format!("resolution `{other}` is not full, 5m or 1h"))),
+        Some(other) => {
+            Err(bad(format!("there is no resolution `{other}`"), "it is full, 5m or 1h"))
+        }
         None if span <= Duration::from_secs(86_400) => Ok(Resolution::Full),
         None if span <= Duration::from_secs(31 * 86_400) => Ok(Resolution::FiveMinutes),
         None => Ok(Resolution::Hour),
@@ -99,5 +104,5 @@ fn resolution(asked: Option<&str>, span: Duration) -> Result<Resolution, Failed>
 
 fn unknown(metric: &str) -> Failed {
     let known: Vec<&str> = Metric::ALL.iter().map(|metric| metric.name()).collect();
-    bad(format!("`{metric}` is not a metric; there are {}", known.join(", ")))
+    bad(format!("`{metric}` is not a metric"), &format!("there are {}", known.join(", ")))
 }

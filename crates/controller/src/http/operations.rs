@@ -41,7 +41,10 @@ pub(super) async fn cancel(
     api.engine.take(id, MigrationEvent::CancelRequested).await;
     if !cancel_was_heard(&api, id) {
         let detail = format!("operation {text} is {} and can no longer be cancelled", before.state);
-        return Err(Failed(Problem::new(ProblemKind::Conflict, detail)));
+        return Err(Failed(
+            Problem::new(ProblemKind::Conflict, detail)
+                .hint("`drover operation show` tells how it ended"),
+        ));
     }
     let text = format!("{} asked to cancel the move of {}", caller.name, before.guest);
     let draft = Draft::new("audit.cancel", Severity::Info, text).operation(id);

@@ -33,12 +33,16 @@ impl From<Problem> for Failed {
 
 impl From<RecordError> for Failed {
     fn from(error: RecordError) -> Self {
-        let kind = match &error {
-            RecordError::Store(StoreError::Conflict { .. }) => ProblemKind::Conflict,
-            RecordError::Store(StoreError::Retry(_)) => ProblemKind::Unavailable,
-            RecordError::Store(_) | RecordError::Unreadable { .. } => ProblemKind::Internal,
+        let (kind, hint) = match &error {
+            RecordError::Store(StoreError::Conflict { .. }) => {
+                (ProblemKind::Conflict, "somebody else changed it meanwhile: look again")
+            }
+            RecordError::Store(StoreError::Retry(_)) => {
+                (ProblemKind::Unavailable, "try again in a moment")
+            }
+            RecordError::Store(_) | RecordError::Unreadable { .. } => (ProblemKind::Internal, LOG),
         };
-        Self(Problem::new(kind, chain(&error)))
+        Self(Problem::new(kind, chain(&error)).hint(hint))
     }
 }
 
@@ -50,25 +54,25 @@ impl From<StoreError> for Failed {
 
 impl From<HistoryError> for Failed {
     fn from(error: HistoryError) -> Self {
-        Self(Problem::new(ProblemKind::Unavailable, error.to_string()))
+        Self(Problem::new(ProblemKind::Unavailable, error.to_string()).hint(LOG))
     }
 }
 
 impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
-        Self(Problem::new(ProblemKind::Internal, format!("{error:#}")))
+        Self(Problem::new(ProblemKind::Internal, format!("{error:#}")).hint(LOG))
     }
 }
 
 impl From<JsonRejection> for Failed {
     fn from(rejection: JsonRejection) -> Self {
-        Self(Problem::new(ProblemKind::BadRequest, rejection.body_text()))
+        bad(rejection.body_text(), DESCRIBED)
     }
 }
 
 impl From<QueryRejection> for Failed {
     fn from(rejection: QueryRejection) -> Self {
-        Self(Problem::new(ProblemKind::BadRequest, rejection.body_text()))
+        bad(rejection.body_text(), DESCRIBED)
     }
 }
 
@@ -83,9 +87,15 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub(super) fn bad(detail: impl Into<String>) -> Failed {
-    Failed(Problem::new(ProblemKind::BadRequest, detail))
+/// A request that cannot be understood, and what would be.
+pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Failed {
+    Failed(Problem::new(ProblemKind::BadRequest, detail).hint(hint))
 }
+
+/// What every body and parameter looks like.
+const DESCRIBED: &str = "GET /v1/openapi.json describes every request";
+/// What an error of droverd's own asks for.
+const LOG: &str = "droverd's log says more";
 
 pub(super) fn missing(kind: &str, name: &str) -> Failed {
     let hint = match kind {

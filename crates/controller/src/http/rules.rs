@@ -8,7 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{GuestId, HostId, RuleId, Timestamp, parse_duration};
+use drover_model::{GuestId, HostId, RuleId, Timestamp, exact_duration, parse_duration};
 use drover_rules::{Aggregate, Condition, HostFiring, Rule, limits};
 
 use super::Api;
@@ -19,6 +19,10 @@ use crate::events::{Draft, Severity};
 use crate::moment::{plan_id, rfc3339, rule_id};
 use crate::reconcile::rules::{Evaluation, evaluate, plan_for};
 use crate::records::{Cause, PlanRecord, PlanState, Tables, Txn};
+
+/// How conditions and their values are written.
+const CONDITION: &str =
+    "write for example `cpu.usage_active > 60` (percent) or `mem.available < 4GiB`";
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply<v1::List<v1::Rule>> {
     let mut rules: Vec<Rule> = api.records.read().rules.iter().cloned().collect();
@@ -164,9 +168,12 @@ fn read_spec(
     id: RuleId,
     created: Timestamp,
 ) -> Result<Rule, Failed> {
-    let condition: Condition = spec.condition.parse().map_err(|error| bad(chain(&error)))?;
+    let condition: Condition =
+        spec.condition.parse().map_err(|error| bad(chain(&error), CONDITION))?;
     let clear = match &spec.clear {
-        Some(text) => condition.parse_value(text).map_err(|error| bad(chain(&error)))?,
+        Some(text) => condition
+            .parse_value(text)
+            .map_err(|error| bad(format!("clear: {}", chain(&error)), CONDITION))?,
         None => condition.default_clear(),
     };
     Ok(Rule {
@@ -210,7 +217,7 @@ fn changed(tables: &Tables, rule: &Rule, change: &v1::UpdateRule) -> Result<Rule
 fn acceptable(tables: &Tables, rule: Rule) -> Result<Rule, Failed> {
     let wrong: Vec<String> = rule.check().iter().map(ToString::to_string).collect();
     if !wrong.is_empty() {
-        return Err(bad(wrong.join("; ")));
+        return Err(bad(wrong.join("; "), "docs/guide/first-rule.md explains every setting"));
     }
     if tables.rules.iter().any(|other| other.name == rule.name && other.id != rule.id) {
         return Err(Failed(
@@ -219,16 +226,22 @@ fn acceptable(tables: &Tables, rule: Rule) -> Result<Rule, Failed> {
         ));
     }
     if tables.rules.len() >= limits::MAX_RULES && tables.rules.get(rule.id).is_none() {
-        return Err(Failed(Problem::new(
-            ProblemKind::LimitReached,
-            format!("there may be at most {} rules", limits::MAX_RULES),
-        )));
+        return Err(Failed(
+            Problem::new(
+                ProblemKind::LimitReached,
+                format!("there may be at most {} rules", limits::MAX_RULES),
+            )
+            .hint("`drover rule delete` makes room"),
+        ));
     }
     Ok(rule)
 }
 
 fn span(what: &str, text: &str) -> Result<Duration, Failed> {
-    parse_duration(text).map_err(|error| bad(format!("the {what} `{text}` is unreadable: {error}")))
+    parse_duration(text).map_err(|error| {
+        let detail = format!("the {what} `{text}` is unreadable: {error}");
+        bad(detail, "write for example 30s, 2m or 1h30m")
+    })
 }
 
 fn hosts(tables: &Tables, names: &[String]) -> Result<Vec<HostId>, Failed> {
@@ -256,13 +269,13 @@ fn spec(tables: &Tables, rule: &Rule) -> v1::RuleSpec {
         drover_rules::Comparison::Above => '>',
         drover_rules::Comparison::Below => '<',
     };
-    let number = |value: f64| match rule.condition.metric.unit() {
-        drover_model::MetricUnit::Bytes => format!("{value:.0}B"),
-        _ => value.to_string(),
-    };
     v1::RuleSpec {
-        condition: format!("{} {sign} {}", rule.condition.metric, number(rule.condition.threshold)),
-        period: words(rule.period),
+        condition: format!(
+            "{} {sign} {}",
+            rule.condition.metric,
+            rule.condition.value_text(rule.condition.threshold)
+        ),
+        period: exact_duration(rule.period),
         aggregate: match rule.aggregate {
             Aggregate::Mean => v1::Aggregate::Mean,
             Aggregate::Max => v1::Aggregate::Max,
@@ -274,18 +287,9 @@ fn spec(tables: &Tables, rule: &Rule) -> v1::RuleSpec {
         target_hosts: rule.target_hosts.iter().map(|id| host_name(tables, *id)).collect(),
         guests: rule.guests.iter().map(|id| guest_name(tables, *id)).collect(),
         max_moves: rule.max_moves,
-        cooldown: words(rule.cooldown),
-        clear: Some(number(rule.clear)),
+        cooldown: exact_duration(rule.cooldown),
+        clear: Some(rule.condition.value_text(rule.clear)),
         dry_run: rule.dry_run,
-    }
-}
-
-/// `90s` or `1500ms`: exact, and read back as the same.
-fn words(span: Duration) -> String {
-    if span.subsec_millis() == 0 {
-        format!("{}s", span.as_secs())
-    } else {
-        format!("{}ms", span.as_millis())
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<v1::CreatedToken>), Failed> {
     let Json(request) = body?;
     if request.name.is_empty() || request.name.len() > 63 {
-        return Err(bad("the name must have 1 to 63 characters"));
+        return Err(bad("the name must have 1 to 63 characters", "e.g. `backup` or `alice`"));
     }
     let (record, secret) = new_token(request.name, request.role, api.clock.now());
     let room = api
@@ -44,7 +44,10 @@ pub(super) async fn create(
         .await?;
     if !room {
         let detail = format!("there may be at most {MAX_TOKENS} tokens");
-        return Err(Failed(Problem::new(ProblemKind::LimitReached, detail)));
+        return Err(Failed(
+            Problem::new(ProblemKind::LimitReached, detail)
+                .hint("`drover token revoke` makes room"),
+        ));
     }
     let text = format!("{} made token `{}` ({:?})", caller.name, record.name, record.role);
     api.events.record(Draft::new("audit.token", Severity::Info, text)).await;

@@ -56,7 +56,7 @@ async fn a_rule_is_created_changed_and_deleted() {
     let (status, made) = world.call("POST", "/v1/rules", token, Some(rule.clone())).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     assert_eq!(made["spec"]["condition"], "cpu.usage_active > 60");
-    assert_eq!((&made["clear_value"], &made["spec"]["period"]), (&json!(54.0), &json!("120s")));
+    assert_eq!((&made["clear_value"], &made["spec"]["period"]), (&json!(54.0), &json!("2m")));
     let (status, again) = world.call("POST", "/v1/rules", token, Some(rule)).await;
     assert_eq!((status, &again["kind"]), (StatusCode::CONFLICT, &json!("conflict")), "{again}");
     let change = json!({"condition": "cpu.usage_active > 80", "enabled": false});

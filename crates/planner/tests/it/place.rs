@@ -35,12 +35,15 @@ fn a_wish_is_followed_or_refused_with_the_reason() {
     assert_eq!(place(three_hosts(), Some(2)).0, "vm1 h1→h2");
     let (plan, summary) = place(three_hosts(), Some(1));
     assert_eq!(plan, "");
-    assert!(summary.starts_with("no host can take vm1"), "{summary}");
+    assert_eq!(summary, "vm1 cannot move: it is on h1 already");
+    let alone = Cluster::new().host(1, 10.0, 64, 50.0, 40.0).guest(1, 1, 1024, 0.8);
+    assert_eq!(place(alone, None).1, "no host can take vm1: there is no other host");
     let private_disk = three_hosts().with(|view| {
         let guest = &mut view.guests.values_mut().next().unwrap().guest;
         guest.disks[0].source =
             drover_model::DiskSource::File { path: "/var/lib/libvirt/images/a.img".to_owned() };
     });
     let (_, summary) = place(private_disk, Some(2));
+    assert!(summary.starts_with("no host can take vm1: h2: "), "{summary}");
     assert!(summary.contains("below no path shared by both"), "{summary}");
 }

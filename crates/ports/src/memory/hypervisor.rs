@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome, MigrationProgress, Vcpus,
+    Bytes, CpuDescription, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
+    MigrationProgress, Vcpus,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ const MIB_A_STEP: u64 = 16;
 /// How long a step takes.
 const STEP: Duration = Duration::from_millis(10);
 const STEPS_A_SECOND: u64 = 100;
+/// A guest keeps its vCPU busy for one part in so many.
+const IDLE: u32 = 20;
 const EVENT_BACKLOG: usize = 1024;
 
 /// Some hosts that reach each other.
@@ -195,7 +198,9 @@ impl Hypervisor for MemoryHypervisor {
         Ok(HostDescription {
             id: Some(self.here(|host| host.id)),
             hostname: self.uri.clone(),
+            cpu: CpuDescription { arch: "x86_64".to_owned(), ..CpuDescription::default() },
             cpus: 4,
+            machine_types: vec!["pc-q35-7.2".to_owned()],
             qemu: "7.2.0".to_owned(),
             libvirt: "9.0.0".to_owned(),
             virt_types: vec!["qemu".to_owned()],
@@ -210,7 +215,7 @@ impl Hypervisor for MemoryHypervisor {
     async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError> {
         let of = |(id, copy): (&GuestId, &Copy)| {
             let ran = if copy.never_ran { Duration::ZERO } else { copy.started.elapsed() };
-            let cpu_time_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+            let cpu_time_ns = u64::try_from((ran / IDLE).as_nanos()).unwrap_or(u64::MAX);
             GuestStats {
                 guest: Some(*id),
                 cpu_time_ns,

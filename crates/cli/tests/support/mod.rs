@@ -1,0 +1,176 @@
+//! A whole cluster in this process: droverd as it is, agents as they are, and hypervisors
+//! in memory. Only the `drover` program runs beside it, as a user would run it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use drover_agent::join::libvirt_pki::Existing;
+use drover_agent::join::token::JoinToken;
+use drover_agent::join::{JoinRequest, join};
+use drover_agent::shutdown::{ShutdownTrigger, shutdown};
+use drover_model::{GuestId, HostId};
+use drover_ports::Hypervisor as _;
+use drover_ports::memory::{MemoryHosts, MemoryHypervisor};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Longest wait for anything that has to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The cluster; gone when it is dropped.
+pub struct Stage {
+    dir: TempDir,
+    hosts: Vec<MemoryHypervisor>,
+    triggers: Vec<ShutdownTrigger>,
+    runtime: Runtime,
+}
+
+/// What a run of `drover` printed.
+pub struct Printed {
+    pub out: String,
+    pub err: String,
+    pub code: i32,
+}
+
+impl Stage {
+    /// Hosts h1 and h2; guests vm1 and vm2 run on h1.
+    pub fn up() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("droverd");
+        let [api, agents] = free_ports();
+        let config = drover_controller::config::Config::parse_from([
+            "droverd",
+            "--state-dir",
+            state.to_str().unwrap(),
+            "--api-listen",
+            &format!("127.0.0.1:{api}"),
+            "--agent-listen",
+            &format!("127.0.0.1:{agents}"),
+            "--advertise",
+            "127.0.0.1",
+            "--sample-interval",
+            "500ms",
+            "--evaluation-interval",
+            "500ms",
+        ]);
+        runtime.spawn(drover_controller::wiring::run(config));
+        let mut stage = Self { dir, hosts: Vec::new(), triggers: Vec::new(), runtime };
+        stage.until("droverd answers", |stage| stage.drover(&["version"]).code == 0);
+        let cluster = MemoryHosts::default();
+        for number in 1..=2_u32 {
+            stage.add_host(&cluster, number, &format!("https://127.0.0.1:{api}"));
+        }
+        for number in 1..=2_u32 {
+            let id = GuestId::from_u128(0x6000 + u128::from(number));
+            stage.hosts[0].start(id, &format!("vm{number}"));
+        }
+        stage.until("guests are adopted and measured", |stage| {
+            let guests = stage.json(&["guest", "list"]);
+            let hosts = stage.json(&["host", "list"]);
+            let measured = |all: &Value, what: &str| {
+                all.as_array().is_some_and(|all| {
+                    all.len() == 2 && all.iter().all(|one| one[what].is_number())
+                })
+            };
+            measured(&guests, "vcpu_percent") && measured(&hosts, "cpu_usage_percent")
+        });
+        stage
+    }
+
+    fn add_host(&mut self, cluster: &MemoryHosts, number: u32, url: &str) {
+        let uri = format!("memory://h{number}");
+        let hypervisor = cluster.add(&uri, HostId::from_u128(u128::from(number)));
+        let state = self.dir.path().join(format!("h{number}"));
+        let text = format!("state_dir = \"{}\"\npeer_uri = \"{uri}\"\n", state.display());
+        let config = drover_agent::config::Config::parse(&text).unwrap();
+        let token = self.json(&["host", "token"])["token"].as_str().unwrap().to_owned();
+        let request = JoinRequest {
+            controller_url: url.to_owned(),
+            token: JoinToken::parse(&token).unwrap(),
+            name: Some(format!("h{number}")),
+            libvirt_pki: None,
+            existing: Existing::Keep,
+        };
+        self.runtime.block_on(join(&request, &config, &hypervisor)).unwrap();
+        let (trigger, wish) = shutdown();
+        let of_agent = Arc::new(hypervisor.clone());
+        self.runtime.spawn(async move {
+            drover_agent::Prepared::new(config).unwrap().run(of_agent, wish).await.unwrap();
+        });
+        self.hosts.push(hypervisor);
+        self.triggers.push(trigger);
+    }
+
+    /// Which host has the guest, by the hypervisors' word.
+    pub fn homes(&self, guest: &str) -> Vec<String> {
+        let mut homes = Vec::new();
+        for (number, host) in (1..).zip(&self.hosts) {
+            let all = self.runtime.block_on(host.guests(HostId::from_u128(number))).unwrap();
+            if all.iter().any(|one| one.name == guest) {
+                homes.push(format!("h{number}"));
+            }
+        }
+        homes
+    }
+
+    /// The administrator's configuration.
+    pub fn admin(&self) -> PathBuf {
+        self.dir.path().join("droverd/admin.toml")
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs `drover` as the administrator.
+    pub fn drover(&self, words: &[&str]) -> Printed {
+        self.run(words, &[("DROVER_CONFIG", self.admin().to_str().unwrap())])
+    }
+
+    /// Runs `drover` with this environment and no other.
+    pub fn run(&self, words: &[&str], environment: &[(&str, &str)]) -> Printed {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
+        command.args(words).env_clear().env("HOME", self.dir.path()).env("TZ", "UTC");
+        let Output { stdout, stderr, status } =
+            command.envs(environment.iter().copied()).output().unwrap();
+        Printed {
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+            code: status.code().unwrap(),
+        }
+    }
+
+    /// What `drover … -o json` answers; null when it failed.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let printed = self.drover(&[words, &["-o", "json"]].concat());
+        serde_json::from_str(&printed.out).unwrap_or_default()
+    }
+
+    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for trigger in &self.triggers {
+            trigger.ask();
+        }
+    }
+}
+
+fn free_ports() -> [u16; 2] {
+    let taken = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    taken.map(|listener| listener.local_addr().unwrap().port())
+}
