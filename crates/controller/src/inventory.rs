@@ -2,13 +2,15 @@
 //!
 //! "Not there" counts only from a host whose libvirtd answers, and only when nothing is
 //! under way for the guest. A guest that shows up is adopted as it is; one that shows up
-//! twice is reported and left alone.
+//! while its owner has it, too, is looked at again until it is clear what it is: hosts
+//! speak one after the other, and a migration by another hand looks like that for a moment.
 
 use std::collections::BTreeMap;
 
-use drover_model::{Epoch, Guest, GuestId, HostId, OwnerPhase, OwnerRecord};
+use drover_model::{Epoch, Guest, GuestId, GuestState, HostId, OwnerPhase, OwnerRecord};
 
-use crate::records::{GuestRecord, Tables};
+use crate::events::{Draft, Severity};
+use crate::records::{GuestRecord, Tables, Txn};
 
 /// What to do about one guest.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +24,8 @@ pub enum Finding {
     /// Its owner's host is up and does not have it.
     Disappeared(GuestRecord),
     /// It is active here although another host owns it and has it active as well, or does
-    /// not answer.
-    Double {
+    /// not answer. Look again; if it stays so it runs twice.
+    Unclear {
         /// The guest.
         guest: Guest,
         /// The owner.
@@ -31,49 +33,101 @@ pub enum Finding {
     },
 }
 
+/// What hosts said last.
+pub trait Sightings {
+    /// Whether the host's agent is connected and its libvirtd answers.
+    fn answers(&self, host: HostId) -> bool;
+    /// Whether the host last reported this guest as active.
+    fn active_on(&self, guest: GuestId, host: HostId) -> bool;
+    /// Whether another host than this one reports the guest as active.
+    fn active_elsewhere(&self, guest: GuestId, than: HostId) -> bool;
+}
+
 /// Compares a host's complete list with the records.
-///
-/// `active_elsewhere` tells what other hosts said last: for each guest the hosts on which
-/// it was active, and for each host whether it answers now.
 pub fn compare(
     tables: &Tables,
     host: HostId,
     guests: &[Guest],
-    answers: impl Fn(HostId) -> bool,
-    active_on: impl Fn(GuestId, HostId) -> bool,
+    sightings: &impl Sightings,
 ) -> Vec<Finding> {
     let seen: BTreeMap<GuestId, &Guest> = guests.iter().map(|guest| (guest.id, guest)).collect();
-    let mut findings = Vec::new();
-    for guest in guests {
-        let known = tables.guests.get(guest.id);
-        let Some(owner) = tables.owners.get(guest.id) else {
-            findings.push(adopt(guest, None));
-            continue;
-        };
-        if owner.host == host {
-            findings.extend(changed(known, guest));
-        } else if !guest.state.is_active() || owner.phase != OwnerPhase::Settled {
-            // A definition left behind, or a copy that a migration of ours brings.
-        } else if known.is_none_or(|known| known.absent) {
-            findings.push(adopt(guest, Some(owner)));
-        } else if !answers(owner.host) || active_on(guest.id, owner.host) {
-            findings.push(Finding::Double { guest: guest.clone(), owner: owner.host });
-        } else {
-            let owner_before = owner.host;
-            let (record, owner) = taken_over(guest, Some(owner));
-            findings.push(Finding::MovedByOthers(record, owner, owner_before));
-        }
-    }
+    let here = guests.iter().filter_map(|guest| judge(tables, host, guest, sightings));
+    let mut findings: Vec<Finding> = here.collect();
     for record in tables.guests.iter().filter(|record| !record.absent) {
+        let id = record.guest.id;
         let settled_here = tables
             .owners
-            .get(record.guest.id)
+            .get(id)
             .is_some_and(|owner| owner.host == host && owner.phase == OwnerPhase::Settled);
-        if settled_here && !seen.contains_key(&record.guest.id) {
+        // Where another host has it, that one tells what became of it.
+        if settled_here && !seen.contains_key(&id) && !sightings.active_elsewhere(id, host) {
             findings.push(Finding::Disappeared(GuestRecord { absent: true, ..record.clone() }));
         }
     }
     findings
+}
+
+/// What it means that a host has this guest; nothing where it is as recorded.
+pub fn judge(
+    tables: &Tables,
+    host: HostId,
+    guest: &Guest,
+    sightings: &impl Sightings,
+) -> Option<Finding> {
+    let known = tables.guests.get(guest.id);
+    let Some(owner) = tables.owners.get(guest.id) else {
+        return (guest.state != GuestState::PausedForMigration).then(|| adopt(guest, None));
+    };
+    if owner.host == host {
+        return changed(known, guest);
+    }
+    let cannot_run = !guest.state.is_active() || guest.state == GuestState::PausedForMigration;
+    if cannot_run || owner.phase != OwnerPhase::Settled {
+        // A definition left behind, or a copy that a migration, ours or not, brings.
+        None
+    } else if known.is_none_or(|known| known.absent) {
+        Some(adopt(guest, Some(owner)))
+    } else if !sightings.answers(owner.host) || sightings.active_on(guest.id, owner.host) {
+        Some(Finding::Unclear { guest: guest.clone(), owner: owner.host })
+    } else {
+        let before = owner.host;
+        let (record, owner) = taken_over(guest, Some(owner));
+        Some(Finding::MovedByOthers(record, owner, before))
+    }
+}
+
+/// Puts a finding into a transaction; what the event log says of it.
+pub fn enter(txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
+    match finding {
+        Finding::Adopt(record, owner) => {
+            let name = record.guest.name.clone();
+            let text = format!(
+                "guest {name} on {host} is adopted as it is ({})",
+                record.guest.state.as_str()
+            );
+            txn.put(record);
+            txn.put(owner);
+            Some(Draft::new("guest.adopted", Severity::Info, text).guest(name).host(host))
+        }
+        Finding::MovedByOthers(record, owner, _) => {
+            let name = record.guest.name.clone();
+            txn.put(record);
+            txn.put(owner);
+            let text = format!("guest {name} went to {host} by another hand");
+            Some(Draft::new("guest.moved", Severity::Warning, text).guest(name).host(host))
+        }
+        Finding::Changed(record) => {
+            txn.put(record);
+            None
+        }
+        Finding::Disappeared(record) => {
+            let name = record.guest.name.clone();
+            txn.put(record);
+            let text = format!("guest {name} is no longer defined on {host}");
+            Some(Draft::new("guest.removed", Severity::Info, text).guest(name).host(host))
+        }
+        Finding::Unclear { .. } => None,
+    }
 }
 
 fn adopt(guest: &Guest, before: Option<&OwnerRecord>) -> Finding {

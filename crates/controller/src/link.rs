@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::engine::{Engine, effect_of};
 use crate::events::{Draft, Events, Severity};
-use crate::inventory::{Finding, compare};
+use crate::inventory::{Finding, compare, enter};
 use crate::live::{Live, SESSION_QUEUE};
 use crate::moment::sha256_hex;
 use crate::records::{HostRecord, Records, Txn};
@@ -290,14 +290,9 @@ impl Link {
                     txn.put(record);
                 }
                 if inventory.hypervisor_connected {
-                    let findings = compare(
-                        tables,
-                        host,
-                        &guests,
-                        |other| self.live.answers(other),
-                        |guest, other| self.live.active_on(guest, other),
-                    );
+                    let findings = compare(tables, host, &guests, &*self.live);
                     let room = drover_ports::MAX_CHANGES - 2;
+                    self.live.unclear(host, unclear(&findings), now);
                     for finding in findings {
                         // What does not fit into one commit comes with the next inventory.
                         if txn.len() < room {
@@ -354,6 +349,14 @@ impl Link {
     }
 }
 
+fn unclear(findings: &[Finding]) -> Vec<Guest> {
+    let guest = |finding: &Finding| match finding {
+        Finding::Unclear { guest, .. } => Some(guest.clone()),
+        _ => None,
+    };
+    findings.iter().filter_map(guest).collect()
+}
+
 /// Results and migration updates: a guest may be paused until they are taken.
 const fn is_urgent(body: &from_agent::Body) -> bool {
     matches!(body, from_agent::Body::Result(_) | from_agent::Body::Migration(_))
@@ -367,45 +370,6 @@ fn host_event(host: &Host) -> Draft {
     };
     Draft::new(kind, severity, format!("host {} is {}", host.name, host.state.as_str()))
         .host(host.name.clone())
-}
-
-fn enter(txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
-    match finding {
-        Finding::Adopt(record, owner) => {
-            let name = record.guest.name.clone();
-            let text = format!(
-                "guest {name} on {host} is adopted as it is ({})",
-                record.guest.state.as_str()
-            );
-            txn.put(record);
-            txn.put(owner);
-            Some(Draft::new("guest.adopted", Severity::Info, text).guest(name).host(host))
-        }
-        Finding::MovedByOthers(record, owner, _) => {
-            let name = record.guest.name.clone();
-            txn.put(record);
-            txn.put(owner);
-            let text = format!("guest {name} went to {host} by another hand");
-            Some(Draft::new("guest.moved", Severity::Warning, text).guest(name).host(host))
-        }
-        Finding::Changed(record) => {
-            txn.put(record);
-            None
-        }
-        Finding::Disappeared(record) => {
-            let name = record.guest.name.clone();
-            txn.put(record);
-            let text = format!("guest {name} is no longer defined on {host}");
-            Some(Draft::new("guest.removed", Severity::Info, text).guest(name).host(host))
-        }
-        Finding::Double { guest, owner } => {
-            let text = format!(
-                "guest {} is active on {host}, but host {owner} owns it and has not given it up",
-                guest.name
-            );
-            Some(Draft::new("guest.double", Severity::Error, text).guest(guest.name).host(host))
-        }
-    }
 }
 
 fn point(host: HostId, wire: &Sample) -> Option<SamplePoint> {

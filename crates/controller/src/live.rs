@@ -1,13 +1,15 @@
 //! What is known of connected agents now and is not kept: sessions, newest samples,
 //! which guests each host last reported as active.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::FromController;
-use drover_model::{GuestId, HostId, Metric, MigrationProgress, OperationId, Timestamp};
+use drover_model::{Guest, GuestId, HostId, Metric, MigrationProgress, OperationId, Timestamp};
 use drover_ports::{Entity, SamplePoint};
 use tokio::sync::mpsc;
+
+use crate::inventory::Sightings;
 
 /// Commands that may wait for one agent: it takes them as fast as the network does.
 pub const SESSION_QUEUE: usize = 256;
@@ -18,7 +20,7 @@ struct Session {
     number: u64,
     sender: mpsc::Sender<FromController>,
     hypervisor_connected: bool,
-    active: Vec<GuestId>,
+    active: HashSet<GuestId>,
     heard: Timestamp,
 }
 
@@ -39,6 +41,18 @@ struct Inner {
     latest: HashMap<Entity, Latest>,
     progress: HashMap<OperationId, MigrationProgress>,
     last_session: u64,
+    unclear: BTreeMap<(HostId, GuestId), Unclear>,
+}
+
+/// A guest that is active on a host although another one owns it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unclear {
+    /// The guest as that host has it.
+    pub guest: Guest,
+    /// Since when.
+    pub since: Timestamp,
+    /// It was said that the guest runs twice.
+    pub told: bool,
 }
 
 /// See the module.
@@ -62,7 +76,13 @@ impl Live {
         let number = inner.last_session;
         inner.sessions.insert(
             host,
-            Session { number, sender, hypervisor_connected: false, active: vec![], heard: now },
+            Session {
+                number,
+                sender,
+                hypervisor_connected: false,
+                active: HashSet::new(),
+                heard: now,
+            },
         );
         number
     }
@@ -73,6 +93,7 @@ impl Live {
         let current = inner.sessions.get(&host).is_some_and(|session| session.number == number);
         if let (true, Some(session)) = (current, inner.sessions.get(&host).cloned()) {
             inner.sessions.remove(&host);
+            inner.unclear.retain(|(of, _), _| *of != host);
             inner.heard_before.insert(host, session.heard);
         }
         current
@@ -93,16 +114,11 @@ impl Live {
     }
 
     /// Notes a complete inventory.
-    pub fn inventory(&self, host: HostId, hypervisor_connected: bool, active: Vec<GuestId>) {
+    pub fn inventory(&self, host: HostId, hypervisor_connected: bool, active: HashSet<GuestId>) {
         if let Some(session) = self.lock().sessions.get_mut(&host) {
             session.hypervisor_connected = hypervisor_connected;
             session.active = active;
         }
-    }
-
-    /// Whether the host's agent is connected and its libvirtd answers.
-    pub fn answers(&self, host: HostId) -> bool {
-        self.lock().sessions.get(&host).is_some_and(|session| session.hypervisor_connected)
     }
 
     /// Whether the host's agent is connected.
@@ -110,9 +126,33 @@ impl Live {
         self.lock().sessions.contains_key(&host)
     }
 
-    /// Whether the host last reported this guest as active.
-    pub fn active_on(&self, guest: GuestId, host: HostId) -> bool {
-        self.lock().sessions.get(&host).is_some_and(|session| session.active.contains(&guest))
+    /// Notes all guests of a host of which it is unclear whose they are.
+    pub fn unclear(&self, host: HostId, guests: Vec<Guest>, now: Timestamp) {
+        let mut inner = self.lock();
+        let ids: Vec<GuestId> = guests.iter().map(|guest| guest.id).collect();
+        inner.unclear.retain(|(of, guest), _| *of != host || ids.contains(guest));
+        for guest in guests {
+            let id = guest.id;
+            let new = Unclear { guest: guest.clone(), since: now, told: false };
+            inner.unclear.entry((host, id)).or_insert(new).guest = guest;
+        }
+    }
+
+    /// What is unclear, with the host that each was seen on.
+    pub fn all_unclear(&self) -> Vec<(HostId, Unclear)> {
+        self.lock().unclear.iter().map(|((host, _), unclear)| (*host, unclear.clone())).collect()
+    }
+
+    /// It has become clear.
+    pub fn is_clear(&self, host: HostId, guest: GuestId) {
+        self.lock().unclear.remove(&(host, guest));
+    }
+
+    /// It was said that the guest runs twice.
+    pub fn told(&self, host: HostId, guest: GuestId) {
+        if let Some(unclear) = self.lock().unclear.get_mut(&(host, guest)) {
+            unclear.told = true;
+        }
     }
 
     /// Sends to the host's agent. False when it is not connected or does not take it.
@@ -153,5 +193,22 @@ impl Live {
     /// Forgets the progress of a finished operation and returns it.
     pub fn finish(&self, operation: OperationId) -> Option<MigrationProgress> {
         self.lock().progress.remove(&operation)
+    }
+}
+
+impl Sightings for Live {
+    fn answers(&self, host: HostId) -> bool {
+        self.lock().sessions.get(&host).is_some_and(|session| session.hypervisor_connected)
+    }
+
+    fn active_on(&self, guest: GuestId, host: HostId) -> bool {
+        self.lock().sessions.get(&host).is_some_and(|session| session.active.contains(&guest))
+    }
+
+    fn active_elsewhere(&self, guest: GuestId, than: HostId) -> bool {
+        self.lock()
+            .sessions
+            .iter()
+            .any(|(host, session)| *host != than && session.active.contains(&guest))
     }
 }

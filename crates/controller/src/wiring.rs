@@ -21,7 +21,7 @@ use crate::link::Link;
 use crate::live::Live;
 use crate::moment::SystemClock;
 use crate::reconcile::{
-    CarryOutOperations, EvaluateRules, FollowPlans, KeepHouse, Reconcile, WatchHosts,
+    CarryOutOperations, EvaluateRules, FollowPlans, KeepHouse, Reconcile, ReviewCopies, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -33,6 +33,8 @@ const SAY_AGAIN_EVERY: Duration = Duration::from_secs(3);
 const FOLLOW_PLANS_EVERY: Duration = Duration::from_secs(1);
 /// Hosts are looked at so often.
 const WATCH_HOSTS_EVERY: Duration = Duration::from_secs(2);
+/// Guests that seem to be in two places are looked at again so often.
+const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// A silent agent connection is probed so often; HTTP/2 ping.
@@ -151,8 +153,15 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         unreachable_after: config.unreachable_after,
         since: parts.clock.now(),
     };
+    let copies = ReviewCopies {
+        records: Arc::clone(&records),
+        live: Arc::clone(&parts.live),
+        events: Arc::clone(&events),
+        clock: Arc::clone(&clock),
+    };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 5] = [
+    let all: [(Duration, Arc<dyn Reconcile>); 6] = [
+        (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
         (FOLLOW_PLANS_EVERY, Arc::new(plans)),
         (WATCH_HOSTS_EVERY, Arc::new(hosts)),

@@ -1,6 +1,7 @@
 //! Reconcilers: no input, no sleep, no retry; load, decide, act, report. The driver owns
 //! time and may run any of them at any moment.
 
+mod copies;
 mod hosts;
 mod housekeeping;
 mod operations;
@@ -9,6 +10,7 @@ pub mod rules;
 
 use async_trait::async_trait;
 
+pub use copies::ReviewCopies;
 pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
@@ -35,4 +37,4 @@ macro_rules! debug_by_name {
     )+};
 }
 
-debug_by_name!(WatchHosts, KeepHouse, FollowPlans, EvaluateRules);
+debug_by_name!(WatchHosts, KeepHouse, FollowPlans, EvaluateRules, ReviewCopies);

@@ -11,7 +11,7 @@ use drover_controller::engine::Engine;
 use drover_controller::events::Events;
 use drover_controller::http::{Api, router};
 use drover_controller::live::Live;
-use drover_controller::records::{Records, Txn};
+use drover_controller::records::{Records, Tables, Txn};
 use drover_controller::tokens::new_token;
 use drover_model::Timestamp;
 use drover_ports::memory::{MemoryClock, MemoryHistory, MemoryStore};
@@ -68,10 +68,15 @@ impl World {
 
     /// Stores something.
     pub(crate) async fn update(&self, change: impl FnOnce(&mut Txn)) {
+        self.update_with(|_, txn| change(txn)).await;
+    }
+
+    /// Stores something that depends on what there is.
+    pub(crate) async fn update_with(&self, change: impl FnOnce(&Tables, &mut Txn)) {
         self.records
-            .update(|_| {
+            .update(|tables| {
                 let mut txn = Txn::none();
-                change(&mut txn);
+                change(tables, &mut txn);
                 (txn, ())
             })
             .await

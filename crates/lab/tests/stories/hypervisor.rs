@@ -17,6 +17,7 @@ const FIRST_GUEST: u32 = 51;
 
 pub(crate) fn libvirt_keeps_the_contract(world: &World) -> anyhow::Result<()> {
     let lab = &world.lab;
+    let before = world.now()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let source = runtime.block_on(connect(lab, "h1"))?;
     let target = runtime.block_on(connect(lab, "h2"))?;
@@ -42,6 +43,10 @@ pub(crate) fn libvirt_keeps_the_contract(world: &World) -> anyhow::Result<()> {
     });
     runtime.block_on(checks);
     remove(lab, next.load(Ordering::SeqCst) - 1);
+    // droverd watched all this: guests that others moved, one at a time.
+    ensure!(!world.events(before, "guest.moved")?.is_empty(), "droverd saw no guest move");
+    let double = world.events(before, "guest.double")?;
+    ensure!(double.is_empty(), "a move by others looks like a guest that runs twice: {double:?}");
     Ok(())
 }
 
