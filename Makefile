@@ -1,7 +1,7 @@
 # Everything a newcomer or CI needs. Needs Debian 12 (or the like), Rust and root.
 
 CARGO ?= cargo
-LAB_DIR ?= /tmp/drover-demo
+LAB_DIR ?= /var/lib/drover-lab
 KEEP ?=
 
 .PHONY: demo test check fast lab bench setup

@@ -2,7 +2,7 @@
 //! starves nobody.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use drover_model::{
@@ -15,7 +15,7 @@ use drover_ports::{
 use tokio::sync::{broadcast, oneshot};
 use virt_sys as sys;
 
-use crate::connection::{Connection, Domain, MigrateOut};
+use crate::connection::{Connection, Domain, MigrateOut, Params};
 use crate::error::LibvirtError;
 use crate::parse;
 use crate::process::{Processes, QemuProcess};
@@ -27,6 +27,11 @@ const NEVER_RAN_NS: u64 = 50_000_000;
 
 /// QEMU's default of `downtime-limit`, ms: needs no call.
 const QEMU_DEFAULT_DOWNTIME_MS: u64 = 300;
+
+/// How long the statistics of a job may take after its end, and how often is looked.
+/// Nobody waits for them: that the source is gone was told before.
+const STATISTICS_WAIT: Duration = Duration::from_millis(1000);
+const STATISTICS_LOOK: Duration = Duration::from_millis(10);
 
 /// One libvirtd.
 #[derive(Debug, Clone)]
@@ -54,6 +59,20 @@ impl Libvirt {
     /// Whether libvirtd answers now.
     pub fn is_connected(&self) -> bool {
         self.link.get().is_some()
+    }
+
+    /// Of the job that has just ended. Its event comes by another way than the answer to
+    /// the call, and may come later.
+    async fn statistics(&self, guest: GuestId) -> Option<Params> {
+        let begun = Instant::now();
+        loop {
+            match self.link.take_job(guest) {
+                None if begun.elapsed() < STATISTICS_WAIT => {
+                    tokio::time::sleep(STATISTICS_LOOK).await;
+                }
+                found => return found,
+            }
+        }
     }
 
     async fn call<T: Send + 'static>(
@@ -118,7 +137,7 @@ impl Hypervisor for Libvirt {
         let begun = Instant::now();
         self.call(Some(guest), move |connection| send_away(connection, &migration)).await?;
         let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(parse::outcome(self.link.take_job(guest).as_ref(), total_ms))
+        Ok(parse::outcome(self.statistics(guest).await.as_ref(), total_ms))
     }
 
     async fn progress(&self, guest: GuestId) -> Result<Option<MigrationProgress>, HypervisorError> {
@@ -193,7 +212,7 @@ impl Hypervisor for Libvirt {
                     .stats()?
                     .iter()
                     .find(|(id, _)| *id == guest)
-                    .map(|(_, params)| parse::guest_stats(guest, params).vcpu_time_ns);
+                    .and_then(|(_, params)| parse::guest_stats(guest, params).vcpu_time_ns);
                 Ok((state, used))
             })
             .await;

@@ -93,8 +93,12 @@ const fn discard() -> Action {
     Action::DiscardIncoming(DiscardIncoming {})
 }
 
-const OUTCOME: MigrationOutcome =
-    MigrationOutcome { total_ms: 9, downtime_ms: Some(3), transferred: Bytes(5), iterations: 2 };
+const OUTCOME: MigrationOutcome = MigrationOutcome {
+    total_ms: 9,
+    downtime_ms: Some(3),
+    transferred: Some(Bytes(5)),
+    iterations: Some(2),
+};
 
 fn finished(body: &Body) -> MigrationOutcome {
     match body {
@@ -171,7 +175,7 @@ async fn a_migration_is_adopted_after_a_restart_and_followed_to_its_end() {
     assert_eq!(stage.controller.update().await, Body::SourceGone(true));
     stage.hypervisor.forget(GUEST);
     let outcome = finished(&stage.controller.update().await);
-    assert_eq!(outcome.transferred, progress(1).processed);
+    assert_eq!(outcome.transferred, Some(progress(1).processed));
     assert_eq!(stage.hypervisor.sent().len(), 1, "adopted, not begun again");
 
     // And once more from nothing: no trace of it is left, so it went.

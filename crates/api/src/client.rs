@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::ready;
 use futures::{Stream, StreamExt as _};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
@@ -46,6 +47,14 @@ pub enum ClientError {
         /// What the network said.
         cause: String,
     },
+    /// Somebody answers, and not with a certificate that is trusted.
+    #[error("the certificate of {url} is not trusted: {cause}")]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The configuration cannot be used.
     #[error("{0}")]
     Config(String),
@@ -61,6 +70,8 @@ impl ClientError {
             Self::Problem(problem) => problem.as_ref().clone(),
             Self::Unreachable { .. } => Problem::new(ProblemKind::Unavailable, self.to_string())
                 .hint("is droverd running, and is the URL right? `drover config show`"),
+            Self::Untrusted { .. } => Problem::new(ProblemKind::BadRequest, self.to_string())
+                .hint("name droverd's ca.crt with --ca-file, DROVER_CA or ca_file, and the host as it is in its --advertise"),
             Self::Config(_) => Problem::new(ProblemKind::BadRequest, self.to_string())
                 .hint("set DROVER_URL and DROVER_TOKEN, or write ~/.config/drover/config.toml"),
             Self::Unreadable(_) => Problem::new(ProblemKind::Internal, self.to_string())
@@ -88,6 +99,9 @@ impl Client {
         }
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy();
         if let Some(pem) = &config.ca_pem {
+            if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(ClientError::Config("the CA is no certificate in PEM".to_owned()));
+            }
             let ca = reqwest::Certificate::from_pem(pem.as_bytes())
                 .map_err(|error| ClientError::Config(format!("the CA is unreadable: {error}")))?;
             builder = builder.tls_certs_only([ca]);
@@ -123,7 +137,11 @@ impl Client {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        ClientError::Unreachable { url: self.config.url.clone(), cause: cause.to_string() }
+        let (url, cause) = (self.config.url.clone(), cause.to_string());
+        if cause.contains("certificate") {
+            return ClientError::Untrusted { url, cause };
+        }
+        ClientError::Unreachable { url, cause }
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Answer<T> {
@@ -279,7 +297,9 @@ impl Client {
         let request = self.request(Method::GET, "/v1/watch");
         let response = self.send(request).await?;
         let mut buffer = Vec::new();
-        let chunks = response.bytes_stream().map(move |chunk| {
+        // An error is the end of the connection.
+        let whole = response.bytes_stream().take_while(|chunk| ready(chunk.is_ok()));
+        let chunks = whole.map(move |chunk| {
             buffer.extend_from_slice(&chunk.unwrap_or_default());
             take_events(&mut buffer)
         });

@@ -26,6 +26,8 @@ pub enum ProblemKind {
     Unavailable,
     /// A fault in Drover.
     Internal,
+    /// What was asked for was begun and did not succeed.
+    Failed,
 }
 
 impl ProblemKind {
@@ -40,14 +42,14 @@ impl ProblemKind {
             Self::Refused => 422,
             Self::LimitReached => 429,
             Self::Unavailable => 503,
-            Self::Internal => 500,
+            Self::Internal | Self::Failed => 500,
         }
     }
 
-    /// Exit code of the command line. 1 is left for failures without a kind and 2 for
-    /// wrong usage.
+    /// Exit code of the command line; 2 is also what wrong usage ends with.
     pub const fn exit_code(self) -> u8 {
         match self {
+            Self::Failed => 1,
             Self::BadRequest => 2,
             Self::Unauthenticated | Self::Forbidden => 3,
             Self::NotFound => 4,
@@ -70,6 +72,7 @@ impl ProblemKind {
             Self::LimitReached => "limit reached",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal error",
+            Self::Failed => "failed",
         }
     }
 }

@@ -41,9 +41,14 @@ fn run(arguments: commands::Arguments) -> Result<(), Problem> {
 }
 
 fn report(problem: &Problem, format: Format) {
-    if format == Format::Json {
-        eprintln!("{}", serde_json::to_string_pretty(problem).unwrap_or_default());
-        return;
+    match format {
+        Format::Json => {
+            return eprintln!("{}", serde_json::to_string_pretty(problem).unwrap_or_default());
+        }
+        Format::Yaml => {
+            return eprint!("{}", serde_saphyr::to_string(problem).unwrap_or_default());
+        }
+        Format::Table | Format::Wide => {}
     }
     eprintln!("error: {}", problem.detail);
     eprintln!("  kind: {}", problem.kind.title());

@@ -1,6 +1,6 @@
 //! Tables for people, JSON and YAML for scripts.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -38,18 +38,34 @@ pub(crate) fn print<T: Serialize>(
             serde_saphyr::to_string(value).map_err(|error| broken(error.to_string()))?
         }
     };
-    println!("{}", text.trim_end());
+    out(text.trim_end());
     Ok(())
+}
+
+/// Prints a line. A reader that has seen enough ends the program without a word.
+pub(crate) fn out(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    end_if_unread(printed);
+}
+
+/// See [`out`].
+pub(crate) fn end_if_unread(printed: std::io::Result<()>) {
+    match printed {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("error: standard output: {error}");
+            std::process::exit(1);
+        }
+    }
 }
 
 /// A table without borders.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !std::io::stdout().is_terminal() {
-        // A pipe has no width: never break lines there.
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
+    // Never broken by us: an id in two pieces cannot be copied.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row);
@@ -136,9 +152,17 @@ pub(crate) fn ago(time: &str) -> String {
     }
 }
 
-/// The time of day of an RFC 3339 moment, UTC.
-pub(crate) fn clock(time: &str) -> &str {
-    time.get(11..19).unwrap_or(time)
+/// The time of day of an RFC 3339 moment, UTC, with the date unless it is today's.
+pub(crate) fn clock(time: &str, dated: bool) -> String {
+    let today = jiff::Timestamp::now().to_string();
+    let (day, of_day) = (time.get(..10), time.get(11..19));
+    match (day, of_day) {
+        (Some(day), Some(of_day)) if dated || today.get(..10) != Some(day) => {
+            format!("{day} {of_day}")
+        }
+        (_, Some(of_day)) => of_day.to_owned(),
+        _ => time.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) fn hosts(hosts: &[v1::Host], wide: bool) -> String {
                 host.state.clone(),
                 or_dash(host.cpu_usage_percent, percent),
                 or_dash(host.memory_available_bytes, bytes),
-                format!("{}/{}", host.guests_active, host.guests),
+                format!("{}/{}", or_dash(host.guests_active, |n| n.to_string()), host.guests),
                 ago(&host.last_seen),
             ];
             if wide {
@@ -240,7 +240,7 @@ pub(crate) fn planned_move(step: &v1::PlannedMove) -> String {
     let expected = &step.expected;
     let value = |number| metric(&expected.metric, number);
     format!(
-        "  {} {} → {} ({} MiB)\n    why this guest: {}\n    why this host:  {}\n    expected {}: {} {} → {}, {} {} → {}\n",
+        "  {} {} → {} ({} MiB resident)\n    why this guest: {}\n    why this host:  {}\n    expected {}: {} {} → {}, {} {} → {}\n",
         step.guest,
         step.from,
         step.to,
@@ -282,13 +282,20 @@ pub(crate) fn operations(operations: &[v1::Operation]) -> String {
                 operation.guest.clone(),
                 format!("{} → {}", operation.from, operation.to),
                 operation.state.clone(),
-                or_dash(operation.progress.as_ref(), |p| format!("{:.0} %", p.percent)),
+                done(operation),
                 operation.cause.clone(),
                 ago(&operation.created),
             ]
         })
         .collect();
     table(&["OPERATION", "GUEST", "MOVE", "STATE", "DONE", "CAUSE", "CREATED"], rows)
+}
+
+fn done(operation: &v1::Operation) -> String {
+    if operation.state == "completed" {
+        return "100 %".to_owned();
+    }
+    or_dash(operation.progress.as_ref(), |progress| format!("{:.0} %", progress.percent))
 }
 
 pub(crate) fn operation(operation: &v1::Operation) -> String {
@@ -320,34 +327,34 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
 
 pub(crate) fn progress(progress: &v1::Progress) -> String {
     format!(
-        "{:.0} %, {} of {} sent, dirty rate {}/s, {}/s, iteration {}",
+        "{:.0} %, {} of {} sent at {}/s, dirty rate {}/s, iteration {}",
         progress.percent,
         bytes(progress.processed_bytes),
         bytes(progress.processed_bytes + progress.remaining_bytes),
-        bytes(progress.dirty_bytes_per_second),
         bytes(progress.throughput_bytes_per_second),
+        bytes(progress.dirty_bytes_per_second),
         progress.iteration,
     )
 }
 
 pub(crate) fn outcome(outcome: &v1::Outcome) -> String {
     format!(
-        "{} ms, downtime {}, {} sent, {} iteration(s), handover {}",
+        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}",
         outcome.total_ms,
         or_dash(outcome.downtime_ms, |ms| format!("{ms} ms")),
-        bytes(outcome.transferred_bytes),
-        outcome.iterations,
+        or_dash(outcome.transferred_bytes, bytes),
+        or_dash(outcome.iterations, |count| count.to_string()),
         or_dash(outcome.handover_ms, |ms| format!("{ms} ms")),
     )
 }
 
-pub(crate) fn event(event: &v1::Event) -> String {
+pub(crate) fn event(event: &v1::Event, dated: bool) -> String {
     let mark = match event.severity.as_str() {
         "error" => "!!",
         "warning" => "! ",
         _ => "  ",
     };
-    format!("{} {mark} {:<22} {}", clock(&event.at), event.kind, event.message)
+    format!("{} {mark} {:<22} {}", clock(&event.at, dated), event.kind, event.message)
 }
 
 pub(crate) fn tokens(tokens: &[v1::Token]) -> String {

@@ -46,6 +46,11 @@ fn lists_are_tables_json_and_yaml(stage: &Stage) {
     let top = stage.drover(&["top", "--once"]);
     assert_eq!(top.code, 0, "{}", top.err);
     assert!(top.out.contains("h1") && top.out.contains("vm1"), "{}", top.out);
+    let both = stage.json(&["top", "--once"]);
+    assert!(both["hosts"].is_array() && both["guests"].is_array(), "{both}");
+    let alone = stage.run(&["version"], &[]);
+    assert!(alone.code == 2 && alone.out.starts_with("drover "), "{}", alone.out);
+    stage.a_reader_may_stop_reading(&["event", "list", "-o", "json"]);
     let script = stage.run(&["completion", "bash"], &[]);
     assert!(script.code == 0 && script.out.contains("complete"), "{}", script.out);
 }
@@ -92,6 +97,9 @@ fn what_cannot_be_done_is_refused(stage: &Stage) {
     refused(&stage.drover(&["guest", "migrate", "vm1", "--to", "h9"]), 4, "not found", "h9");
     refused(&stage.drover(&["guest", "migrate", "vm1", "--to", "h1"]), 6, "refused", "h1");
     refused(&stage.drover(&["operation", "show", "nothing"]), 4, "not found", "nothing");
+    for filter in ["--host", "--guest", "--rule"] {
+        refused(&stage.drover(&["event", "list", filter, "nobody"]), 4, "not found", "nobody");
+    }
     let usage = stage.drover(&["guest", "move"]);
     assert_eq!(usage.code, 2, "{}", usage.err);
     assert!(usage.err.contains("Usage"), "{}", usage.err);
@@ -116,6 +124,13 @@ fn rules_are_made_changed_and_deleted(stage: &Stage) {
     let updated = stage.drover(&["rule", "update", "a", "--max-moves", "3"]);
     assert_eq!(updated.code, 0, "{}", updated.err);
     assert_eq!(stage.json(&["rule", "show", "a"])["spec"]["max_moves"], 3);
+    let limited = ["rule", "update", "a", "--source-host", "h1", "--clear", "70"];
+    assert_eq!(stage.drover(&limited).code, 0);
+    assert_eq!(stage.json(&["rule", "show", "a"])["spec"]["clear"], "70");
+    let back = ["rule", "update", "a", "--source-host", "all", "--clear", "default"];
+    assert_eq!(stage.drover(&back).code, 0);
+    let spec = stage.json(&["rule", "show", "a"])["spec"].clone();
+    assert_eq!((&spec["clear"], &spec["source_hosts"]), (&"89.1".into(), &Value::Array(vec![])));
     assert_eq!(stage.drover(&["rule", "disable", "a"]).code, 0);
     assert_eq!(stage.json(&["rule", "show", "a"])["enabled"], false);
     assert_eq!(stage.drover(&["rule", "enable", "a"]).code, 0);
@@ -135,11 +150,20 @@ fn who_may_not_is_told(stage: &Stage) {
     let viewer = [("DROVER_CONFIG", config.to_str().unwrap()), ("DROVER_TOKEN", token)];
     assert_eq!(stage.run(&["guest", "list"], &viewer).code, 0);
     refused(&stage.run(&["guest", "migrate", "vm1"], &viewer), 3, "forbidden", "operator");
+    refused(&stage.drover(&["token", "create", "eyes"]), 5, "conflict", "eyes");
+    let revoked = stage.drover(&["token", "revoke", "eyes"]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    refused(&stage.run(&["guest", "list"], &viewer), 3, "not authenticated", "revoked");
     let nobody = [("DROVER_CONFIG", config.to_str().unwrap()), ("DROVER_TOKEN", "drt1_x_y")];
     refused(&stage.run(&["guest", "list"], &nobody), 3, "not authenticated", "token");
     refused(&stage.run(&["guest", "list"], &[]), 2, "bad request", "DROVER_URL");
     let away = [("DROVER_URL", "https://127.0.0.1:1"), ("DROVER_TOKEN", token)];
     refused(&stage.run(&["guest", "list"], &away), 7, "unavailable", "127.0.0.1:1");
+    let other_ca = stage.dir().join("other.pem");
+    let pem = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap().cert.pem();
+    std::fs::write(&other_ca, pem).unwrap();
+    let untrusting = [viewer[0], ("DROVER_CA", other_ca.to_str().unwrap())];
+    refused(&stage.run(&["guest", "list"], &untrusting), 2, "bad request", "not trusted");
     let broken = stage.dir().join("broken.toml");
     std::fs::write(&broken, "url = [").unwrap();
     let broken = [("DROVER_CONFIG", broken.to_str().unwrap())];

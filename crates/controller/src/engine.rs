@@ -11,12 +11,12 @@ use drover_agent_api::v1::{
     StartMigration, command, from_controller,
 };
 use drover_lifecycle::{Effect, Failure, FailureKind, MigrationEvent, MigrationState, TargetFate};
-use drover_model::{HostId, MigrationOutcome, OperationId, OwnerPhase};
+use drover_model::{HostId, HostState, MigrationOutcome, OperationId, OwnerPhase};
 use drover_ports::{Clock, StoreError};
 
 use crate::events::{Draft, Events, Severity};
 use crate::live::Live;
-use crate::records::{OperationRecord, RecordError, Records, Tables, Txn};
+use crate::records::{Cause, OperationRecord, RecordError, Records, Tables, Txn};
 
 /// Times that a step is tried again when someone else changed the store meanwhile.
 const STEP_TRIES: usize = 3;
@@ -88,7 +88,7 @@ impl Engine {
             .read()
             .operations
             .iter()
-            .filter(|operation| !operation.migration.state.is_finished())
+            .filter(|operation| !operation.migration.effects_again().is_empty())
             .cloned()
             .collect();
         for operation in unfinished {
@@ -97,6 +97,26 @@ impl Engine {
                     self.ask(&operation, effect);
                 }
             }
+        }
+    }
+
+    /// Lets operations go on without targets that are unreachable.
+    pub async fn leave_unreachable_targets(&self) {
+        let waiting: Vec<OperationId> = {
+            let tables = self.records.read();
+            let unreachable = |operation: &&OperationRecord| {
+                let target = tables.hosts.get(operation.migration.to);
+                target.is_some_and(|record| record.host.state == HostState::Unreachable)
+            };
+            let waits = |operation: &&OperationRecord| {
+                use MigrationState as S;
+                matches!(operation.migration.state, S::Offering | S::CleaningUp { .. })
+            };
+            let all = tables.operations.iter().filter(waits).filter(unreachable);
+            all.map(|operation| operation.migration.operation).collect()
+        };
+        for operation in waiting {
+            self.take(operation, MigrationEvent::TargetUnreachable).await;
         }
     }
 
@@ -351,7 +371,7 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
         OwnerPhase::Arriving { .. } => "arriving",
     });
     Some(
-        draft
+        of_rule(draft, &operation.cause)
             .guest(guest)
             .host(to.clone())
             .operation(migration.operation)
@@ -361,6 +381,14 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
             .with("epoch", migration.epoch.0)
             .with("owner_phase", phase),
     )
+}
+
+/// What ties a move's events to the rule that wanted it.
+pub(crate) fn of_rule(draft: Draft, cause: &Cause) -> Draft {
+    match cause {
+        Cause::Rule { name, .. } => draft.rule(name.clone()),
+        Cause::Request { .. } => draft,
+    }
 }
 
 fn completed(operation: &OperationRecord, guest: &str, from: &str, to: &str) -> Draft {
@@ -384,17 +412,18 @@ fn statistics(tables: &Tables, operation: &OperationRecord, outcome: &MigrationO
     let downtime = outcome
         .downtime_ms
         .map_or_else(|| "not reported".to_owned(), |downtime| format!("{downtime} ms"));
-    let text = format!(
-        "{guest}: {} sent in {} iteration(s) and {} ms, downtime {downtime}",
-        outcome.transferred, outcome.iterations, outcome.total_ms
-    );
-    Draft::new("migration.statistics", Severity::Info, text)
+    let sent = match (outcome.transferred, outcome.iterations) {
+        (Some(sent), Some(passes)) => format!("{sent} sent in {passes} iteration(s) and"),
+        _ => "sent in".to_owned(),
+    };
+    let text = format!("{guest}: {sent} {} ms, QEMU's downtime {downtime}", outcome.total_ms);
+    of_rule(Draft::new("migration.statistics", Severity::Info, text), &operation.cause)
         .guest(guest)
         .operation(migration.operation)
         .plan(operation.plan)
         .with("total_ms", outcome.total_ms)
         .with("downtime_ms", outcome.downtime_ms)
-        .with("transferred_bytes", outcome.transferred.0)
+        .with("transferred_bytes", outcome.transferred.map(|sent| sent.0))
         .with("iterations", outcome.iterations)
 }
 

@@ -63,6 +63,11 @@ impl Draft {
         self
     }
 
+    /// What sort of event it is.
+    pub fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
     /// About this host.
     #[must_use]
     pub fn host(mut self, name: impl Into<String>) -> Self {

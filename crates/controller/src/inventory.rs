@@ -19,8 +19,8 @@ pub enum Finding {
     Adopt(GuestRecord, OwnerRecord),
     /// It went to this host by another hand than ours.
     MovedByOthers(GuestRecord, OwnerRecord, HostId),
-    /// Its configuration or state changed.
-    Changed(GuestRecord),
+    /// Its configuration or state changed; its state before, where that is news.
+    Changed(GuestRecord, Option<GuestState>),
     /// Its owner's host is up and does not have it.
     Disappeared(GuestRecord),
     /// It is active here although another host owns it and has it active as well, or does
@@ -79,7 +79,8 @@ pub fn judge(
         return (guest.state != GuestState::PausedForMigration).then(|| adopt(guest, None));
     };
     if owner.host == host {
-        return changed(known, guest);
+        let settled = owner.phase == OwnerPhase::Settled;
+        return changed(known, guest, settled);
     }
     let cannot_run = !guest.state.is_active() || guest.state == GuestState::PausedForMigration;
     if cannot_run || owner.phase != OwnerPhase::Settled {
@@ -116,9 +117,10 @@ pub fn enter(txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
             let text = format!("guest {name} went to {host} by another hand");
             Some(Draft::new("guest.moved", Severity::Warning, text).guest(name).host(host))
         }
-        Finding::Changed(record) => {
+        Finding::Changed(record, before) => {
+            let draft = before.and_then(|before| state_event(host, &record.guest, before));
             txn.put(record);
-            None
+            draft
         }
         Finding::Disappeared(record) => {
             let name = record.guest.name.clone();
@@ -128,6 +130,27 @@ pub fn enter(txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
         }
         Finding::Unclear { .. } => None,
     }
+}
+
+/// What users look for first in an event log: when a guest went down, and came back.
+fn state_event(host: &str, guest: &Guest, before: GuestState) -> Option<Draft> {
+    use GuestState as S;
+    let (name, state) = (&guest.name, guest.state);
+    let (kind, severity, text) = match (before, state) {
+        (_, S::Crashed) => ("guest.crashed", Severity::Error, "crashed"),
+        (_, S::PausedByFault) => {
+            ("guest.paused", Severity::Error, "is paused by a fault of its own: a disk error?")
+        }
+        (S::ShutOff | S::Crashed, S::Running) => ("guest.started", Severity::Info, "was started"),
+        (_, S::ShutOff) => ("guest.stopped", Severity::Warning, "is shut off"),
+        (S::Running, S::Paused) => ("guest.paused", Severity::Info, "was paused"),
+        (S::Paused | S::PausedByFault, S::Running) => {
+            ("guest.resumed", Severity::Info, "was resumed")
+        }
+        _ => return None,
+    };
+    let draft = Draft::new(kind, severity, format!("guest {name} on {host} {text}"));
+    Some(draft.guest(name.clone()).host(host))
 }
 
 fn adopt(guest: &Guest, before: Option<&OwnerRecord>) -> Finding {
@@ -142,18 +165,19 @@ fn taken_over(guest: &Guest, before: Option<&OwnerRecord>) -> (GuestRecord, Owne
     (GuestRecord { guest: guest.clone(), last_moved: None, absent: false }, owner)
 }
 
-fn changed(known: Option<&GuestRecord>, guest: &Guest) -> Option<Finding> {
+fn changed(known: Option<&GuestRecord>, guest: &Guest, settled: bool) -> Option<Finding> {
     match known {
         Some(record) if !record.absent && record.guest == *guest => None,
-        Some(record) => Some(Finding::Changed(GuestRecord {
-            guest: guest.clone(),
-            absent: false,
-            ..record.clone()
-        })),
-        None => Some(Finding::Changed(GuestRecord {
-            guest: guest.clone(),
-            last_moved: None,
-            absent: false,
-        })),
+        Some(record) => {
+            // In mid-move states follow from the move, which tells its own story.
+            let before = Some(record.guest.state)
+                .filter(|state| settled && !record.absent && *state != guest.state);
+            let record = GuestRecord { guest: guest.clone(), absent: false, ..record.clone() };
+            Some(Finding::Changed(record, before))
+        }
+        None => {
+            let record = GuestRecord { guest: guest.clone(), last_moved: None, absent: false };
+            Some(Finding::Changed(record, None))
+        }
     }
 }

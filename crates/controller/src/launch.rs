@@ -114,6 +114,17 @@ fn operation(
     if busy {
         return Err(format!("an operation is under way for guest {guest}"));
     }
+    let unclean = tables.operations.iter().any(|op| {
+        op.migration.guest == guest
+            && op.migration.to == step.step.to
+            && op.migration.target_unclean
+    });
+    if unclean {
+        return Err(format!(
+            "the target may still hold a copy of guest {guest} from an earlier move; it is \
+             discarded as soon as the host answers"
+        ));
+    }
     let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],

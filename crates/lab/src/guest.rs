@@ -19,7 +19,10 @@ pub(crate) fn exec(namespace: &str, guest: &str, line: &str) -> anyhow::Result<S
             .args(["netns", "exec", namespace, "curl", "-sS", "-m", TIMEOUT_S])
             .args(["--data-binary", line, &format!("http://{address}/cgi-bin/sh")]),
     )
-    .with_context(|| format!("guest {guest} does not answer"))
+    .map_err(|_| {
+        // How it is asked is nothing to the user.
+        anyhow::anyhow!("guest {guest} does not answer: does it run, and is its network up?")
+    })
 }
 
 /// Whether the guest answers a ping within a second.

@@ -14,7 +14,7 @@ use crate::hostinit::environment;
 use crate::root::DROPPED_NAMES;
 use crate::spec::LabSpec;
 use crate::tools::{output, run, start_time, wait_for, write};
-use crate::{ProbeHandle, guest, image, network, pki, probe};
+use crate::{ProbeHandle, claim, guest, image, network, pki, probe};
 
 /// The controller's name as a member.
 pub(crate) const CTL: &str = "ctl";
@@ -72,10 +72,15 @@ impl Lab {
             let fewer = before.spec.hosts > lab.spec.hosts || before.spec.guests > lab.spec.guests;
             ensure!(
                 before.spec.name == lab.spec.name && !fewer,
-                "another lab is in {}: take it down first (drover-lab down)",
-                lab.spec.dir.display()
+                "the lab in {} is called {} and has {} hosts and {} guests: it can be given \
+                 more, under its name, or be taken down first (drover-lab down)",
+                lab.spec.dir.display(),
+                before.spec.name,
+                before.spec.hosts,
+                before.spec.guests
             );
         }
+        claim::take(&lab.spec)?;
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
         say("guest image");
         image::make(&lab.spec.dir.join("image"))?;
@@ -127,6 +132,7 @@ impl Lab {
             kill_all_in(&namespace)?;
         }
         network::remove_all(&self.spec.name)?;
+        claim::release(&self.spec);
         for entry in std::fs::read_dir(&self.spec.dir)? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name == "image") {
@@ -215,6 +221,9 @@ impl Lab {
     /// Kills a daemon of a member (`droverd`, `agent`, `libvirtd`) with SIGKILL; it is
     /// started again as systemd would.
     pub fn kill_daemon(&self, member: &str, daemon: &str) -> anyhow::Result<()> {
+        if member != CTL {
+            self.known_host(member)?;
+        }
         let path = self.member_dir(member).join("run-lab").join(format!("{daemon}.pid"));
         let pid = std::fs::read_to_string(&path)
             .with_context(|| format!("{member} has no daemon `{daemon}`"))?;
@@ -236,6 +245,28 @@ impl Lab {
     /// Runs a shell command in a guest.
     pub fn guest_exec(&self, guest: &str, line: &str) -> anyhow::Result<String> {
         guest::exec(&self.namespace(CTL), guest, line)
+    }
+
+    /// Runs a shell command in a guest; what it printed, errors included, and its exit
+    /// status.
+    pub fn guest_run(&self, guest: &str, line: &str) -> anyhow::Result<(String, u8)> {
+        let text = self.guest_exec(guest, &format!("( {line}\n) 2>&1; echo; echo $?"))?;
+        let (printed, status) = text
+            .trim_end()
+            .rsplit_once('\n')
+            .with_context(|| format!("guest {guest} answered `{text}`"))?;
+        let status = status.trim().parse().with_context(|| format!("the status `{status}`"))?;
+        Ok((printed.strip_suffix('\n').unwrap_or(printed).to_owned(), status))
+    }
+
+    /// Fails unless the lab has a guest of this name.
+    pub fn known_guest(&self, guest: &str) -> anyhow::Result<()> {
+        ensure!(
+            self.spec.guest_names().iter().any(|name| name == guest),
+            "there is no guest `{guest}`; the lab has {}",
+            self.spec.guest_names().join(", ")
+        );
+        Ok(())
     }
 
     /// The process of a member's daemon, as the machine sees it.
@@ -462,8 +493,19 @@ impl Lab {
                 status.iter().all(|host| host.on),
                 "guest {name} is not running and a host is off: switch it on first"
             );
-            self.define_guest(name, host)?;
-            self.virsh(host, &["start", name])?;
+            // Where it is defined already it starts again: a second definition elsewhere
+            // would be a second guest.
+            let home = hosts.iter().find(|host| {
+                self.virsh(host, &["list", "--all", "--name"])
+                    .is_ok_and(|listed| listed.split_whitespace().any(|one| one == name))
+            });
+            match home {
+                Some(home) => self.virsh(home, &["start", name])?,
+                None => {
+                    self.define_guest(name, host)?;
+                    self.virsh(host, &["start", name])?
+                }
+            };
         }
         let (first, each) = GUESTS_UP;
         let limit = first + each * u32::from(self.spec.guests);

@@ -103,7 +103,11 @@ pub fn work(
         }
     }
     stop.store(true, Ordering::SeqCst);
+    let seconds = begun.elapsed().as_secs_f64();
     let mut report = pinging.finish()?;
+    if report.ping_lost == report.ping_sent {
+        report.ping_longest_gap_ms = seconds * 1000.0;
+    }
     let tcp = tcp.join().map_err(|_| anyhow::anyhow!("the TCP probe panicked"))?;
     report.seconds = begun.elapsed().as_secs_f64();
     report.tcp_sent = tcp.tcp_sent;
@@ -111,6 +115,9 @@ pub fn work(
     report.tcp_in_order = tcp.tcp_in_order;
     report.tcp_longest_gap_ms = tcp.tcp_longest_gap_ms;
     report.tcp_error = tcp.tcp_error;
+    if report.tcp_echoed == 0 {
+        report.tcp_longest_gap_ms = seconds * 1000.0;
+    }
     Ok(report)
 }
 

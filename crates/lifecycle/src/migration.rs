@@ -131,6 +131,10 @@ pub struct Migration {
     pub progress: Option<MigrationProgress>,
     /// Statistics of the job, once the source has told them.
     pub outcome: Option<MigrationOutcome>,
+    /// The target was out of reach when its copy was to be discarded: that is still to be
+    /// done, also after the end. Such a copy is paused and nothing ever resumes it.
+    #[serde(default)]
+    pub target_unclean: bool,
 }
 
 /// Something that happened.
@@ -161,6 +165,8 @@ pub enum MigrationEvent {
     TargetCopy(TargetFate),
     /// The target's copy could not be discarded.
     TargetDiscardFailed(Failure),
+    /// The target has been out of reach for so long that it is not waited for.
+    TargetUnreachable,
     /// The guest runs on the source.
     SourceRuns,
     /// The source could not let it run.
@@ -255,6 +261,7 @@ impl Migration {
             cancel_requested: false,
             progress: None,
             outcome: None,
+            target_unclean: false,
         }
     }
 
@@ -268,6 +275,7 @@ impl Migration {
             S::CleaningUp { .. } => vec![F::DiscardAtTarget],
             S::Returning { .. } => vec![F::ResumeAtSource],
             S::Resuming => vec![F::ResumeAtTarget],
+            S::Cancelled | S::Failed { .. } if self.target_unclean => vec![F::DiscardAtTarget],
             S::Admitted | S::Completed { .. } | S::Cancelled | S::Failed { .. } => vec![],
         }
     }
@@ -286,6 +294,7 @@ impl Migration {
             E::Progress(progress) => self.heard(*progress),
             E::CancelRequested => self.cancel(),
             E::Begin | E::TargetAccepted | E::TargetRefused(_) => self.before_transfer(event),
+            E::TargetUnreachable => self.without_target(),
             E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
             E::TargetRuns | E::TargetResumeFailed(_) => self.resuming(event),
             E::TargetCopy(_)
@@ -363,6 +372,41 @@ impl Migration {
         }
     }
 
+    /// The guest must not wait for a host that may never come back. Its copy there, if
+    /// there is one, is paused, and only [`MigrationState::Resuming`] would start it.
+    fn without_target(&self) -> Result<Stepped, Ignored> {
+        match &self.state {
+            S::Offering => {
+                let message = "the target does not answer".to_owned();
+                let cause = Failure { kind: FailureKind::Retry, message };
+                Ok(self.clone().to(S::CleaningUp { cause }))
+            }
+            S::CleaningUp { cause } => {
+                let message = format!("{}; the target is cleaned when it answers", cause.message);
+                let cause = Failure { kind: cause.kind, message };
+                Ok(Self { target_unclean: true, ..self.clone() }.to(S::Returning { cause }))
+            }
+            // Resuming: the guest is there and nowhere else.
+            _ => Err(Ignored),
+        }
+    }
+
+    /// The debt of a migration that ended without its target.
+    fn cleaned_later(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
+        let paid = match event {
+            // A copy that has run is another one: it came later, by another way.
+            E::TargetCopy(_) => true,
+            // So is one of a later epoch.
+            E::TargetDiscardFailed(failure) => failure.kind == FailureKind::StaleEpoch,
+            _ => false,
+        };
+        if !paid {
+            return Err(Ignored);
+        }
+        let migration = Self { target_unclean: false, ..self.clone() };
+        Ok(Stepped { migration, owner: None, effects: vec![] })
+    }
+
     fn resuming(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
         match (&self.state, event) {
             (S::Resuming, E::TargetRuns) => {
@@ -385,7 +429,14 @@ impl Migration {
     }
 
     fn undoing(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
+        if self.state.is_finished() && self.target_unclean {
+            return self.cleaned_later(event);
+        }
         match (&self.state, event) {
+            // In mid-return the target answers after all.
+            (S::Returning { .. }, E::TargetCopy(_)) if self.target_unclean => {
+                self.cleaned_later(event)
+            }
             (S::CleaningUp { cause }, E::TargetCopy(TargetFate::Clean)) => {
                 Ok(self.clone().to(S::Returning { cause: cause.clone() }))
             }

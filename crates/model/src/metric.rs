@@ -121,6 +121,8 @@ impl TryFrom<String> for Metric {
 impl Metric {
     /// The number with its unit, for people.
     pub fn show(self, value: f64) -> String {
+        // A sum of nothing is -0.0 (IEEE 754); nobody wants to read that.
+        let value = value + 0.0;
         match self.unit() {
             MetricUnit::Percent => format!("{value:.1} %"),
             #[expect(

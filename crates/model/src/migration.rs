@@ -59,8 +59,8 @@ pub struct MigrationOutcome {
     pub total_ms: u64,
     /// The pause that libvirt reports for the switch-over, where it does.
     pub downtime_ms: Option<u64>,
-    /// Bytes sent.
-    pub transferred: Bytes,
-    /// Passes over the guest's memory.
-    pub iterations: u32,
+    /// Bytes sent, where it is known.
+    pub transferred: Option<Bytes>,
+    /// Passes over the guest's memory, where it is known.
+    pub iterations: Option<u32>,
 }

@@ -205,11 +205,11 @@ impl Search<'_> {
                 })
                 .sum();
             return format!(
-                "none of its {guests} guest(s) can move (together they use {}); see the refusals",
+                "none of its {guests} guest(s) can move (together they use {})",
                 self.condition.metric.show(shares)
             );
         }
-        format!("none of its {guests} guest(s) can move; see the refusals")
+        format!("none of its {guests} guest(s) can move")
     }
 }
 

@@ -35,29 +35,30 @@ pub struct HostDescription {
     pub networks: Vec<NetworkDescription>,
 }
 
-/// Cumulative counters of one active guest, from one bulk call.
+/// Cumulative counters of one active guest, from one bulk call. While a job runs, libvirt
+/// tells only some of them; what it does not tell is none, never zero.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GuestStats {
     /// Whose; none only in a default value.
     pub guest: Option<GuestId>,
     /// Host CPU time of the QEMU process, ns.
-    pub cpu_time_ns: u64,
+    pub cpu_time_ns: Option<u64>,
     /// CPU time of all vCPUs, ns.
-    pub vcpu_time_ns: u64,
+    pub vcpu_time_ns: Option<u64>,
     /// vCPUs online.
-    pub vcpus: u32,
+    pub vcpus: Option<u32>,
     /// Resident memory of the QEMU process, bytes.
-    pub resident: u64,
+    pub resident: Option<u64>,
     /// Memory that the balloon leaves the guest, bytes.
-    pub balloon: u64,
+    pub balloon: Option<u64>,
     /// Bytes read from all disks.
-    pub disk_read: u64,
+    pub disk_read: Option<u64>,
     /// Bytes written to all disks.
-    pub disk_written: u64,
+    pub disk_written: Option<u64>,
     /// Bytes received by all network cards (from the guest's side).
-    pub net_rx: u64,
+    pub net_rx: Option<u64>,
     /// Bytes sent by all network cards (from the guest's side).
-    pub net_tx: u64,
+    pub net_tx: Option<u64>,
 }
 
 /// Where and how a guest is sent.

@@ -41,6 +41,9 @@ pub enum ConditionError {
     /// There is no comparison in it.
     #[error("`{0}` has no comparison; write for example `cpu.usage_active > 60`")]
     NoComparison(String),
+    /// It says more than one comparison.
+    #[error("`{0}` is not known here: a condition is one metric, `>` or `<`, and a value")]
+    NotSupported(String),
     /// The metric is unknown or cannot be relieved by moving guests.
     #[error("`{0}` cannot be used in a rule; use cpu.usage_active or mem.available")]
     NotRelievable(String),
@@ -147,6 +150,7 @@ impl FromStr for Condition {
     type Err = ConditionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_form(text)?;
         let (metric, comparison, threshold) = split(text)?;
         let metric: Metric = metric
             .parse()
@@ -157,6 +161,15 @@ impl FromStr for Condition {
         check_direction(metric, comparison)?;
         check_range(metric, threshold)?;
         Ok(Self { metric, comparison, threshold })
+    }
+}
+
+/// One comparison of one metric is all there is.
+fn check_form(text: &str) -> Result<(), ConditionError> {
+    let beyond = [">=", "<=", "==", "!=", "&&", "||", " and ", " or "];
+    match beyond.iter().find(|part| text.contains(**part)) {
+        Some(part) => Err(ConditionError::NotSupported(part.trim().to_owned())),
+        None => Ok(()),
     }
 }
 

@@ -96,12 +96,11 @@ async fn look(
 /// What is known of a job whose statistics libvirt has thrown away with the source's copy.
 fn outcome(last: Option<MigrationProgress>, followed: Duration) -> MigrationOutcome {
     let followed = u64::try_from(followed.as_millis()).unwrap_or(u64::MAX);
-    let last = last.unwrap_or_default();
     MigrationOutcome {
-        total_ms: last.elapsed_ms.max(followed),
+        total_ms: last.map_or(0, |last| last.elapsed_ms).max(followed),
         downtime_ms: None,
-        transferred: last.processed,
-        iterations: last.iteration,
+        transferred: last.map(|last| last.processed),
+        iterations: last.map(|last| last.iteration),
     }
 }
 

@@ -51,31 +51,47 @@ pub fn guests(previous: &Snapshot, current: &Snapshot) -> Vec<(GuestId, Values)>
 }
 
 fn guest(before: Option<&GuestStats>, now: &GuestStats, elapsed: Duration) -> Values {
-    let mut values = vec![
-        (Metric::GuestResident, float(now.resident)),
-        (Metric::GuestBalloon, float(now.balloon)),
-    ];
-    let rates = before.and_then(|before| guest_rates(before, now, elapsed));
-    values.extend(rates.into_iter().flatten());
+    let level = |metric, value: Option<u64>| Some((metric, float(value?)));
+    let levels =
+        [level(Metric::GuestResident, now.resident), level(Metric::GuestBalloon, now.balloon)];
+    let mut values: Values = levels.into_iter().flatten().collect();
+    values.extend(before.map(|before| guest_rates(before, now, elapsed)).unwrap_or_default());
     values
 }
 
-/// None when any counter went backwards: then the guest's process is another one.
-fn guest_rates(before: &GuestStats, now: &GuestStats, elapsed: Duration) -> Option<Values> {
-    let seconds = seconds(elapsed)?;
-    let per_second = |old: u64, new: u64| Some(float(new.checked_sub(old)?) / seconds);
-    let vcpus = f64::from(now.vcpus.max(1));
-    Some(vec![
-        (Metric::GuestCpuCores, per_second(before.cpu_time_ns, now.cpu_time_ns)? / 1e9),
-        (
-            Metric::GuestVcpuPercent,
-            per_second(before.vcpu_time_ns, now.vcpu_time_ns)? / 1e9 / vcpus * 100.0,
-        ),
-        (Metric::DiskReadRate, per_second(before.disk_read, now.disk_read)?),
-        (Metric::DiskWriteRate, per_second(before.disk_written, now.disk_written)?),
-        (Metric::NetRxRate, per_second(before.net_rx, now.net_rx)?),
-        (Metric::NetTxRate, per_second(before.net_tx, now.net_tx)?),
-    ])
+/// None of them when a counter went backwards: then the guest's process is another one.
+fn guest_rates(before: &GuestStats, now: &GuestStats, elapsed: Duration) -> Values {
+    let Some(seconds) = seconds(elapsed) else { return Values::new() };
+    let counters = |stats: &GuestStats| {
+        [
+            stats.cpu_time_ns,
+            stats.vcpu_time_ns,
+            stats.disk_read,
+            stats.disk_written,
+            stats.net_rx,
+            stats.net_tx,
+        ]
+    };
+    let both = counters(before).into_iter().zip(counters(now));
+    if both.into_iter().any(|(old, new)| new.is_some() && old.is_some() && new < old) {
+        return Values::new();
+    }
+    let rate = |metric, old: Option<u64>, new: Option<u64>, unit: f64| {
+        Some((metric, float(new?.checked_sub(old?)?) / seconds / unit))
+    };
+    let vcpus = f64::from(now.vcpus.unwrap_or(1).max(1));
+    let rates = [
+        rate(Metric::GuestCpuCores, before.cpu_time_ns, now.cpu_time_ns, 1e9),
+        now.vcpus.and_then(|_| {
+            let percent_ns = 1e9 * vcpus / 100.0;
+            rate(Metric::GuestVcpuPercent, before.vcpu_time_ns, now.vcpu_time_ns, percent_ns)
+        }),
+        rate(Metric::DiskReadRate, before.disk_read, now.disk_read, 1.0),
+        rate(Metric::DiskWriteRate, before.disk_written, now.disk_written, 1.0),
+        rate(Metric::NetRxRate, before.net_rx, now.net_rx, 1.0),
+        rate(Metric::NetTxRate, before.net_tx, now.net_tx, 1.0),
+    ];
+    rates.into_iter().flatten().collect()
 }
 
 fn cpu_percent(previous: &Snapshot, current: &Snapshot, elapsed: Duration) -> Option<f64> {

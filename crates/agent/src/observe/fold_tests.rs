@@ -110,10 +110,10 @@ fn a_guest_that_began_anew_has_levels_but_no_rates_for_one_interval() {
     let id = GuestId::from_u128(7);
     let stats = |cpu_time_ns, vcpu_time_ns| GuestStats {
         guest: Some(id),
-        cpu_time_ns,
-        vcpu_time_ns,
-        vcpus: 2,
-        resident: 64,
+        cpu_time_ns: Some(cpu_time_ns),
+        vcpu_time_ns: Some(vcpu_time_ns),
+        vcpus: Some(2),
+        resident: Some(64),
         ..GuestStats::default()
     };
     let with = |seconds, stats| Snapshot { guests: vec![stats], ..at(seconds) };
@@ -126,4 +126,24 @@ fn a_guest_that_began_anew_has_levels_but_no_rates_for_one_interval() {
         assert_eq!(value(&anew[0].1, Metric::GuestCpuCores), None);
         assert_eq!(value(&anew[0].1, Metric::GuestResident), Some(64.0));
     }
+}
+
+#[test]
+fn what_libvirt_does_not_tell_in_mid_migration_is_missing_and_not_zero() {
+    let id = GuestId::from_u128(7);
+    let whole = |disk_read| GuestStats {
+        guest: Some(id),
+        cpu_time_ns: Some(5),
+        disk_read: Some(disk_read),
+        resident: Some(64),
+        ..GuestStats::default()
+    };
+    let part = GuestStats { guest: Some(id), cpu_time_ns: Some(9), ..GuestStats::default() };
+    let with = |seconds, stats| Snapshot { guests: vec![stats], ..at(seconds) };
+    let in_mid = guests(&with(0, whole(1000)), &with(5, part.clone()));
+    assert_eq!(value(&in_mid[0].1, Metric::GuestResident), None);
+    assert_eq!(value(&in_mid[0].1, Metric::DiskReadRate), None);
+    assert!(value(&in_mid[0].1, Metric::GuestCpuCores).is_some());
+    let after = guests(&with(5, part), &with(10, whole(2000)));
+    assert_eq!(value(&after[0].1, Metric::DiskReadRate), None, "a rate needs both ends");
 }

@@ -203,7 +203,8 @@ impl Hypervisor for Scripted {
 
     async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError> {
         let state = self.reach()?;
-        let of = |id: &GuestId| GuestStats { guest: Some(*id), vcpus: 1, ..GuestStats::default() };
+        let of =
+            |id: &GuestId| GuestStats { guest: Some(*id), vcpus: Some(1), ..GuestStats::default() };
         Ok(state.processes.iter().map(of).collect())
     }
 

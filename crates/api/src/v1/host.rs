@@ -28,7 +28,7 @@ pub struct Host {
     /// Age of the newest sample, seconds.
     pub sample_age_seconds: Option<f64>,
     /// Guests that belong to it and are active.
-    pub guests_active: u32,
+    pub guests_active: Option<u32>,
     /// Guests that belong to it.
     pub guests: u32,
     /// Version of its agent.

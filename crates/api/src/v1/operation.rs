@@ -78,10 +78,10 @@ pub struct Outcome {
     pub total_ms: u64,
     /// The pause that QEMU reports for the switch-over, milliseconds.
     pub downtime_ms: Option<u64>,
-    /// Bytes sent.
-    pub transferred_bytes: u64,
-    /// Passes over the memory.
-    pub iterations: u32,
+    /// Bytes sent, where libvirt told.
+    pub transferred_bytes: Option<u64>,
+    /// Passes over the memory, where libvirt told.
+    pub iterations: Option<u32>,
     /// From the proof that the source's copy is gone to the target running,
     /// milliseconds, by the controller's clock.
     pub handover_ms: Option<u64>,

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use drover_api::v1::{Event, EventQuery, Watch};
 use futures::StreamExt as _;
 
+use super::wait::patiently;
 use super::{Context, Done, problem};
 use crate::output::{self, Format};
 use crate::show;
@@ -59,7 +60,7 @@ pub(crate) async fn list(context: &Context, list: List) -> Done {
     };
     let events = context.client.events(&query).await.map_err(problem)?;
     if !list.follow {
-        return output::print(context.format, &events, |_| lines(&events));
+        return output::print(context.format, &events, |wide| lines(&events, wide));
     }
     let mut last = events.last().map_or(0, |event| event.sequence);
     for event in &events {
@@ -68,10 +69,10 @@ pub(crate) async fn list(context: &Context, list: List) -> Done {
     query.limit = Some(1000);
     loop {
         // The stream wakes; what happened is always read anew, so nothing is missed.
-        let mut stream = context.client.watch().await.map_err(problem)?;
+        let mut stream = patiently(async || context.client.watch().await).await?;
         loop {
             query.after = Some(last);
-            for event in context.client.events(&query).await.map_err(problem)? {
+            for event in patiently(async || context.client.events(&query).await).await? {
                 last = event.sequence;
                 print_one(context.format, &event)?;
             }
@@ -86,19 +87,18 @@ pub(crate) async fn list(context: &Context, list: List) -> Done {
                 break;
             }
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
 }
 
-fn lines(events: &[Event]) -> String {
-    events.iter().map(show::event).collect::<Vec<_>>().join("\n")
+fn lines(events: &[Event], wide: bool) -> String {
+    events.iter().map(|event| show::event(event, wide)).collect::<Vec<_>>().join("\n")
 }
 
 fn print_one(format: Format, event: &Event) -> Done {
     if format == Format::Json {
         // One line each, so that a script can read the stream.
-        println!("{}", serde_json::to_string(event).unwrap_or_default());
+        output::out(&serde_json::to_string(event).unwrap_or_default());
         return Ok(());
     }
-    output::print(format, event, |_| show::event(event))
+    output::print(format, event, |wide| show::event(event, wide))
 }

@@ -62,6 +62,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let detail = client.guest(&guest).await.map_err(problem)?;
             let id = detail.guest.operation.ok_or_else(|| {
                 Problem::new(ProblemKind::Conflict, format!("nothing is under way for `{guest}`"))
+                    .hint("`drover operation list` shows what is and was")
             })?;
             let operation = client.cancel(&id).await.map_err(problem)?;
             output::print(context.format, &operation, |_| show::operation(&operation))

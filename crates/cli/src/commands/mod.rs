@@ -11,6 +11,7 @@ mod top;
 mod wait;
 mod watch;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -23,9 +24,10 @@ use crate::output::{self, Format};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 other failure, 2 wrong usage or bad request, \
 3 not authenticated or forbidden, 4 not found, 5 conflict, 6 refused or limit reached, \
-7 unavailable, 8 internal error.";
+7 unavailable, 8 internal error, 130 interrupted while waiting. A migration that was begun and \
+did not succeed ends with 1.";
 
-/// Keeps virtual machines running, balanced and cheap on power.
+/// Drover: watches QEMU/KVM hosts and moves guests live by rules.
 #[derive(Debug, Parser)]
 #[command(name = "drover", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -50,10 +52,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hosts: list, show, join.
+    /// Hosts: list, show, tokens to join.
     #[command(subcommand)]
     Host(host::Command),
-    /// Guests: list, show, move.
+    /// Guests: list, show, migrate.
     #[command(subcommand)]
     Guest(guest::Command),
     /// Rules: when to move guests.
@@ -107,14 +109,23 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     let given = Given { url, token, ca_file, config };
     match &command {
         Command::Completion { shell } => {
-            let mut stdout = std::io::stdout();
-            clap_complete::generate(*shell, &mut Arguments::command(), "drover", &mut stdout);
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "drover", &mut script);
+            output::end_if_unread(std::io::stdout().write_all(&script));
             return Ok(());
         }
         Command::Config(ConfigCommand::Show) => return show_config(&given),
         _ => {}
     }
-    let client = Client::new(config::load(&given)?).map_err(|error| error.problem())?;
+    let client = match config::load(&given) {
+        Ok(config) => Client::new(config).map_err(|error| error.problem())?,
+        Err(missing) => {
+            if let Command::Version = command {
+                output::out(&format!("drover {}", env!("CARGO_PKG_VERSION")));
+            }
+            return Err(missing);
+        }
+    };
     let context = Context { client, format };
     match command {
         Command::Host(command) => host::run(&context, command).await,
@@ -134,23 +145,42 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
 fn show_config(given: &Given) -> Done {
     let config = config::load(given)?;
     let path = given.config.clone().unwrap_or_else(config::default_path);
-    print!(
-        "{}",
+    output::out(
         output::fields(&[
             ("file", path.display().to_string()),
             ("url", config.url),
             ("token", if config.token.is_some() { "set" } else { "not set" }.to_owned()),
             ("ca", if config.ca_pem.is_some() { "its own" } else { "the system's" }.to_owned()),
         ])
+        .trim_end(),
     );
     Ok(())
 }
 
 async fn version(context: &Context) -> Done {
-    let controller = context.client.version().await.map_err(problem)?;
-    output::print(context.format, &controller, |_| {
-        format!("drover {}\ndroverd {}", env!("CARGO_PKG_VERSION"), controller.version)
-    })
+    let asked = context.client.version().await;
+    let droverd = asked.as_ref().ok().map(|controller| controller.version.clone());
+    let versions = Versions { drover: env!("CARGO_PKG_VERSION"), droverd };
+    output::print(context.format, &versions, |_| match &versions.droverd {
+        Some(droverd) => format!("drover {}\ndroverd {droverd}", versions.drover),
+        None => format!("drover {}", versions.drover),
+    })?;
+    asked.map(drop).map_err(problem)
+}
+
+/// What `drover version` answers.
+#[derive(Debug, serde::Serialize)]
+struct Versions {
+    drover: &'static str,
+    droverd: Option<String>,
+}
+
+/// Says what was done, to people.
+fn done(context: &Context, text: &str) -> Done {
+    if matches!(context.format, Format::Table | Format::Wide) {
+        output::out(text);
+    }
+    Ok(())
 }
 
 /// What the client said, as a problem.

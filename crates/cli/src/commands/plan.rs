@@ -7,7 +7,7 @@ use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show a plan with its reasons; without an id the newest.
+    /// Show a plan with its reasons; without an id the newest that was no dry run.
     Show {
         /// Id.
         plan: Option<String>,
@@ -35,7 +35,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
 
 async fn newest(context: &Context) -> Result<drover_api::v1::Plan, drover_api::Problem> {
     let plans = context.client.plans().await.map_err(problem)?;
-    plans.into_iter().next().ok_or_else(|| {
+    plans.into_iter().find(|plan| plan.state != "proposed").ok_or_else(|| {
         drover_api::Problem::new(drover_api::ProblemKind::NotFound, "there is no plan yet")
+            .hint("`drover plan history` shows dry runs as well")
     })
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use drover_api::v1::{Aggregate, CreateRule, RuleSpec, UpdateRule};
 
-use super::{Context, Done, event, problem};
+use super::{Context, Done, done, event, problem};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -84,13 +84,13 @@ struct Settings {
     /// Consecutive evaluations that must hold before it fires [default: 1].
     #[arg(long = "for", value_name = "N")]
     evaluations: Option<u32>,
-    /// Host to watch; repeatable; without it all.
+    /// Host to watch; repeatable; `all` or without it all.
     #[arg(long = "source-host", value_name = "HOST")]
     source_hosts: Option<Vec<String>>,
-    /// Host that guests may go to; repeatable; without it all.
+    /// Host that guests may go to; repeatable; `all` or without it all.
     #[arg(long = "target-host", value_name = "HOST")]
     target_hosts: Option<Vec<String>>,
-    /// Guest that may be moved; repeatable; without it all.
+    /// Guest that may be moved; repeatable; `all` or without it all.
     #[arg(long = "guest", value_name = "GUEST")]
     guests: Option<Vec<String>>,
     /// Most moves of one plan [default: 4].
@@ -99,7 +99,8 @@ struct Settings {
     /// A guest that was moved stays for so long [default: 10m].
     #[arg(long)]
     cooldown: Option<String>,
-    /// Value at which the rule counts as cleared [default: 10 % below the threshold].
+    /// Value at which the rule counts as cleared; `default` is a tenth of the threshold on
+    /// its good side.
     #[arg(long, value_name = "VALUE")]
     clear: Option<String>,
     /// Plan and record, but move nothing.
@@ -122,7 +123,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let rules = client.rules().await.map_err(problem)?;
             return output::print(context.format, &rules, |wide| show::rules(&rules, wide));
         }
-        Command::Delete { rule } => return client.delete_rule(&rule).await.map_err(problem),
+        Command::Delete { rule } => {
+            client.delete_rule(&rule).await.map_err(problem)?;
+            return done(context, &format!("rule {rule} is deleted"));
+        }
         Command::Events { rule, limit } => {
             return event::list(context, event::List::of_rule(rule, limit)).await;
         }
@@ -156,12 +160,12 @@ fn new_rule(create: Create) -> CreateRule {
         period: settings.period.unwrap_or_else(|| "2m".to_owned()),
         aggregate: settings.aggregate.map(aggregate).unwrap_or_default(),
         evaluations: settings.evaluations.unwrap_or(1),
-        source_hosts: settings.source_hosts.unwrap_or_default(),
-        target_hosts: settings.target_hosts.unwrap_or_default(),
-        guests: settings.guests.unwrap_or_default(),
+        source_hosts: settings.source_hosts.map(all_or).unwrap_or_default(),
+        target_hosts: settings.target_hosts.map(all_or).unwrap_or_default(),
+        guests: settings.guests.map(all_or).unwrap_or_default(),
         max_moves: settings.max_moves.unwrap_or(4),
         cooldown: settings.cooldown.unwrap_or_else(|| "10m".to_owned()),
-        clear: settings.clear,
+        clear: settings.clear.filter(|clear| clear != DEFAULT),
         dry_run: settings.dry_run,
     };
     CreateRule { name: create.name, spec }
@@ -179,9 +183,9 @@ fn change(update: &Update) -> UpdateRule {
         period: settings.period.clone(),
         aggregate: settings.aggregate.map(aggregate),
         evaluations: settings.evaluations,
-        source_hosts: settings.source_hosts.clone(),
-        target_hosts: settings.target_hosts.clone(),
-        guests: settings.guests.clone(),
+        source_hosts: settings.source_hosts.clone().map(all_or),
+        target_hosts: settings.target_hosts.clone().map(all_or),
+        guests: settings.guests.clone().map(all_or),
         max_moves: settings.max_moves,
         cooldown: settings.cooldown.clone(),
         clear: settings.clear.clone(),
@@ -189,6 +193,14 @@ fn change(update: &Update) -> UpdateRule {
         enabled: None,
     }
 }
+
+/// `all` alone is the empty list: no limit.
+fn all_or(names: Vec<String>) -> Vec<String> {
+    if names == ["all"] { Vec::new() } else { names }
+}
+
+/// The word for the clear value that follows from the threshold.
+const DEFAULT: &str = "default";
 
 fn enabled(enabled: bool) -> UpdateRule {
     UpdateRule { enabled: Some(enabled), ..UpdateRule::default() }

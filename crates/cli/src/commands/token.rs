@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use drover_api::v1::{CreateToken, Role};
 
-use super::{Context, Done, problem};
+use super::{Context, Done, done, problem};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -21,7 +21,8 @@ pub(crate) enum Command {
     /// Revoke an API token.
     Revoke {
         /// Name or id.
-        token: String,
+        #[arg(value_name = "TOKEN")]
+        which: String,
     },
 }
 
@@ -52,6 +53,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let made = client.create_token(&CreateToken { name, role }).await.map_err(problem)?;
             output::print(context.format, &made, |_| made.secret.clone())
         }
-        Command::Revoke { token } => client.revoke_token(&token).await.map_err(problem),
+        Command::Revoke { which } => {
+            client.revoke_token(&which).await.map_err(problem)?;
+            done(context, &format!("token {which} is revoked"))
+        }
     }
 }

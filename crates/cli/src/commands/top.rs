@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use drover_api::v1::{Guest, Host};
+use serde::Serialize;
 
 use super::{Context, Done, problem};
-use crate::output::{bytes, is_fancy, or_dash, percent, table};
+use crate::output::{Format, bytes, is_fancy, or_dash, percent, print, table};
 
 /// Width of a bar, characters.
 const BAR: usize = 20;
@@ -21,6 +22,13 @@ pub(crate) struct Top {
     interval: u64,
 }
 
+/// What is shown.
+#[derive(Debug, Serialize)]
+struct Both {
+    hosts: Vec<Host>,
+    guests: Vec<Guest>,
+}
+
 pub(crate) async fn run(context: &Context, top: &Top) -> Done {
     loop {
         let hosts = context.client.hosts().await.map_err(problem)?;
@@ -28,11 +36,14 @@ pub(crate) async fn run(context: &Context, top: &Top) -> Done {
         guests.sort_by(|a, b| {
             b.host_percent.unwrap_or(0.0).total_cmp(&a.host_percent.unwrap_or(0.0))
         });
-        if is_fancy() && !top.once {
+        let answer = Both { hosts, guests };
+        let text =
+            |both: &Both| format!("{}\n\n{}", shown_hosts(&both.hosts), shown_guests(&both.guests));
+        if is_fancy() && !top.once && matches!(context.format, Format::Table | Format::Wide) {
             // Home and clear: a plain redraw is all that a table needs.
             print!("\x1b[H\x1b[2J");
         }
-        println!("{}\n\n{}", shown_hosts(&hosts), shown_guests(&guests));
+        print(context.format, &answer, |_| text(&answer))?;
         if top.once {
             return Ok(());
         }
@@ -53,7 +64,7 @@ fn shown_hosts(hosts: &[Host]) -> String {
                 or_dash(host.cpu_usage_percent, percent),
                 bar(host.cpu_usage_percent.unwrap_or(0.0)),
                 or_dash(host.memory_available_bytes, bytes),
-                host.guests_active.to_string(),
+                or_dash(host.guests_active, |count| count.to_string()),
             ]
         })
         .collect();

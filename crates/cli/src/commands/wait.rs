@@ -1,7 +1,8 @@
 //! Waiting for an operation: a bar on a terminal, lines elsewhere.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use drover_api::client::ClientError;
 use drover_api::v1::Operation;
 use drover_api::{Problem, ProblemKind};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,36 +17,46 @@ const POLL: Duration = Duration::from_millis(200);
 /// Times that a completed operation is read again for its statistics.
 const STATISTICS_TRIES: u32 = 10;
 
+/// Times that a call is tried again while the controller does not answer.
+const PATIENCE: u32 = 30;
+/// How long between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Off a terminal, progress is told so often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// What a shell reports of a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// Calls until the controller answers: it may be about to restart.
+pub(super) async fn patiently<T>(
+    call: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, Problem> {
+    let mut tries = 0;
+    loop {
+        match call().await {
+            Err(ClientError::Unreachable { .. }) if tries < PATIENCE => {
+                if tries == 0 {
+                    eprintln!("the controller does not answer; trying again");
+                }
+                tries += 1;
+                tokio::time::sleep(AGAIN).await;
+            }
+            other => return other.map_err(problem),
+        }
+    }
+}
+
 /// Follows an operation to its end; fails if the operation does.
 pub(crate) async fn follow(context: &Context, id: &str) -> Done {
-    let quiet = matches!(context.format, Format::Json | Format::Yaml);
-    let bar = (!quiet && output::is_fancy()).then(bar);
-    let mut last = String::new();
-    let mut statistics_tries = STATISTICS_TRIES;
-    let finished = loop {
-        let read = tokio::select! {
-            read = context.client.operation(id) => read,
-            _ = tokio::signal::ctrl_c() => {
-                eprintln!("the operation goes on; `drover operation watch {id}` follows it");
-                return Ok(());
+    let bar = (!is_quiet(context) && output::is_fancy()).then(bar);
+    let finished = tokio::select! {
+        finished = finish(context, id, bar.as_ref()) => finished?,
+        _ = tokio::signal::ctrl_c() => {
+            if let Some(bar) = bar {
+                bar.finish_and_clear();
             }
-        };
-        let operation = read.map_err(problem)?;
-        if let Some(bar) = &bar {
-            draw(bar, &operation);
-        } else if !quiet && operation.state != last {
-            println!("{} {}", operation.guest, line(&operation));
+            eprintln!("the operation goes on; `drover operation watch {id}` follows it");
+            std::process::exit(INTERRUPTED);
         }
-        last.clone_from(&operation.state);
-        // The statistics come a moment after the guest runs on the target.
-        let complete = operation.state != "completed" || operation.outcome.is_some();
-        if operation.finished && (complete || statistics_tries == 0) {
-            break operation;
-        }
-        if operation.finished {
-            statistics_tries -= 1;
-        }
-        tokio::time::sleep(POLL).await;
     };
     if let Some(bar) = bar {
         bar.finish_and_clear();
@@ -55,8 +66,41 @@ pub(crate) async fn follow(context: &Context, id: &str) -> Done {
         return Ok(());
     }
     let why = finished.failure.unwrap_or_else(|| finished.state.clone());
-    Err(Problem::new(ProblemKind::Refused, format!("{} was not moved: {why}", finished.guest))
+    Err(Problem::new(ProblemKind::Failed, format!("{} was not moved: {why}", finished.guest))
         .hint(format!("`drover event list --operation {}` tells its story", finished.id)))
+}
+
+fn is_quiet(context: &Context) -> bool {
+    matches!(context.format, Format::Json | Format::Yaml)
+}
+
+async fn finish(
+    context: &Context,
+    id: &str,
+    bar: Option<&ProgressBar>,
+) -> Result<Operation, Problem> {
+    let mut last = String::new();
+    let mut told = Instant::now();
+    let mut statistics_tries = STATISTICS_TRIES;
+    loop {
+        let operation = patiently(async || context.client.operation(id).await).await?;
+        if let Some(bar) = bar {
+            draw(bar, &operation);
+        } else if !is_quiet(context) && (operation.state != last || told.elapsed() >= LINE_EVERY) {
+            output::out(&format!("{} {}", operation.guest, line(&operation)));
+            told = Instant::now();
+        }
+        last.clone_from(&operation.state);
+        // The statistics come a moment after the guest runs on the target.
+        let complete = operation.state != "completed" || operation.outcome.is_some();
+        if operation.finished && (complete || statistics_tries == 0) {
+            return Ok(operation);
+        }
+        if operation.finished {
+            statistics_tries -= 1;
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 fn bar() -> ProgressBar {

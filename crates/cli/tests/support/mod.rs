@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -145,6 +145,21 @@ impl Stage {
             err: String::from_utf8(stderr).unwrap(),
             code: status.code().unwrap(),
         }
+    }
+
+    /// As with `| head -1`: no panic, no word.
+    pub fn a_reader_may_stop_reading(&self, words: &[&str]) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_drover"))
+            .args(words)
+            .env("DROVER_CONFIG", self.admin())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0));
+        assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
     }
 
     /// What `drover … -o json` answers; null when it failed.

@@ -70,7 +70,7 @@ fn admit(api: &Api, request: &Request) -> Result<Caller, Problem> {
     Ok(Caller { name: token.name })
 }
 
-const fn word(role: Role) -> &'static str {
+pub(super) const fn word(role: Role) -> &'static str {
     match role {
         Role::Viewer => "viewer",
         Role::Operator => "operator",

@@ -8,8 +8,9 @@ use axum::extract::{Query, State};
 use drover_api::v1;
 
 use super::Api;
-use super::reply::Reply;
+use super::reply::{Failed, Reply, missing};
 use super::show::{find_guest, find_host, guest_name, host_name};
+use crate::records::Tables;
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -26,5 +27,23 @@ pub(super) async fn list(
             .guest
             .map(|text| find_guest(&tables, &text).map_or(text, |id| guest_name(&tables, id)));
     }
-    Ok(Json(v1::List { items: api.events.query(&query).await? }))
+    let items = api.events.query(&query).await?;
+    if items.is_empty() && query.after.is_none() {
+        known(&api.records.read(), &query)?;
+    }
+    Ok(Json(v1::List { items }))
+}
+
+/// What is gone has its events; what was never there is a mistake in the question.
+fn known(tables: &Tables, query: &v1::EventQuery) -> Result<(), Failed> {
+    let host = query.host.as_deref().filter(|name| find_host(tables, name).is_none());
+    let guest = query.guest.as_deref().filter(|name| find_guest(tables, name).is_none());
+    let is_rule = |name: &str| tables.rules.iter().any(|rule| rule.name == name);
+    let rule = query.rule.as_deref().filter(|name| !is_rule(name));
+    match (host, guest, rule) {
+        (Some(name), _, _) => Err(missing("host", name)),
+        (_, Some(name), _) => Err(missing("guest", name)),
+        (_, _, Some(name)) => Err(missing("rule", name)),
+        _ => Ok(()),
+    }
 }

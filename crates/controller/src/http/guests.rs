@@ -19,7 +19,7 @@ use rand_pcg::Pcg64;
 use super::Api;
 use super::auth::Caller;
 use super::reply::{Failed, Reply, bad, missing};
-use super::show::{self, by_name, bytes, find_guest, find_host};
+use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
 use crate::events::{Draft, Severity};
 use crate::launch::{LaunchError, Order, launch};
 use crate::moment::{plan_id, rfc3339, seed};
@@ -74,13 +74,14 @@ pub(super) async fn show(
         disks: of.disks.iter().map(disk).collect(),
         nics: of.nics.iter().map(nic).collect(),
         last_moved: record.last_moved.map(rfc3339),
-        metrics: by_name(api.live.latest(Entity::Guest(of.id))),
+        metrics: by_name(fresh(&api, Entity::Guest(of.id))),
     }))
 }
 
 fn guest(api: &Api, tables: &Tables, record: &GuestRecord) -> v1::Guest {
     let of = &record.guest;
-    let value = |metric| show::newest(&api.live, Entity::Guest(of.id), metric);
+    let latest = of.state.is_active().then(|| fresh(api, Entity::Guest(of.id))).flatten();
+    let value = |metric| latest.as_ref()?.values.get(&metric).copied();
     let host = tables.hosts.get(of.host);
     let host_cores = host.map_or(0.0, |host| host.host.capabilities.cores.0);
     let reachable = host.is_some_and(|host| host.host.state == HostState::Online);
@@ -210,10 +211,12 @@ async fn order(
         plan(&view, &policy, &Budget::default(), &mut Pcg64::new(seed().into(), 1))
     };
     if plan.is_empty() {
-        return Err(Failed(
-            Problem::new(ProblemKind::Refused, report.summary)
-                .hint("`drover guest show` and `drover host show` tell what they have"),
-        ));
+        let hint = if report.summary.contains("no samples") && to.is_none() {
+            "samples come in after a few seconds: try again, or name a host with --to"
+        } else {
+            "`drover guest show` and `drover host show` tell what they have"
+        };
+        return Err(Failed(Problem::new(ProblemKind::Refused, report.summary).hint(hint)));
     }
     Ok(Order {
         plan,

@@ -10,7 +10,7 @@ use drover_ports::Entity;
 
 use super::Api;
 use super::reply::{Reply, missing};
-use super::show::{age, by_name, bytes, find_host};
+use super::show::{age, by_name, bytes, find_host, fresh};
 use crate::moment::rfc3339;
 use crate::records::{HostRecord, Tables};
 
@@ -66,7 +66,7 @@ pub(super) async fn show(
         shared_paths: capabilities.shared_paths.clone(),
         migration_address: record.host.migration_address.clone(),
         peer_uri: record.host.peer_uri.clone(),
-        metrics: by_name(api.live.latest(Entity::Host(record.host.id))),
+        metrics: by_name(fresh(&api, Entity::Host(record.host.id))),
         guest_names: names_on(&tables, record.host.id),
     }))
 }
@@ -74,7 +74,8 @@ pub(super) async fn show(
 fn host(api: &Api, tables: &Tables, record: &HostRecord) -> v1::Host {
     let host = &record.host;
     let latest = api.live.latest(Entity::Host(host.id));
-    let value = |metric| latest.as_ref().and_then(|l| l.values.get(&metric).copied());
+    let now = fresh(api, Entity::Host(host.id));
+    let value = |metric| now.as_ref().and_then(|l| l.values.get(&metric).copied());
     let heard = api.live.last_heard(host.id).unwrap_or(host.last_seen);
     let on = |active: bool| {
         let count = tables
@@ -100,7 +101,7 @@ fn host(api: &Api, tables: &Tables, record: &HostRecord) -> v1::Host {
         cpu_usage_percent: value(Metric::CpuUsageActive),
         memory_available_bytes: value(Metric::MemAvailable).map(bytes),
         sample_age_seconds: latest.as_ref().map(|latest| age(api.clock.now(), latest.at)),
-        guests_active: on(true),
+        guests_active: (host.state == HostState::Online).then(|| on(true)),
         guests: on(false),
         agent_version: host.agent_version.clone(),
     }

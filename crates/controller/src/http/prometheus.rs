@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Api;
 use super::reply::Failed;
+use super::show::fresh;
 use crate::records::PlanState;
 
 /// A gauge of real numbers by name.
@@ -88,7 +89,7 @@ fn samples(
 ) {
     let mut families: BTreeMap<(&'static str, Metric), Real> = BTreeMap::new();
     for (kind, name, entity) in entities {
-        for (metric, value) in api.live.latest(entity).map(|l| l.values).unwrap_or_default() {
+        for (metric, value) in fresh(api, entity).map(|l| l.values).unwrap_or_default() {
             let family = families.entry((kind, metric)).or_default();
             family.get_or_create(&Of { name: name.clone() }).set(value);
         }

@@ -20,6 +20,8 @@ use crate::moment::{plan_id, rfc3339, rule_id};
 use crate::reconcile::rules::{Evaluation, evaluate, plan_for};
 use crate::records::{Cause, PlanRecord, PlanState, Tables, Txn};
 
+/// The word for the clear value that follows from the threshold.
+const DEFAULT: &str = "default";
 /// How conditions and their values are written.
 const CONDITION: &str =
     "write for example `cpu.usage_active > 60` (percent) or `mem.available < 4GiB`";
@@ -170,7 +172,7 @@ fn read_spec(
 ) -> Result<Rule, Failed> {
     let condition: Condition =
         spec.condition.parse().map_err(|error| bad(chain(&error), CONDITION))?;
-    let clear = match &spec.clear {
+    let clear = match spec.clear.as_deref().filter(|text| *text != DEFAULT) {
         Some(text) => condition
             .parse_value(text)
             .map_err(|error| bad(format!("clear: {}", chain(&error)), CONDITION))?,
@@ -197,8 +199,12 @@ fn read_spec(
 
 fn changed(tables: &Tables, rule: &Rule, change: &v1::UpdateRule) -> Result<Rule, Failed> {
     let mut spec = spec(tables, rule);
-    // A clear value that followed from the old condition follows the new one.
-    if change.condition.is_some() && (rule.clear - rule.condition.default_clear()).abs() < 1e-9 {
+    // A clear value that followed from the old condition follows the new one, and so does
+    // one of another metric.
+    let new: Option<Condition> = change.condition.as_ref().and_then(|text| text.parse().ok());
+    let metric_changes = new.is_some_and(|new| new.metric != rule.condition.metric);
+    let followed = (rule.clear - rule.condition.default_clear()).abs() < 1e-9;
+    if change.condition.is_some() && (followed || metric_changes) {
         spec.clear = None;
     }
     macro_rules! take {
@@ -206,8 +212,10 @@ fn changed(tables: &Tables, rule: &Rule, change: &v1::UpdateRule) -> Result<Rule
     }
     take!(condition, period, aggregate, evaluations, source_hosts, target_hosts, guests);
     take!(max_moves, cooldown, dry_run);
-    if change.clear.is_some() {
-        spec.clear.clone_from(&change.clear);
+    match change.clear.as_deref() {
+        Some(DEFAULT) => spec.clear = None,
+        Some(_) => spec.clear.clone_from(&change.clear),
+        None => {}
     }
     let mut after = read_spec(tables, &rule.name, &spec, rule.id, rule.created)?;
     after.enabled = change.enabled.unwrap_or(rule.enabled);

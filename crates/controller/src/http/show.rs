@@ -8,10 +8,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use drover_api::v1;
 use drover_lifecycle::MigrationState;
-use drover_model::{GuestId, HostId, Metric, MigrationProgress, OperationId, Timestamp};
+use drover_model::{GuestId, HostId, MigrationProgress, OperationId, Timestamp};
 use drover_planner::PlannedMove;
 use drover_ports::Entity;
 
+use super::Api;
 use crate::engine::handover_ms;
 use crate::live::{Latest, Live};
 use crate::moment::rfc3339;
@@ -45,10 +46,14 @@ pub(super) fn guest_name(tables: &Tables, id: GuestId) -> String {
     tables.guests.get(id).map_or_else(|| id.to_string(), |record| record.guest.name.clone())
 }
 
-/// Newest value of one metric.
-pub(super) fn newest(live: &Live, entity: Entity, metric: Metric) -> Option<f64> {
-    live.latest(entity)?.values.get(&metric).copied()
+/// The newest sample, unless it is so old that it tells nothing of now.
+pub(super) fn fresh(api: &Api, entity: Entity) -> Option<Latest> {
+    let now = api.clock.now();
+    api.live.latest(entity).filter(|latest| now.since(latest.at) <= api.sample_interval * STALE)
 }
+
+/// So many intervals old, a sample tells nothing of now.
+const STALE: u32 = 4;
 
 /// All newest values by metric name.
 pub(super) fn by_name(latest: Option<Latest>) -> BTreeMap<String, f64> {
@@ -78,7 +83,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
             outcome.map(|outcome| v1::Outcome {
                 total_ms: outcome.total_ms,
                 downtime_ms: outcome.downtime_ms,
-                transferred_bytes: outcome.transferred.0,
+                transferred_bytes: outcome.transferred.map(|sent| sent.0),
                 iterations: outcome.iterations,
                 handover_ms: handover_ms(record),
             }),

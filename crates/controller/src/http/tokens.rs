@@ -10,7 +10,7 @@ use drover_api::{Problem, ProblemKind, v1};
 use drover_model::TokenId;
 
 use super::Api;
-use super::auth::Caller;
+use super::auth::{Caller, word};
 use super::reply::{Failed, bad, missing};
 use crate::events::{Draft, Severity};
 use crate::moment::rfc3339;
@@ -31,17 +31,25 @@ pub(super) async fn create(
         return Err(bad("the name must have 1 to 63 characters", "e.g. `backup` or `alice`"));
     }
     let (record, secret) = new_token(request.name, request.role, api.clock.now());
-    let room = api
+    let (room, free) = api
         .records
         .update(|tables| {
             let mut txn = Txn::none();
             let room = tables.tokens.len() < MAX_TOKENS;
-            if room {
+            let free = !tables.tokens.iter().any(|token| token.name == record.name);
+            if room && free {
                 txn.put(record.clone());
             }
-            (txn, room)
+            (txn, (room, free))
         })
         .await?;
+    if !free {
+        let detail = format!("there is a token `{}` already", record.name);
+        return Err(Failed(
+            Problem::new(ProblemKind::Conflict, detail)
+                .hint("`drover token revoke` revokes it; or choose another name"),
+        ));
+    }
     if !room {
         let detail = format!("there may be at most {MAX_TOKENS} tokens");
         return Err(Failed(
@@ -49,7 +57,7 @@ pub(super) async fn create(
                 .hint("`drover token revoke` makes room"),
         ));
     }
-    let text = format!("{} made token `{}` ({:?})", caller.name, record.name, record.role);
+    let text = format!("{} made token `{}` ({})", caller.name, record.name, word(record.role));
     api.events.record(Draft::new("audit.token", Severity::Info, text)).await;
     Ok((StatusCode::CREATED, Json(v1::CreatedToken { token: shown(&record), secret })))
 }

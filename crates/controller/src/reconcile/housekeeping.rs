@@ -41,7 +41,10 @@ impl Reconcile for KeepHouse {
                 for old in tables
                     .operations
                     .iter()
-                    .filter(|operation| operation.migration.state.is_finished())
+                    .filter(|operation| {
+                        operation.migration.state.is_finished()
+                            && operation.migration.effects_again().is_empty()
+                    })
                     .take(operations)
                 {
                     txn.delete_operation(old.migration.operation);

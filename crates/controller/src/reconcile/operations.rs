@@ -20,6 +20,7 @@ impl Reconcile for CarryOutOperations {
 
     async fn reconcile(&self) -> anyhow::Result<()> {
         self.engine.begin_admitted().await;
+        self.engine.leave_unreachable_targets().await;
         self.engine.say_again(None);
         Ok(())
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_lifecycle::MigrationState;
-use drover_model::Timestamp;
+use drover_model::{HostState, Timestamp};
 use drover_ports::{Clock, History};
 use drover_rules::Aggregate;
 
 use super::Reconcile;
+use crate::engine::of_rule;
 use crate::events::{Draft, Events, Severity};
-use crate::records::{Measure, PlanRecord, PlanState, Records, Tables, Txn};
+use crate::records::{Measure, OperationRecord, PlanRecord, PlanState, Records, Tables, Txn};
 use crate::view::{Over, cluster_view, samples};
 
 /// A measurement that cannot be had for so long is given up.
@@ -105,7 +106,8 @@ impl FollowPlans {
             Over { period, aggregate: Aggregate::Mean, sample_interval: self.sample_interval };
         let view = cluster_view(&self.records.read(), &series, now, over);
         let mut texts = Vec::new();
-        let mut draft = Draft::new("plan.measured", Severity::Info, "").plan(plan.id);
+        let draft = Draft::new("plan.measured", Severity::Info, "").plan(plan.id);
+        let mut draft = of_rule(draft, &plan.cause);
         for (host, expected) in &measure.expected {
             let Some(value) = view.host_value(*host, measure.metric) else { return Ok(None) };
             let name = view.host_name(*host);
@@ -129,7 +131,7 @@ fn close(tables: &Tables, plan: &PlanRecord, now: Timestamp) -> Option<PlanRecor
     }
     let operations: Vec<_> =
         plan.operations.iter().filter_map(|id| tables.operations.get(*id)).collect();
-    if operations.iter().any(|operation| !operation.migration.state.is_finished()) {
+    if operations.iter().any(|operation| !is_over(tables, operation)) {
         return None;
     }
     let done = |state: &MigrationState| matches!(state, MigrationState::Completed { .. });
@@ -142,12 +144,24 @@ fn close(tables: &Tables, plan: &PlanRecord, now: Timestamp) -> Option<PlanRecor
     Some(PlanRecord { state, measure, ..plan.clone() })
 }
 
+/// Whether it has ended, or waits for a host that is unreachable: one dead host must not
+/// hold up the plans of all others. The guest stays bound to its operation.
+fn is_over(tables: &Tables, operation: &OperationRecord) -> bool {
+    let migration = &operation.migration;
+    let unreachable = |host| {
+        let record = tables.hosts.get(host);
+        record.is_some_and(|record| record.host.state == HostState::Unreachable)
+    };
+    migration.state.is_finished()
+        || migration.effects_again().iter().any(|effect| unreachable(migration.host_of(*effect)))
+}
+
 fn closing(plan: &PlanRecord) -> Draft {
     let later: usize = plan.plan.batches.iter().skip(1).map(Vec::len).sum();
     let text = format!(
-        "plan of {} is {}{}",
+        "plan of {}: {}{}",
         plan.cause,
-        plan.state.as_str(),
+        if plan.state == PlanState::Failed { "not all of its moves were made" } else { "done" },
         if later > 0 {
             format!("; {later} more move(s) wait for fresh measurements")
         } else {
@@ -155,5 +169,5 @@ fn closing(plan: &PlanRecord) -> Draft {
         }
     );
     let severity = if plan.state == PlanState::Failed { Severity::Warning } else { Severity::Info };
-    Draft::new("plan.closed", severity, text).plan(plan.id)
+    of_rule(Draft::new("plan.closed", severity, text).plan(plan.id), &plan.cause)
 }

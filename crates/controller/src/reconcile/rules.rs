@@ -373,7 +373,19 @@ fn no_plan_event(rule: &Rule, view: &ClusterView, hot: &[HostId], report: &PlanR
             Some(format!("{}: {reason}", view.host_name(outlook.host)))
         })
         .collect();
-    let text = format!("rule {} finds no move: {}", rule.name, why.join("; "));
+    let first = reasons.first().map_or_else(String::new, |reason| {
+        let more = report.refused.len().saturating_sub(1);
+        format!(
+            "; {reason}{}",
+            if more > 0 { format!(" (and {more} more)") } else { String::new() }
+        )
+    });
+    let text = format!(
+        "rule {} finds no move: {}{first}; `drover rule test {}` shows every reason",
+        rule.name,
+        why.join("; "),
+        rule.name
+    );
     with_values(Draft::new("rule.no_plan", Severity::Warning, text), rule, view, hot)
         .with("refused", reasons)
         .with("refused_total", report.refused.len())

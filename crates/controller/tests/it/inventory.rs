@@ -48,7 +48,8 @@ async fn tells(world: &World, at: HostId, guests: &[Guest]) -> Vec<String> {
             for finding in findings {
                 let text = format!("{finding:?}");
                 names.extend(text.split(['(', ' ']).next().map(str::to_owned));
-                let _ = enter(txn, "h", finding);
+                let draft = enter(txn, "h", finding);
+                world.said.lock().unwrap().extend(draft.map(|draft| draft.kind().to_owned()));
             }
         })
         .await;
@@ -89,6 +90,7 @@ async fn a_guest_is_adopted_changed_and_removed() {
     assert!(tells(&world, h1, &[vm.clone()]).await.is_empty(), "no news");
     vm.state = GuestState::ShutOff;
     assert_eq!(tells(&world, h1, &[vm.clone()]).await, ["Changed"]);
+    assert_eq!(world.said.lock().unwrap().clone(), ["guest.adopted", "guest.stopped"]);
     assert_eq!(tells(&world, h1, &[]).await, ["Disappeared"]);
     assert!(tells(&world, h1, &[]).await.is_empty(), "it is gone once");
     assert_eq!(tells(&world, h1, &[vm]).await, ["Changed"], "defined again");

@@ -1,6 +1,6 @@
 //! A controller over in-memory ports.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) clock: Arc<MemoryClock>,
     pub(crate) api: Arc<Api>,
+    /// Kinds of events that a test collected itself.
+    pub(crate) said: Mutex<Vec<String>>,
     _dir: tempfile::TempDir,
 }
 
@@ -56,7 +58,7 @@ impl World {
             api_url: "https://ctl:7440".to_owned(),
             agent_url: "https://ctl:7441".to_owned(),
         });
-        Self { records, live, engine, clock, api, _dir: dir }
+        Self { records, live, engine, clock, api, said: Mutex::default(), _dir: dir }
     }
 
     /// A new token with this role.

@@ -1,20 +1,24 @@
 //! The command line of drover-lab.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use drover_lab::{Drover, Lab, LabSpec, LinkState, Network, ProbeReport, host_init, probe};
+
+/// Where a lab is unless said otherwise, and how it is called.
+const DEFAULT_DIR: &str = "/var/lib/drover-lab";
+const DEFAULT_NAME: &str = "lab";
 
 /// A cluster of real hypervisors on one machine: for evaluation, drills and tests.
 #[derive(Debug, Parser)]
 #[command(name = "drover-lab", version, max_term_width = 100)]
 struct Arguments {
     /// Directory of the lab.
-    #[arg(long, global = true, default_value = "/var/lib/drover-lab", env = "DROVER_LAB_DIR")]
+    #[arg(long, global = true, default_value = DEFAULT_DIR, env = "DROVER_LAB_DIR")]
     dir: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -158,7 +162,7 @@ struct Up {
     #[arg(long, default_value_t = 6)]
     guests: u8,
     /// First part of the namespaces' names.
-    #[arg(long, default_value = "lab")]
+    #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
     /// Cores that count as 100 % of a host.
     #[arg(long, default_value_t = 1.0)]
@@ -199,17 +203,25 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             let state = if matches!(state, UpDown::Up) { LinkState::Up } else { LinkState::Down };
             open()?.link(&host, network, state)?;
         }
-        Command::Load { guest, percent } => open()?.load(&guest, percent)?,
+        Command::Load { guest, percent } => with_guest(&dir, &guest)?.load(&guest, percent)?,
         Command::Dirty { guest, mib_per_s, working_set } => {
-            open()?.dirty(&guest, mib_per_s, working_set)?;
+            with_guest(&dir, &guest)?.dirty(&guest, mib_per_s, working_set)?;
         }
         Command::Probe { guest, seconds, json } => {
-            let handle = open()?.probe(&guest, Some(Duration::from_secs(seconds)))?;
+            let lab = with_guest(&dir, &guest)?;
+            let handle = lab.probe(&guest, Some(Duration::from_secs(seconds)))?;
             std::thread::sleep(Duration::from_secs(seconds));
-            show_probe(&handle.finish()?, json)?;
+            let report = handle.finish()?;
+            show_probe(&report, json)?;
+            if !report.is_unbroken() || report.ping_lost == report.ping_sent {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Command::GuestExec { guest, command } => {
-            print!("{}", open()?.guest_exec(&guest, &command.join(" "))?);
+            let (printed, status) =
+                with_guest(&dir, &guest)?.guest_run(&guest, &command.join(" "))?;
+            println!("{printed}");
+            return Ok(ExitCode::from(status));
         }
         Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
@@ -224,22 +236,66 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn with_guest(dir: &Path, guest: &str) -> anyhow::Result<Lab> {
+    let lab = Lab::open(dir)?;
+    lab.known_guest(guest)?;
+    Ok(lab)
+}
+
+/// In the lab's directory while a demonstration runs: what it finds there it may remove.
+const DEMO_RUNS: &str = "demo-runs";
+
 fn demo(dir: PathBuf, keep: bool) -> anyhow::Result<()> {
+    let mark = dir.join(DEMO_RUNS);
+    ensure!(
+        mark.exists() || !dir.join("lab.json").exists(),
+        "a lab is in use in {}: take it down first (drover-lab --dir {} down)",
+        dir.display(),
+        dir.display()
+    );
     // A demonstration that was killed may have left something.
     down(&dir, false)?;
+    std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))?;
+    clean_up_when_interrupted(&dir)?;
     println!("== Three hosts, six guests, one controller");
-    let spec = LabSpec::new("demo", dir.clone(), beside()?);
+    let spec = LabSpec::new(DEFAULT_NAME, dir.clone(), beside()?);
     let result = bring_up(spec).and_then(|lab| drover_lab::demo(&lab));
     if keep && result.is_ok() {
+        std::fs::remove_file(&mark).with_context(|| format!("remove {}", mark.display()))?;
+        let own = std::env::current_exe().context("where this program is")?;
         println!("\nThe cluster is running. Use it, for example:");
+        if dir != Path::new(DEFAULT_DIR) {
+            println!("  export DROVER_LAB_DIR={}", dir.display());
+        }
         for line in ["status", "drover -- top", "drover -- event list", "load vm2 80", "down"] {
-            println!("  target/debug/drover-lab --dir {} {line}", dir.display());
+            println!("  {} {line}", own.display());
         }
         return result;
     }
     down(&dir, false)?;
     result
 }
+
+/// Ctrl-C leaves as little behind as a demonstration that ends by itself.
+fn clean_up_when_interrupted(dir: &Path) -> anyhow::Result<()> {
+    let dir = dir.to_owned();
+    ctrlc::set_handler(move || {
+        eprintln!("\ninterrupted: taking the lab down");
+        let code = match down(&dir, false) {
+            Ok(()) => INTERRUPTED,
+            Err(error) => {
+                eprintln!("error: {error:#}; `drover-lab --dir {} down`", dir.display());
+                1
+            }
+        };
+        std::process::exit(code);
+    })
+    .context("listen for Ctrl-C")
+}
+
+/// What a shell reports of a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;
 
 fn beside() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("where this program is")?;
@@ -272,7 +328,7 @@ fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
     status(&bring_up(spec)?, false)
 }
 
-fn down(dir: &std::path::Path, purge: bool) -> anyhow::Result<()> {
+fn down(dir: &Path, purge: bool) -> anyhow::Result<()> {
     if dir.join("lab.json").exists() {
         Lab::open(dir)?.down()?;
     }

@@ -47,6 +47,8 @@ enum Fault {
     FinishReplyLost,
     TargetForgets,
     ControllerRestarts,
+    /// Droverd takes the target for dead, rightly or not.
+    TargetSilent,
     Cancel,
 }
 
@@ -61,6 +63,7 @@ fn faults() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::FinishReplyLost),
         1 => Just(Fault::TargetForgets),
         1 => Just(Fault::ControllerRestarts),
+        1 => Just(Fault::TargetSilent),
         1 => Just(Fault::Cancel),
     ]
 }
@@ -92,6 +95,7 @@ impl World {
         match fault {
             Fault::ControllerRestarts => self.say_again(),
             Fault::Cancel => self.inbox.push_back(E::CancelRequested),
+            Fault::TargetSilent => self.inbox.push_front(E::TargetUnreachable),
             Fault::LoseAnswer => drop(self.inbox.pop_front()),
             Fault::RepeatAnswer => {
                 if let Some(event) = self.inbox.front().cloned() {
@@ -246,6 +250,9 @@ proptest! {
         prop_assert_eq!(world.owner.epoch, world.migration.epoch);
         let lost = matches!(state, MigrationState::Failed { guest_lost: true, .. });
         let running = [world.source, world.target].iter().filter(|c| **c == Copy::Running).count();
+        prop_assert!(!world.migration.target_unclean, "{}", world.log.join("\n"));
+        let left = matches!(world.target, Copy::Paused | Copy::Stopped) && !lost;
+        prop_assert!(!left, "a copy is left on the target:\n{}", world.log.join("\n"));
         prop_assert_eq!(running, usize::from(!lost), "{}", world.log.join("\n"));
     }
 }

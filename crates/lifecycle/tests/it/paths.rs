@@ -1,6 +1,8 @@
 //! Each path through the machine, as one line per step.
 
-use drover_lifecycle::{FailureKind as K, MigrationEvent as E, MigrationState as S, TargetFate};
+use drover_lifecycle::{
+    Effect, FailureKind as K, MigrationEvent as E, MigrationState as S, TargetFate,
+};
 use drover_model::{MigrationOutcome, OwnerPhase};
 
 use crate::{SOURCE, admitted, failure, in_state};
@@ -153,4 +155,21 @@ fn a_copy_that_has_run_is_never_destroyed() {
         in_state(S::CleaningUp { cause }).step(&E::TargetCopy(TargetFate::HasRun)).unwrap();
     let S::Returning { cause } = stepped.migration.state else { panic!("{stepped:?}") };
     assert!(cause.message.contains("left alone"));
+}
+
+#[test]
+fn a_target_that_does_not_answer_is_not_waited_for_and_is_cleaned_later() {
+    let offering = admitted().step(&E::Begin).unwrap().migration;
+    let cleaning = offering.step(&E::TargetUnreachable).unwrap().migration;
+    assert_eq!(cleaning.effects_again(), [Effect::DiscardAtTarget]);
+    let returning = cleaning.step(&E::TargetUnreachable).unwrap();
+    assert_eq!(returning.effects, [Effect::ResumeAtSource]);
+    let failed = returning.migration.step(&E::SourceRuns).unwrap().migration;
+    assert!(failed.state.is_finished());
+    assert_eq!(failed.effects_again(), [Effect::DiscardAtTarget], "still owed");
+    assert!(failed.step(&E::TargetDiscardFailed(failure(K::Retry))).is_err());
+    let paid = failed.step(&E::TargetCopy(TargetFate::Clean)).unwrap().migration;
+    assert!(paid.effects_again().is_empty());
+    let stale = failed.step(&E::TargetDiscardFailed(failure(K::StaleEpoch)));
+    assert!(stale.unwrap().migration.effects_again().is_empty(), "a later move's host by now");
 }

@@ -218,11 +218,11 @@ impl Hypervisor for MemoryHypervisor {
             let cpu_time_ns = u64::try_from((ran / IDLE).as_nanos()).unwrap_or(u64::MAX);
             GuestStats {
                 guest: Some(*id),
-                cpu_time_ns,
-                vcpu_time_ns: cpu_time_ns,
-                vcpus: 1,
-                resident: GUEST_MEMORY << 20,
-                balloon: GUEST_MEMORY << 20,
+                cpu_time_ns: Some(cpu_time_ns),
+                vcpu_time_ns: Some(cpu_time_ns),
+                vcpus: Some(1),
+                resident: Some(GUEST_MEMORY << 20),
+                balloon: Some(GUEST_MEMORY << 20),
                 ..GuestStats::default()
             }
         };
@@ -245,8 +245,8 @@ impl Hypervisor for MemoryHypervisor {
         Ok(MigrationOutcome {
             total_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             downtime_ms: Some(0),
-            transferred: Bytes(GUEST_MEMORY << 20),
-            iterations: 1,
+            transferred: Some(Bytes(GUEST_MEMORY << 20)),
+            iterations: Some(1),
         })
     }
 

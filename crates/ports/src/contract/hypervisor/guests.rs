@@ -42,7 +42,8 @@ pub(super) async fn a_running_guest_is_seen_and_counted(rig: Rig) -> Kept {
         let Some(first) = of_guest().await? else { return Ok(false) };
         tokio::time::sleep(Duration::from_millis(100)).await;
         let Some(then) = of_guest().await? else { return Ok(false) };
-        Ok(then.cpu_time_ns > first.cpu_time_ns && then.resident > 0 && then.vcpus > 0)
+        let grew = first.cpu_time_ns.is_some() && then.cpu_time_ns > first.cpu_time_ns;
+        Ok(grew && then.resident > Some(0) && then.vcpus > Some(0))
     })
     .await?;
     promise_eq!(rig.state(&rig.target).await?, None, "the guest on the other host");

@@ -1,6 +1,6 @@
 //! Sending a guest.
 
-use drover_model::GuestState;
+use drover_model::{Bytes, GuestState};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -12,7 +12,7 @@ use crate::{HypervisorError, HypervisorEvent, IncomingDisposal};
 pub(super) async fn a_guest_arrives_paused_and_runs_when_it_is_resumed(rig: Rig) -> Kept {
     let (mut left, mut arrived) = (rig.source.events(), rig.target.events());
     let outcome = rig.source.migrate_out(rig.migration()).await?;
-    promise!(outcome.transferred.0 > 0, "nothing was sent: {outcome:?}");
+    promise!(outcome.transferred > Some(Bytes(0)), "nothing was sent: {outcome:?}");
     rig.source.wait_until_gone(rig.guest).await?;
     promise_eq!(rig.state(&rig.source).await?, None, "the guest at the source");
     let paused = rig.state(&rig.target).await?;
