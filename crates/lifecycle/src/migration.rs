@@ -382,7 +382,10 @@ impl Migration {
                 Ok(self.clone().to(S::CleaningUp { cause }))
             }
             S::CleaningUp { cause } => {
-                let message = format!("{}; the target is cleaned when it answers", cause.message);
+                let message = format!(
+                    "{}; the target is out of reach: its copy is discarded when it answers",
+                    cause.message
+                );
                 let cause = Failure { kind: cause.kind, message };
                 Ok(Self { target_unclean: true, ..self.clone() }.to(S::Returning { cause }))
             }

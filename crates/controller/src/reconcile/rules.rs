@@ -249,9 +249,14 @@ pub fn plan_for(
     plan(view, &policy, &budget, &mut Pcg64::new(seed().into(), 1))
 }
 
-/// The conditions of all enabled rules, which no target may come near.
+/// The conditions of all rules that act, which no target may come near.
 pub fn ceilings(tables: &Tables) -> Vec<Ceiling> {
-    tables.rules.iter().filter(|rule| rule.enabled).map(ceiling).collect()
+    tables.rules.iter().filter(|rule| acts(rule)).map(ceiling).collect()
+}
+
+/// A dry run must not change what others do.
+const fn acts(rule: &Rule) -> bool {
+    rule.enabled && !rule.dry_run
 }
 
 fn ceiling(rule: &Rule) -> Ceiling {
@@ -262,7 +267,7 @@ fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
     // The rule's own condition holds on every host, also those it does not watch and
     // also when it is disabled and only tested.
     let own = Ceiling { hosts: vec![], ..ceiling(rule) };
-    let others = tables.rules.iter().filter(|other| other.enabled && other.id != rule.id);
+    let others = tables.rules.iter().filter(|other| acts(other) && other.id != rule.id);
     PlacementPolicy {
         ceilings: std::iter::once(own).chain(others.map(ceiling)).collect(),
         target_hosts: rule.target_hosts.clone(),
