@@ -5,9 +5,10 @@ use drover_controller::engine::effect_of;
 use drover_controller::records::{
     Cause, GuestRecord, HostRecord, OperationRecord, PlanRecord, PlanState,
 };
-use drover_lifecycle::{Migration, MigrationEvent, MigrationState};
+use drover_lifecycle::{Effect, Failure, FailureKind, Migration, MigrationEvent, MigrationState};
 use drover_model::{
-    Epoch, MigrationOutcome, MigrationSettings, OperationId, OwnerPhase, OwnerRecord, PlanId,
+    Epoch, HostState, MigrationOutcome, MigrationSettings, OperationId, OwnerPhase, OwnerRecord,
+    PlanId,
 };
 use drover_testkit::{guest, guest_id, host, host_id};
 use tokio::sync::mpsc;
@@ -158,4 +159,70 @@ async fn an_owner_that_others_changed_stops_the_operation() {
     assert_eq!(state(&world), "admitted", "nothing moves under a stale owner");
     assert_eq!(owner(&world), elsewhere);
     assert_eq!(asked(&mut agents.target), None);
+}
+
+/// As the driver's turns do it.
+async fn follow_plans(world: &World) {
+    use drover_controller::reconcile::{FollowPlans, Reconcile as _};
+    let plans = FollowPlans {
+        records: std::sync::Arc::clone(&world.records),
+        events: std::sync::Arc::clone(&world.api.events),
+        history: std::sync::Arc::clone(&world.api.history),
+        clock: world.clock.clone(),
+        sample_interval: std::time::Duration::from_secs(5),
+    };
+    plans.reconcile().await.unwrap();
+}
+
+fn plan_state(world: &World) -> PlanState {
+    world.records.read().plans.get(PlanId::from_u128(1)).unwrap().state
+}
+
+async fn unreachable(world: &World, number: u128) {
+    let mut host = host(number, 4.0, 16);
+    host.state = HostState::Unreachable;
+    world.update(|txn| txn.put(HostRecord { host, disturbed: None })).await;
+}
+
+#[tokio::test]
+async fn a_dead_target_holds_neither_its_guest_nor_other_plans() {
+    let world = World::new().await;
+    let mut agents = admitted(&world).await;
+    world.engine.take(OPERATION, MigrationEvent::Begin).await;
+    world.engine.take(OPERATION, MigrationEvent::TargetAccepted).await;
+    let broken = Failure { kind: FailureKind::Broken, message: "cut".to_owned() };
+    world.engine.take(OPERATION, MigrationEvent::SourceFailed(broken)).await;
+    world.engine.leave_unreachable_targets().await;
+    follow_plans(&world).await;
+    assert_eq!((state(&world).as_str(), plan_state(&world)), ("cleaning-up", PlanState::Running));
+    unreachable(&world, 2).await;
+    world.engine.leave_unreachable_targets().await;
+    assert_eq!(state(&world), "returning");
+    while let Some((what, _)) = asked(&mut agents.source) {
+        assert!(["start", "resume"].contains(&what), "{what}");
+    }
+    world.engine.take(OPERATION, MigrationEvent::SourceRuns).await;
+    follow_plans(&world).await;
+    assert_eq!((state(&world).as_str(), plan_state(&world)), ("failed", PlanState::Failed));
+    assert_eq!((owner(&world).host, owner(&world).phase), (host_id(1), OwnerPhase::Settled));
+    while asked(&mut agents.target).is_some() {}
+    world.engine.say_again(Some(host_id(2)));
+    let epoch = owner(&world).epoch.0;
+    assert_eq!(asked(&mut agents.target), Some(("discard", epoch)), "owed when it is back");
+    world.engine.answered(OPERATION, Effect::DiscardAtTarget, None).await;
+    world.engine.say_again(Some(host_id(2)));
+    assert_eq!(asked(&mut agents.target), None, "paid");
+}
+
+#[tokio::test]
+async fn a_plan_does_not_wait_for_a_dead_source() {
+    let world = World::new().await;
+    let _agents = admitted(&world).await;
+    world.engine.take(OPERATION, MigrationEvent::Begin).await;
+    world.engine.take(OPERATION, MigrationEvent::TargetAccepted).await;
+    unreachable(&world, 1).await;
+    world.engine.leave_unreachable_targets().await;
+    follow_plans(&world).await;
+    assert_eq!(plan_state(&world), PlanState::Failed);
+    assert_eq!(state(&world), "transferring", "the guest stays bound: nobody knows where it is");
 }
