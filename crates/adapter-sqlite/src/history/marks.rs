@@ -1,4 +1,4 @@
-//! How far work on the history has come.
+//! Resolutions and how far work on them has come.
 
 use drover_model::Timestamp;
 use drover_ports::Resolution;
@@ -42,4 +42,34 @@ impl Mark {
             .execute(params![self.name(), at.as_millis()])?;
         Ok(())
     }
+}
+
+/// An entity's number in this file.
+pub(super) type EntityId = i64;
+
+/// The finer first: hours are made of what is finer.
+pub(super) const ROLLED: [Resolution; 2] = [Resolution::FiveMinutes, Resolution::Hour];
+
+/// What SQLite knows a resolution by.
+pub(super) fn code(resolution: Resolution) -> i64 {
+    i64::try_from(resolution.bucket().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Notes that a bucket has to be computed again.
+pub(super) fn outdate(
+    connection: &Connection,
+    resolution: Resolution,
+    entity: EntityId,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO stale VALUES (?1, ?2, ?3)")?
+        .execute(params![code(resolution), entity, resolution.start_of(at).as_millis()])?;
+    Ok(())
+}
+
+/// The last moment of the bucket that starts at `start`.
+pub(super) fn last_of(resolution: Resolution, start: Timestamp) -> Timestamp {
+    let length = i64::try_from(resolution.bucket().as_millis()).unwrap_or(i64::MAX).max(1);
+    Timestamp::from_millis(start.as_millis().saturating_add(length - 1))
 }

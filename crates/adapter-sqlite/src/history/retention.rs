@@ -6,8 +6,7 @@ use drover_model::Timestamp;
 use drover_ports::{Resolution, Retention};
 use rusqlite::{Connection, params};
 
-use super::marks::Mark;
-use super::rollup::code;
+use super::marks::{Mark, code};
 use super::samples;
 
 /// Full-rate samples of this long are kept whatever their size.

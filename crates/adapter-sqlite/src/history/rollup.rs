@@ -11,35 +11,14 @@ use drover_ports::{Resolution, SeriesPoint};
 use rusqlite::{Connection, params};
 
 use super::codec::{Summary, decode_summaries, encode_summaries};
-use super::marks::Mark;
-use super::samples::{self, EntityId, last_of};
-
-/// The finer first: hours are made of what is finer.
-pub(super) const ROLLED: [Resolution; 2] = [Resolution::FiveMinutes, Resolution::Hour];
+use super::marks::{EntityId, Mark, ROLLED, code, last_of};
+use super::samples;
 
 /// A bucket is rolled up when it is complete and late samples had this long to come, so
 /// that few are computed twice.
 const LATE: Duration = Duration::from_secs(60);
 /// Buckets computed again in one turn.
 const STALE_A_TURN: i64 = 1000;
-
-/// What SQLite knows a resolution by.
-pub(super) fn code(resolution: Resolution) -> i64 {
-    i64::try_from(resolution.bucket().as_secs()).unwrap_or(i64::MAX)
-}
-
-/// Notes that a bucket has to be computed again.
-pub(super) fn outdate(
-    connection: &Connection,
-    resolution: Resolution,
-    entity: EntityId,
-    at: Timestamp,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO stale VALUES (?1, ?2, ?3)")?
-        .execute(params![code(resolution), entity, resolution.start_of(at).as_millis()])?;
-    Ok(())
-}
 
 /// Does a bounded part of the work; whether there is more.
 pub(super) fn turn(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {

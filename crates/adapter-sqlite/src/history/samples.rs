@@ -1,15 +1,11 @@
 //! Samples at full rate.
 
 use drover_model::{Metric, Timestamp};
-use drover_ports::{Entity, Resolution, SamplePoint};
+use drover_ports::{Entity, SamplePoint};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::codec::{decode, encode, entity_of, key_of};
-use super::marks::Mark;
-use super::rollup;
-
-/// An entity's number in this file.
-pub(super) type EntityId = i64;
+use super::marks::{EntityId, Mark, ROLLED, outdate};
 
 /// The number of an entity that has samples or rollups.
 pub(super) fn known(connection: &Connection, entity: Entity) -> rusqlite::Result<Option<EntityId>> {
@@ -27,7 +23,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<EntityId>> {
 pub(super) fn append(connection: &Connection, points: Vec<SamplePoint>) -> rusqlite::Result<()> {
     let begin = Mark::FullBegins.get(connection)?;
     let mut rolled = Vec::new();
-    for resolution in rollup::ROLLED {
+    for resolution in ROLLED {
         rolled.push((resolution, Mark::RolledUntil(resolution).get(connection)?));
     }
     let mut insert =
@@ -48,7 +44,7 @@ pub(super) fn append(connection: &Connection, points: Vec<SamplePoint>) -> rusql
         insert.execute(params![id, point.at.as_millis(), encode(&point.values)])?;
         for (resolution, until) in &rolled {
             if point.at < *until {
-                rollup::outdate(connection, *resolution, id, point.at)?;
+                outdate(connection, *resolution, id, point.at)?;
             }
         }
     }
@@ -120,10 +116,4 @@ pub(super) fn first_from(
         )?
         .query_row([from.as_millis()], |row| row.get(0))?;
     Ok(first.map(Timestamp::from_millis))
-}
-
-/// The last moment of the bucket that starts at `start`.
-pub(super) fn last_of(resolution: Resolution, start: Timestamp) -> Timestamp {
-    let length = i64::try_from(resolution.bucket().as_millis()).unwrap_or(i64::MAX).max(1);
-    Timestamp::from_millis(start.as_millis().saturating_add(length - 1))
 }

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use super::cancel::cancel_if_asked;
 use super::follow::follow;
 use crate::command::Commands;
 use crate::command::failure::of_hypervisor;
@@ -94,15 +95,6 @@ async fn watch_progress(
             commands.tell_progress(operation, progress);
             cancel_if_asked(commands, operation, guest).await;
         }
-    }
-}
-
-/// A cancel command that came before libvirt had begun the job had nothing to end.
-pub(super) async fn cancel_if_asked(commands: &Commands, operation: OperationId, guest: GuestId) {
-    if commands.operations.is_to_be_cancelled(operation)
-        && let Err(error) = commands.hypervisor.cancel_migration(guest).await
-    {
-        warn!(%operation, %error, "cannot cancel the migration");
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::depart::cancel_if_asked;
+use super::cancel::cancel_if_asked;
 use super::judge::{Look, Verdict, judge};
 use crate::clock;
 use crate::command::Commands;

@@ -12,6 +12,7 @@
 //! goes on without its client.
 
 pub mod begin;
+mod cancel;
 pub mod depart;
 pub mod follow;
 pub mod judge;
