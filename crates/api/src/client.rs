@@ -224,6 +224,23 @@ impl Client {
         self.answer(self.request(Method::PATCH, &path).json(change)).await
     }
 
+    /// `GET /v1/hosts/{host}/metrics/{metric}`
+    pub async fn host_series(
+        &self,
+        host: &str,
+        metric: &str,
+        query: &v1::SeriesQuery,
+    ) -> Answer<v1::Series> {
+        let path = format!("/v1/hosts/{}/metrics/{}", escaped(host), escaped(metric));
+        self.answer(self.request(Method::GET, &path).query(query)).await
+    }
+
+    /// `DELETE /v1/hosts/{host}`
+    pub async fn remove_host(&self, name: &str, forget_guests: bool) -> Answer<()> {
+        let path = format!("/v1/hosts/{}?forget_guests={forget_guests}", escaped(name));
+        self.delete(&path).await
+    }
+
     /// `DELETE /v1/rules/{rule}`
     pub async fn delete_rule(&self, name: &str) -> Answer<()> {
         self.delete(&format!("/v1/rules/{}", escaped(name))).await

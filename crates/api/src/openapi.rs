@@ -62,6 +62,7 @@ fn components() -> Map<String, Value> {
         v1::Plan,
         v1::Event,
         v1::EventQuery,
+        v1::RemoveHostQuery,
         v1::SeriesQuery,
         v1::Series,
         v1::Watch,

@@ -51,6 +51,7 @@ macro_rules! routes {
 routes! {
     GET "/v1/hosts" VIEWER, None, Some("[Host]"), None, 200, "List hosts.";
     GET "/v1/hosts/{host}" VIEWER, None, Some("HostDetail"), None, 200, "Show a host.";
+    DELETE "/v1/hosts/{host}" ADMIN, None, None, Some("RemoveHostQuery"), 204, "Remove a host that will not come back.";
     GET "/v1/hosts/{host}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a host's metric history.";
     POST "/v1/hosts/tokens" ADMIN, None, Some("JoinToken"), None, 201, "Make a one-time join token.";
     GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use drover_agent_api::v1::agent_link_client::AgentLinkClient;
@@ -11,7 +11,7 @@ use drover_agent_api::v1::{
     FromAgent, Hello, Sample, Samples, Value, from_agent, from_controller, sample,
 };
 use drover_api::client::{Client, ClientConfig};
-use drover_api::v1::EnrollRequest;
+use drover_api::v1::{EnrollRequest, SeriesQuery};
 use drover_model::{HostCapabilities, Metric};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,12 +105,28 @@ async fn push(dir: &Path, pid: &str) -> anyhow::Result<(f64, f64)> {
         .into_iter()
         .enumerate()
         .map(|(index, link)| tokio::spawn(push_one(link, index as u128 + 1, until)));
-    let mut samples = 0.0;
+    let mut messages = Vec::new();
     for task in pushing.collect::<Vec<_>>() {
-        samples += task.await??;
+        messages.push(task.await??);
     }
     let (after, _, _) = process(pid)?;
-    Ok((samples, after - before))
+    check_stored(&client, messages.first().copied().unwrap_or_default()).await?;
+    let all: u32 = messages.iter().sum();
+    let a_message = 1.0 + f64::from(u32::try_from(GUESTS)?);
+    Ok((f64::from(all) * a_message, after - before))
+}
+
+/// What was acknowledged can be read: nothing was dropped on the way.
+async fn check_stored(client: &Client, messages: u32) -> anyhow::Result<()> {
+    let query = SeriesQuery { since: Some("1h".to_owned()), resolution: Some("full".to_owned()) };
+    let series = client.host_series("sim1", METRICS[0].name(), &query).await?;
+    let stored = series.points.len();
+    // What was under way at the end may be there as well.
+    ensure!(
+        stored >= usize::try_from(messages)? && stored <= usize::try_from(messages)? + 4,
+        "{messages} messages of an agent were acknowledged, {stored} samples of it are stored"
+    );
+    Ok(())
 }
 
 type Link = AgentLinkClient<tonic::transport::Channel>;
@@ -136,7 +152,7 @@ async fn connect(client: &Client, ca: &str, number: u128) -> anyhow::Result<Link
 
 /// One agent: a message of one sample of the host and one of each guest, then the next
 /// when it is acknowledged, with four under way.
-async fn push_one(mut link: Link, number: u128, until: Instant) -> anyhow::Result<f64> {
+async fn push_one(mut link: Link, number: u128, until: Instant) -> anyhow::Result<u32> {
     let (sender, outgoing) = tokio::sync::mpsc::channel(16);
     let say = |body| FromAgent { body: Some(body) };
     let hello = Hello {
@@ -150,27 +166,34 @@ async fn push_one(mut link: Link, number: u128, until: Instant) -> anyhow::Resul
     };
     sender.send(say(from_agent::Body::Hello(hello))).await?;
     let mut incoming = link.session(ReceiverStream::new(outgoing)).await?.into_inner();
+    let begun = now_ms();
     let mut sequence = 0;
     for _ in 0..4 {
         sequence += 1;
-        sender.send(say(from_agent::Body::Samples(message(number, sequence)))).await?;
+        sender.send(say(from_agent::Body::Samples(message(number, sequence, begun)))).await?;
     }
-    let mut taken = 0.0;
+    let mut taken = 0;
     while let Some(said) = incoming.next().await {
         if let Some(from_controller::Body::SamplesAck(_)) = said?.body {
-            taken += 1.0 + f64::from(u32::try_from(GUESTS)?);
+            taken += 1;
             if Instant::now() >= until {
                 return Ok(taken);
             }
             sequence += 1;
-            sender.send(say(from_agent::Body::Samples(message(number, sequence)))).await?;
+            sender.send(say(from_agent::Body::Samples(message(number, sequence, begun)))).await?;
         }
     }
     Ok(taken)
 }
 
-fn message(number: u128, sequence: u64) -> Samples {
-    let at_ms = 1_700_000_000_000 + i64::try_from(sequence).unwrap_or_default() * 1000;
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// One sample of each, a millisecond after the ones before: all of now, none the same.
+fn message(number: u128, sequence: u64, begun: i64) -> Samples {
+    let at_ms = begun + i64::try_from(sequence).unwrap_or_default();
     let values: Vec<Value> = METRICS
         .iter()
         .map(|metric| Value { metric: u32::from(metric.code()), value: 12.5 })

@@ -26,6 +26,7 @@ fn a_user_s_day() {
     rules_are_made_changed_and_deleted(&stage);
     who_may_not_is_told(&stage);
     errors_are_json_for_scripts(&stage);
+    a_host_that_will_not_come_back_is_removed(&stage);
 }
 
 fn lists_are_tables_json_and_yaml(stage: &Stage) {
@@ -176,4 +177,16 @@ fn errors_are_json_for_scripts(stage: &Stage) {
     let problem: Value = serde_json::from_str(&printed.err).unwrap();
     assert_eq!(problem["status"], 404, "{problem}");
     assert!(problem["hint"].is_string(), "{problem}");
+}
+
+fn a_host_that_will_not_come_back_is_removed(stage: &Stage) {
+    refused(&stage.drover(&["host", "remove", "h1"]), 5, "conflict", "connected");
+    stage.stop_agent(1);
+    refused(&stage.drover(&["host", "remove", "h1"]), 5, "conflict", "2 guest(s)");
+    let removed = stage.drover(&["host", "remove", "h1", "--forget-guests"]);
+    assert_eq!(removed.code, 0, "{}", removed.err);
+    let names = |what: &str| stage.json(&[what, "list"]).as_array().map(Vec::len);
+    assert_eq!((names("host"), names("guest")), (Some(1), Some(0)));
+    refused(&stage.drover(&["host", "show", "h1"]), 4, "not found", "h1");
+    refused(&stage.drover(&["guest", "show", "vm1"]), 4, "not found", "vm1");
 }

@@ -107,3 +107,11 @@ pub struct HostNetwork {
     /// Up.
     pub active: bool,
 }
+
+/// How a host is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct RemoveHostQuery {
+    /// Also when it has guests, as far as is known: they are forgotten with it.
+    pub forget_guests: Option<bool>,
+}

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Context, Done, problem};
+use super::{Context, Done, done, problem};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -16,6 +16,14 @@ pub(crate) enum Command {
     },
     /// Make a one-time token with which a host joins.
     Token,
+    /// Remove a host that will not come back; its agent must be off.
+    Remove {
+        /// Name or id.
+        host: String,
+        /// Forget the guests that it had, as far as is known.
+        #[arg(long)]
+        forget_guests: bool,
+    },
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
@@ -28,6 +36,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         Command::Show { host } => {
             let host = client.host(&host).await.map_err(problem)?;
             output::print(context.format, &host, |_| show::host(&host))
+        }
+        Command::Remove { host, forget_guests } => {
+            client.remove_host(&host, forget_guests).await.map_err(problem)?;
+            done(context, &format!("host {host} is removed"))
         }
         Command::Token => {
             let token = client.join_token().await.map_err(problem)?;

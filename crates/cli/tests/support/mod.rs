@@ -120,6 +120,14 @@ impl Stage {
         homes
     }
 
+    /// Ends the agent of a host; returns when droverd has noticed.
+    pub fn stop_agent(&self, number: usize) {
+        self.triggers[number - 1].ask();
+        self.until("the session ends", |stage| {
+            stage.json(&["host", "show", &format!("h{number}")])["state"] != "online"
+        });
+    }
+
     /// The administrator's configuration.
     pub fn admin(&self) -> PathBuf {
         self.dir.path().join("droverd/admin.toml")

@@ -9,6 +9,7 @@ mod metrics;
 mod operations;
 mod plans;
 mod prometheus;
+mod remove_host;
 mod reply;
 mod rules;
 mod show;
@@ -68,7 +69,7 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/hosts", get(hosts::list))
         .route("/v1/hosts/tokens", post(tokens::join))
-        .route("/v1/hosts/{host}", get(hosts::show))
+        .route("/v1/hosts/{host}", get(hosts::show).delete(remove_host::remove))
         .route("/v1/hosts/{host}/metrics/{metric}", get(metrics::host))
         .route("/v1/guests", get(guests::list))
         .route("/v1/guests/{guest}", get(guests::show))

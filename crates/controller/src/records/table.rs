@@ -158,6 +158,12 @@ impl Txn {
         self.writes.push(write);
     }
 
+    /// Deletes a host and the certificate that its agent may show.
+    pub fn delete_host(&mut self, id: HostId) {
+        self.writes.push(Write::Host(id, None));
+        self.writes.push(Write::Agent(id, None));
+    }
+
     /// Deletes a rule.
     pub fn delete_rule(&mut self, id: RuleId) {
         self.writes.push(Write::Rule(id, None));
