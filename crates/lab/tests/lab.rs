@@ -26,6 +26,10 @@ type Story = fn(&World) -> anyhow::Result<()>;
 const STORIES: &[(&str, Story)] = &[
     ("a_host_cannot_reach_the_machine", lab_itself::a_host_cannot_reach_the_machine),
     ("up_again_changes_nothing", lab_itself::up_again_changes_nothing),
+    (
+        "an_up_that_was_killed_is_completed_and_leaves_nothing",
+        lab_itself::an_up_that_was_killed_is_completed_and_leaves_nothing,
+    ),
     ("existing_guests_are_adopted_as_they_are", migration::existing_guests_are_adopted_as_they_are),
     ("a_moved_guest_keeps_its_connection", migration::a_moved_guest_keeps_its_connection),
     ("cancel_leaves_the_guest_where_it_was", migration::cancel_leaves_the_guest_where_it_was),

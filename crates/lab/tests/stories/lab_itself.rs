@@ -1,7 +1,11 @@
 //! The lab: what its hosts cannot do, and that it may be brought up twice.
 
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use anyhow::ensure;
 use drover_lab::Lab;
+use drover_lab::tools::run;
 
 use super::world::{World, spec};
 
@@ -39,4 +43,46 @@ pub(crate) fn up_again_changes_nothing(world: &World) -> anyhow::Result<()> {
     let again = Lab::up(spec(world.lab.spec().dir.clone())?, &|_| {})?;
     ensure!(again.status()? == before, "up on a running lab changed it");
     Ok(())
+}
+
+pub(crate) fn an_up_that_was_killed_is_completed_and_leaves_nothing(
+    _world: &World,
+) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().to_string_lossy().into_owned();
+    let up = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drover-lab"));
+        command.args(["--dir", &path, "up", "--bare", "--hosts", "2", "--guests", "0"]);
+        command.args(["--name", name]).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    for moment in [300, 1200, 2500] {
+        let mut killed = up("lkill").spawn()?;
+        std::thread::sleep(Duration::from_millis(moment));
+        killed.kill()?;
+        killed.wait()?;
+    }
+    ensure!(up("lkill").status()?.success(), "a lab whose making was killed is completed");
+    let lab = Lab::open(dir.path())?;
+    ensure!(lab.status()?.iter().all(|host| host.on), "{:?}", lab.status()?);
+    ensure!(!up("other").status()?.success(), "its directory has another lab's name");
+    ensure!(!up_elsewhere()?.success(), "its name belongs to its directory");
+    lab.down()?;
+    for (line, what) in [("ip netns list", "lkill-"), ("cat /proc/mounts", path.as_str())] {
+        ensure!(!run(line)?.contains(what), "something is left: {line}");
+    }
+    ensure!(!run("ps -eo args")?.contains(&path), "processes are left");
+    Ok(())
+}
+
+/// A lab of the same name from another directory.
+fn up_elsewhere() -> anyhow::Result<std::process::ExitStatus> {
+    let elsewhere = tempfile::tempdir()?;
+    Ok(Command::new(env!("CARGO_BIN_EXE_drover-lab"))
+        .arg("--dir")
+        .arg(elsewhere.path())
+        .args(["up", "--bare", "--hosts", "1", "--guests", "0", "--name", "lkill"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?)
 }
