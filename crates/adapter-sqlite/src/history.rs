@@ -1,8 +1,12 @@
-//! The history port: samples as small blobs, rollups of all metrics of a bucket in one.
+//! The history port: recent samples by time, older ones in blocks by entity, rollups of
+//! all metrics of a bucket in one.
 //!
-//! Rows are kept by entity, then time: a series is one range, a window one range for each
-//! entity. A crash may lose the last seconds; agents send again what was not acknowledged.
+//! What comes in is written densely, and what rules read, the last minutes of everyone, is
+//! one range. When a bucket of five minutes is complete, its samples become one block of
+//! each entity: a series is one range, too. A crash may lose the last seconds; agents send
+//! again what was not acknowledged.
 
+mod blocks;
 mod codec;
 mod marks;
 mod retention;
@@ -32,8 +36,12 @@ static SCHEMA: Schema = Schema {
     synchronous: "NORMAL",
     migrations: &["
         CREATE TABLE entity (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);
-        CREATE TABLE sample (
-            entity INTEGER NOT NULL, at INTEGER NOT NULL, vals BLOB NOT NULL,
+        CREATE TABLE recent (
+            at INTEGER NOT NULL, entity INTEGER NOT NULL, vals BLOB NOT NULL,
+            PRIMARY KEY (at, entity)
+        ) WITHOUT ROWID;
+        CREATE TABLE block (
+            entity INTEGER NOT NULL, at INTEGER NOT NULL, samples BLOB NOT NULL,
             PRIMARY KEY (entity, at)
         ) WITHOUT ROWID;
         CREATE TABLE rollup (

@@ -7,7 +7,7 @@ use drover_ports::{Resolution, Retention};
 use rusqlite::{Connection, params};
 
 use super::marks::{Mark, code};
-use super::samples;
+use super::{rollup, samples};
 
 /// Full-rate samples of this long are kept whatever their size.
 const NEWEST: Duration = Duration::from_secs(3600);
@@ -15,6 +15,8 @@ const NEWEST: Duration = Duration::from_secs(3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// Before everything.
+const BEGINNING: Timestamp = Timestamp::from_millis(i64::MIN);
 /// Pages given back to the file system at once.
 const VACUUM_PAGES: i64 = 2000;
 
@@ -37,7 +39,7 @@ pub(super) fn turn(
     if used_bytes(connection)? <= retention.max_bytes {
         return Ok(false);
     }
-    if let Some(first) = samples::first_from(connection, Timestamp::from_millis(i64::MIN))? {
+    if let Some(first) = samples::first(connection)? {
         let end = Resolution::Hour.start_of(first.plus(HOUR));
         if end <= begin(NEWEST).min(safe) {
             drop_samples(connection, end)?;
@@ -45,7 +47,7 @@ pub(super) fn turn(
         }
     }
     for (resolution, length) in [(Resolution::FiveMinutes, DAY), (Resolution::Hour, MONTH)] {
-        if let Some(first) = first_rollup(connection, resolution)? {
+        if let Some(first) = rollup::first_from(connection, resolution, BEGINNING)? {
             let end = first.plus(length).min(hours);
             if first < end {
                 drop_rollups(connection, resolution, end)?;
@@ -76,12 +78,7 @@ fn drop_samples(connection: &Connection, before: Timestamp) -> rusqlite::Result<
         return Ok(());
     }
     Mark::FullBegins.raise(connection, before)?;
-    for entity in samples::all(connection)? {
-        connection
-            .prepare_cached("DELETE FROM sample WHERE entity = ?1 AND at < ?2")?
-            .execute(params![entity, before.as_millis()])?;
-    }
-    Ok(())
+    samples::drop_before(connection, before)
 }
 
 fn drop_rollups(
@@ -97,24 +94,12 @@ fn drop_rollups(
     Ok(())
 }
 
-fn first_rollup(
-    connection: &Connection,
-    resolution: Resolution,
-) -> rusqlite::Result<Option<Timestamp>> {
-    let first: Option<i64> = connection
-        .prepare_cached(
-            "SELECT min((SELECT min(at) FROM rollup WHERE bucket = ?1 AND entity = id))
-             FROM entity",
-        )?
-        .query_row([code(resolution)], |row| row.get(0))?;
-    Ok(first.map(Timestamp::from_millis))
-}
-
 /// Of entities that are long gone nothing stays.
 fn forget_entities(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "DELETE FROM entity WHERE NOT EXISTS (SELECT 1 FROM sample WHERE entity = id)
+            "DELETE FROM entity WHERE NOT EXISTS (SELECT 1 FROM block WHERE entity = id)
+             AND id NOT IN (SELECT entity FROM recent)
              AND NOT EXISTS (SELECT 1 FROM rollup WHERE bucket = ?1 AND entity = id)
              AND NOT EXISTS (SELECT 1 FROM rollup WHERE bucket = ?2 AND entity = id)",
         )?

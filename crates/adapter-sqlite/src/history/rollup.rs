@@ -10,13 +10,14 @@ use drover_ports::memory::roll_up;
 use drover_ports::{Resolution, SeriesPoint};
 use rusqlite::{Connection, params};
 
-use super::codec::{Summary, decode_summaries, encode_summaries};
+use super::blocks::{BLOCK, Samples};
+use super::codec::{Summary, decode, decode_summaries, encode_summaries};
 use super::marks::{EntityId, Mark, ROLLED, code, last_of};
 use super::samples;
 
 /// A bucket is rolled up when it is complete and late samples had this long to come, so
-/// that few are computed twice.
-const LATE: Duration = Duration::from_secs(60);
+/// that few are computed twice. Rules mostly look back two minutes: all of it is recent.
+const LATE: Duration = Duration::from_secs(120);
 /// Buckets computed again in one turn.
 const STALE_A_TURN: i64 = 1000;
 
@@ -53,14 +54,24 @@ fn roll(connection: &Connection, now: Timestamp, resolution: Resolution) -> rusq
     if until >= complete {
         return Ok(false);
     }
-    let next = samples::first_from(connection, until)?.map(|at| resolution.start_of(at));
+    let first = match resolution {
+        BLOCK => samples::first_recent(connection, until)?,
+        _ => first_from(connection, BLOCK, until)?,
+    };
+    let next = first.map(|at| resolution.start_of(at));
     let Some(next) = next.filter(|next| *next < complete) else {
         // Nothing in between.
         mark.raise(connection, complete)?;
         return Ok(false);
     };
-    for entity in samples::all(connection)? {
-        compute(connection, resolution, entity, next)?;
+    if resolution == BLOCK {
+        samples::pack_all(connection, next, |entity, samples| {
+            store(connection, resolution, entity, next, &of_samples(samples))
+        })?;
+    } else {
+        for entity in samples::all(connection)? {
+            compute(connection, resolution, entity, next)?;
+        }
     }
     let end = last_of(resolution, next).as_millis().saturating_add(1);
     mark.raise(connection, Timestamp::from_millis(end))?;
@@ -69,6 +80,18 @@ fn roll(connection: &Connection, now: Timestamp, resolution: Resolution) -> rusq
 
 type Summaries = BTreeMap<Metric, Summary>;
 
+fn add(all: &mut Summaries, metric: Metric, part: Summary) {
+    all.entry(metric).and_modify(|whole| whole.add(&part)).or_insert(part);
+}
+
+fn of_samples(samples: &Samples) -> Summaries {
+    let mut all = Summaries::new();
+    for (metric, value) in samples.values().flat_map(|values| decode(values)) {
+        add(&mut all, metric, Summary::of(value));
+    }
+    all
+}
+
 /// Computes one bucket of one entity from what it is made of.
 fn compute(
     connection: &Connection,
@@ -76,31 +99,47 @@ fn compute(
     entity: EntityId,
     start: Timestamp,
 ) -> rusqlite::Result<()> {
-    let mut all = Summaries::new();
-    let mut add = |metric: Metric, part: Summary| {
-        all.entry(metric).and_modify(|whole| whole.add(&part)).or_insert(part);
-    };
-    let span = (start, last_of(resolution, start));
-    if resolution == Resolution::Hour {
-        each(connection, Resolution::FiveMinutes, entity, span, |_, parts| {
-            parts.into_iter().for_each(|(metric, part)| add(metric, part));
-        })?;
+    let summaries = if resolution == BLOCK {
+        of_samples(&samples::pack_one(connection, entity, start)?)
     } else {
-        samples::each(connection, entity, span, |_, values| {
-            values.into_iter().for_each(|(metric, value)| add(metric, Summary::of(value)));
+        let mut all = Summaries::new();
+        each(connection, BLOCK, entity, (start, last_of(resolution, start)), |_, parts| {
+            parts.into_iter().for_each(|(metric, part)| add(&mut all, metric, part));
         })?;
+        all
+    };
+    store(connection, resolution, entity, start, &summaries)
+}
+
+fn store(
+    connection: &Connection,
+    resolution: Resolution,
+    entity: EntityId,
+    start: Timestamp,
+    summaries: &Summaries,
+) -> rusqlite::Result<()> {
+    if summaries.is_empty() {
+        return Ok(());
     }
-    if !all.is_empty() {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![
-                code(resolution),
-                entity,
-                start.as_millis(),
-                encode_summaries(all.iter()),
-            ])?;
-    }
+    connection.prepare_cached("INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4)")?.execute(
+        params![code(resolution), entity, start.as_millis(), encode_summaries(summaries.iter()),],
+    )?;
     Ok(())
+}
+
+/// The first bucket of anyone from a moment on.
+pub(super) fn first_from(
+    connection: &Connection,
+    resolution: Resolution,
+    from: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let first: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min((SELECT min(at) FROM rollup
+                         WHERE bucket = ?1 AND entity = id AND at >= ?2)) FROM entity",
+        )?
+        .query_row([code(resolution), from.as_millis()], |row| row.get(0))?;
+    Ok(first.map(Timestamp::from_millis))
 }
 
 /// Hands over each bucket of one entity, oldest first.
