@@ -1,10 +1,12 @@
 //! QEMU processes of guests, seen in /proc.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use drover_model::GuestId;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// What a QEMU process was started as.
@@ -53,8 +55,8 @@ impl Processes {
         })
     }
 
-    /// Blocks until no QEMU process of the guest is left; whether there was one. Reacts to
-    /// an exit at once.
+    /// Blocks until no QEMU process of the guest is left that can run; whether there was
+    /// one. Reacts to an end within [`LOOK`].
     pub(crate) fn wait_until_gone(&self, guest: GuestId) -> std::io::Result<bool> {
         let mut seen = false;
         loop {
@@ -83,9 +85,14 @@ fn is_qemu_of(cmdline: &[u8], guest: GuestId) -> Option<bool> {
     has(b"-uuid", Some(uuid.as_bytes())).then(|| has(b"-incoming", None))
 }
 
+/// How often a process is asked whether it still can run.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+
+/// Blocks until nothing of the process can run any more. That is earlier than its end: to
+/// give back the memory of a large guest takes the kernel seconds.
 fn wait_for_exit(pid: i32) -> std::io::Result<()> {
-    let Some(pid) = Pid::from_raw(pid) else { return Ok(()) };
-    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+    let Some(process) = Pid::from_raw(pid) else { return Ok(()) };
+    let handle = match pidfd_open(process, PidfdFlags::empty()) {
         Ok(handle) => handle,
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         // A kernel without pidfd (before 5.3): look again in a moment.
@@ -96,12 +103,60 @@ fn wait_for_exit(pid: i32) -> std::io::Result<()> {
     };
     let mut waited = [PollFd::new(&handle, PollFlags::IN)];
     loop {
-        match poll(&mut waited, None) {
+        match poll(&mut waited, Some(&LOOK)) {
+            Ok(0) if !cannot_run(pid) => {}
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether every thread of a process is past its last instruction outside the kernel.
+///
+/// Looked at twice: a thread that one look missed was made by one that could still run,
+/// and is there in the second.
+fn cannot_run(pid: i32) -> bool {
+    let Some(first) = ending_threads(pid) else { return false };
+    ending_threads(pid).is_some_and(|second| second.is_subset(&first))
+}
+
+/// All threads, if each of them is ending.
+fn ending_threads(pid: i32) -> Option<BTreeSet<OsString>> {
+    let tasks = format!("/proc/{pid}/task");
+    let entries = match std::fs::read_dir(&tasks) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Some(BTreeSet::new()),
+        Err(_) => return None,
+    };
+    let mut threads = BTreeSet::new();
+    for entry in entries {
+        let entry = entry.ok()?;
+        match std::fs::read_to_string(entry.path().join("stat")) {
+            Ok(stat) if is_ending(&stat)? => {
+                threads.insert(entry.file_name());
+            }
+            Ok(_) => return None,
+            Err(error) if is_gone(&error) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(threads)
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+/// Whether the flags in a `stat` line of /proc (proc(5), field 9) say that the thread is
+/// ending: `PF_EXITING` of include/linux/sched.h, set as the first thing of its end.
+fn is_ending(stat: &str) -> Option<bool> {
+    const PF_EXITING: u32 = 0x4;
+    // The name, field 2, is in parentheses and may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let flags: u32 = rest.split_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & PF_EXITING != 0)
 }
 
 #[cfg(test)]
@@ -120,6 +175,29 @@ mod tests {
         assert_eq!(is_qemu_of(line("-incoming\0defer\0").as_bytes(), guest), Some(true));
         assert_eq!(is_qemu_of(line("").as_bytes(), GuestId::from_u128(5)), None);
         assert_eq!(is_qemu_of(b"", guest), None);
+    }
+
+    #[test]
+    fn a_thread_that_is_ending_is_told_by_its_flags() {
+        let running = "7 (CPU 0/KVM) x) S 1 7 7 0 -1 4194368 10 0 0 0 1 2 0 0 20 0 5 0 9";
+        assert_eq!(is_ending(running), Some(false));
+        assert_eq!(is_ending(&running.replace("4194368", "4194372")), Some(true));
+        assert_eq!(is_ending("7 (x) S 1"), None);
+        assert_eq!(is_ending(""), None);
+    }
+
+    #[test]
+    fn a_process_can_run_until_it_is_killed() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!cannot_run(pid));
+        assert!(!cannot_run(i32::try_from(std::process::id()).unwrap()), "several threads");
+        child.kill().unwrap();
+        // It is not reaped here: a zombie cannot run.
+        wait_for_exit(pid).unwrap();
+        assert!(cannot_run(pid));
+        child.wait().unwrap();
+        assert!(cannot_run(pid), "gone");
     }
 
     #[test]

@@ -174,8 +174,8 @@ pub trait Hypervisor: Send + Sync {
     /// Lets a guest run that is paused. No error when it already runs.
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError>;
 
-    /// Waits until no process of the guest is left on this host: then, and only then, this
-    /// host's copy is proven gone. Returns at once when there is none. An error where
+    /// Waits until no process of the guest is left on this host that could still run: then,
+    /// and only then, this host's copy is proven gone. Returns at once when there is none. An error where
     /// processes cannot be seen, or nobody can tell: it proves nothing.
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError>;
 
