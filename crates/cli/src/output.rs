@@ -21,6 +21,13 @@ pub(crate) enum Format {
     Yaml,
 }
 
+impl Format {
+    /// Whether a person reads it, not a script.
+    pub(crate) const fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
 /// Prints an answer: the table for people, the value for scripts.
 pub(crate) fn print<T: Serialize>(
     format: Format,

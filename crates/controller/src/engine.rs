@@ -318,12 +318,8 @@ fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
 
 fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
     let migration = &operation.migration;
-    let host = |id| tables.hosts.get(id).map_or_else(|| id.to_string(), |r| r.host.name.clone());
-    let guest = tables
-        .guests
-        .get(migration.guest)
-        .map_or_else(|| migration.guest.to_string(), |record| record.guest.name.clone());
-    let (from, to) = (host(migration.from), host(migration.to));
+    let guest = tables.guest_name(migration.guest);
+    let (from, to) = (tables.host_name(migration.from), tables.host_name(migration.to));
     let draft = match &migration.state {
         MigrationState::Offering => Draft::new(
             "migration.started",
@@ -405,10 +401,7 @@ fn completed(operation: &OperationRecord, guest: &str, from: &str, to: &str) -> 
 
 fn statistics(tables: &Tables, operation: &OperationRecord, outcome: &MigrationOutcome) -> Draft {
     let migration = &operation.migration;
-    let guest = tables
-        .guests
-        .get(migration.guest)
-        .map_or_else(|| migration.guest.to_string(), |record| record.guest.name.clone());
+    let guest = tables.guest_name(migration.guest);
     let downtime = outcome
         .downtime_ms
         .map_or_else(|| "not reported".to_owned(), |downtime| format!("{downtime} ms"));

@@ -211,7 +211,7 @@ fn summary(moved: &Moved, reports: &[(String, ProbeReport)]) -> anyhow::Result<(
             "                         tcp {} lines sent, {} came back, {}, longest gap {:.0} ms",
             report.tcp_sent,
             report.tcp_echoed,
-            if report.tcp_in_order { "none lost, none out of order" } else { "OUT OF ORDER" },
+            if report.is_unbroken() { "none lost, none out of order" } else { "BROKEN" },
             report.tcp_longest_gap_ms
         );
     }

@@ -177,7 +177,7 @@ struct Versions {
 
 /// Says what was done, to people.
 fn done(context: &Context, text: &str) -> Done {
-    if matches!(context.format, Format::Table | Format::Wide) {
+    if context.format.is_for_people() {
         output::out(text);
     }
     Ok(())

@@ -7,7 +7,7 @@ use drover_api::v1::{Guest, Host};
 use serde::Serialize;
 
 use super::{Context, Done, problem};
-use crate::output::{Format, bytes, is_fancy, or_dash, percent, print, table};
+use crate::output::{bytes, is_fancy, or_dash, percent, print, table};
 
 /// Width of a bar, characters.
 const BAR: usize = 20;
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, top: &Top) -> Done {
         let answer = Both { hosts, guests };
         let text =
             |both: &Both| format!("{}\n\n{}", shown_hosts(&both.hosts), shown_guests(&both.guests));
-        if is_fancy() && !top.once && matches!(context.format, Format::Table | Format::Wide) {
+        if is_fancy() && !top.once && context.format.is_for_people() {
             // Home and clear: a plain redraw is all that a table needs.
             print!("\x1b[H\x1b[2J");
         }

@@ -8,7 +8,7 @@ use drover_api::{Problem, ProblemKind};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Context, Done, problem};
-use crate::output::{self, Format};
+use crate::output;
 use crate::show;
 
 /// The operation is read so often.
@@ -47,7 +47,7 @@ pub(super) async fn patiently<T>(
 
 /// Follows an operation to its end; fails if the operation does.
 pub(crate) async fn follow(context: &Context, id: &str) -> Done {
-    let bar = (!is_quiet(context) && output::is_fancy()).then(bar);
+    let bar = (context.format.is_for_people() && output::is_fancy()).then(bar);
     let finished = tokio::select! {
         finished = finish(context, id, bar.as_ref()) => finished?,
         _ = tokio::signal::ctrl_c() => {
@@ -70,10 +70,6 @@ pub(crate) async fn follow(context: &Context, id: &str) -> Done {
         .hint(format!("`drover event list --operation {}` tells its story", finished.id)))
 }
 
-fn is_quiet(context: &Context) -> bool {
-    matches!(context.format, Format::Json | Format::Yaml)
-}
-
 async fn finish(
     context: &Context,
     id: &str,
@@ -86,7 +82,9 @@ async fn finish(
         let operation = patiently(async || context.client.operation(id).await).await?;
         if let Some(bar) = bar {
             draw(bar, &operation);
-        } else if !is_quiet(context) && (operation.state != last || told.elapsed() >= LINE_EVERY) {
+        } else if context.format.is_for_people()
+            && (operation.state != last || told.elapsed() >= LINE_EVERY)
+        {
             output::out(&format!("{} {}", operation.guest, line(&operation)));
             told = Instant::now();
         }

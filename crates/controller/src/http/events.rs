@@ -9,7 +9,7 @@ use drover_api::v1;
 
 use super::Api;
 use super::reply::{Failed, Reply, missing};
-use super::show::{find_guest, find_host, guest_name, host_name};
+use super::show::{find_guest, find_host};
 use crate::records::Tables;
 
 pub(super) async fn list(
@@ -21,11 +21,11 @@ pub(super) async fn list(
         // Ids are allowed as well; events carry names.
         let tables = api.records.read();
         let named =
-            |text: String| find_host(&tables, &text).map_or(text, |id| host_name(&tables, id));
+            |text: String| find_host(&tables, &text).map_or(text, |id| tables.host_name(id));
         query.host = query.host.map(named);
         query.guest = query
             .guest
-            .map(|text| find_guest(&tables, &text).map_or(text, |id| guest_name(&tables, id)));
+            .map(|text| find_guest(&tables, &text).map_or(text, |id| tables.guest_name(id)));
     }
     let items = api.events.query(&query).await?;
     if items.is_empty() && query.after.is_none() {

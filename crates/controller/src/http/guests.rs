@@ -13,6 +13,7 @@ use drover_model::{
 };
 use drover_planner::{Budget, Goal, Policy, plan};
 use drover_ports::Entity;
+use drover_rules::constraint::FRESH_SAMPLES;
 use drover_rules::{Aggregate, PlacementPolicy};
 use rand_pcg::Pcg64;
 
@@ -95,7 +96,7 @@ fn guest(api: &Api, tables: &Tables, record: &GuestRecord) -> v1::Guest {
         id: of.id.to_string(),
         name: of.name.clone(),
         state: if reachable { of.state.as_str() } else { "unknown" }.to_owned(),
-        host: show::host_name(tables, of.host),
+        host: tables.host_name(of.host),
         vcpus: of.vcpus.0,
         memory_mib: of.memory.0,
         vcpu_percent: value(Metric::GuestVcpuPercent),
@@ -211,7 +212,8 @@ async fn order(
         plan(&view, &policy, &Budget::default(), &mut Pcg64::new(seed().into(), 1))
     };
     if plan.is_empty() {
-        let hint = if report.summary.contains("no samples") && to.is_none() {
+        let unmeasured = report.refused.iter().any(|r| r.constraint == FRESH_SAMPLES);
+        let hint = if unmeasured && to.is_none() {
             "samples come in after a few seconds: try again, or name a host with --to"
         } else {
             "`drover guest show` and `drover host show` tell what they have"

@@ -14,7 +14,7 @@ use drover_rules::{Aggregate, Condition, HostFiring, Rule, limits};
 use super::Api;
 use super::auth::Caller;
 use super::reply::{Failed, Reply, bad, chain, missing};
-use super::show::{find_guest, find_host, guest_name, host_name};
+use super::show::{find_guest, find_host};
 use crate::events::{Draft, Severity};
 use crate::moment::{plan_id, rfc3339, rule_id};
 use crate::reconcile::rules::{Evaluation, evaluate, plan_for};
@@ -291,9 +291,9 @@ fn spec(tables: &Tables, rule: &Rule) -> v1::RuleSpec {
             Aggregate::P95 => v1::Aggregate::P95,
         },
         evaluations: rule.evaluations,
-        source_hosts: rule.source_hosts.iter().map(|id| host_name(tables, *id)).collect(),
-        target_hosts: rule.target_hosts.iter().map(|id| host_name(tables, *id)).collect(),
-        guests: rule.guests.iter().map(|id| guest_name(tables, *id)).collect(),
+        source_hosts: rule.source_hosts.iter().map(|id| tables.host_name(*id)).collect(),
+        target_hosts: rule.target_hosts.iter().map(|id| tables.host_name(*id)).collect(),
+        guests: rule.guests.iter().map(|id| tables.guest_name(*id)).collect(),
         max_moves: rule.max_moves,
         cooldown: exact_duration(rule.cooldown),
         clear: Some(rule.condition.value_text(rule.clear)),

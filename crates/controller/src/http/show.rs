@@ -38,14 +38,6 @@ pub(super) fn find_guest(tables: &Tables, text: &str) -> Option<GuestId> {
     })
 }
 
-pub(super) fn host_name(tables: &Tables, id: HostId) -> String {
-    tables.hosts.get(id).map_or_else(|| id.to_string(), |record| record.host.name.clone())
-}
-
-pub(super) fn guest_name(tables: &Tables, id: GuestId) -> String {
-    tables.guests.get(id).map_or_else(|| id.to_string(), |record| record.guest.name.clone())
-}
-
 /// The newest sample, unless it is so old that it tells nothing of now.
 pub(super) fn fresh(api: &Api, entity: Entity) -> Option<Latest> {
     let now = api.clock.now();
@@ -100,9 +92,9 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
     v1::Operation {
         id: migration.operation.to_string(),
         kind: "migrate".to_owned(),
-        guest: guest_name(tables, migration.guest),
-        from: host_name(tables, migration.from),
-        to: host_name(tables, migration.to),
+        guest: tables.guest_name(migration.guest),
+        from: tables.host_name(migration.from),
+        to: tables.host_name(migration.to),
         state: migration.state.as_str().to_owned(),
         finished: migration.state.is_finished(),
         cause: record.cause.to_string(),
@@ -137,9 +129,9 @@ fn progress(progress: &MigrationProgress) -> v1::Progress {
 pub(super) fn plan(tables: &Tables, record: &PlanRecord) -> v1::Plan {
     let mut operations = record.operations.iter();
     let planned = |step: &PlannedMove, operation: Option<String>| v1::PlannedMove {
-        guest: guest_name(tables, step.step.guest),
-        from: host_name(tables, step.step.from),
-        to: host_name(tables, step.step.to),
+        guest: tables.guest_name(step.step.guest),
+        from: tables.host_name(step.step.from),
+        to: tables.host_name(step.step.to),
         memory_mib: step.bytes >> 20,
         why_guest: step.why_guest.clone(),
         why_host: step.why_host.clone(),
@@ -182,7 +174,7 @@ fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
             .hosts
             .iter()
             .map(|outlook| v1::HostOutlook {
-                host: host_name(tables, outlook.host),
+                host: tables.host_name(outlook.host),
                 before: outlook.before,
                 after: outlook.after,
                 relieved: outlook.unrelieved.is_none(),
@@ -194,8 +186,8 @@ fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
             .refused
             .iter()
             .map(|refused| v1::RefusedMove {
-                guest: guest_name(tables, refused.guest),
-                host: refused.host.map(|host| host_name(tables, host)),
+                guest: tables.guest_name(refused.guest),
+                host: refused.host.map(|host| tables.host_name(host)),
                 constraint: refused.constraint.clone(),
                 reason: refused.reason.clone(),
             })
@@ -204,7 +196,7 @@ fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
             .report
             .unknown
             .iter()
-            .map(|(host, reason)| format!("{}: {reason}", host_name(tables, *host)))
+            .map(|(host, reason)| format!("{}: {reason}", tables.host_name(*host)))
             .collect(),
     }
 }

@@ -64,7 +64,7 @@ impl ReviewCopies {
         host: HostId,
         unclear: &Unclear,
     ) -> Option<Draft> {
-        let (guest, name) = (&unclear.guest, host_name(tables, host));
+        let (guest, name) = (&unclear.guest, tables.host_name(host));
         match judge(tables, host, guest, &*self.live) {
             Some(Finding::Unclear { owner, .. }) => {
                 let confirmed = self.clock.now().since(unclear.since) >= CONFIRM;
@@ -76,7 +76,7 @@ impl ReviewCopies {
                     "guest {} is active on {name}, and {} owns it and has not given it up; \
                      nothing is done to either copy",
                     guest.name,
-                    host_name(tables, owner)
+                    tables.host_name(owner)
                 );
                 let draft = Draft::new("guest.double", Severity::Error, text);
                 Some(draft.guest(guest.name.clone()).host(name))
@@ -87,8 +87,4 @@ impl ReviewCopies {
             }
         }
     }
-}
-
-fn host_name(tables: &Tables, host: HostId) -> String {
-    tables.hosts.get(host).map_or_else(|| host.to_string(), |record| record.host.name.clone())
 }

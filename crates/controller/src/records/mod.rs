@@ -10,6 +10,7 @@ mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
+use drover_model::{GuestId, HostId, Name};
 use drover_ports::{Change, Store, StoreError};
 
 pub use kinds::{
@@ -43,6 +44,18 @@ pub struct Tables {
     pub joins: Table<JoinRecord>,
     /// Certificates of agents.
     pub agents: Table<AgentRecord>,
+}
+
+impl Tables {
+    /// What users call a host; its id when it is not known any more.
+    pub fn host_name(&self, id: HostId) -> Name {
+        self.hosts.get(id).map_or_else(|| id.to_string(), |record| record.host.name.clone())
+    }
+
+    /// What users call a guest; its id when it is not known any more.
+    pub fn guest_name(&self, id: GuestId) -> Name {
+        self.guests.get(id).map_or_else(|| id.to_string(), |record| record.guest.name.clone())
+    }
 }
 
 /// A record could not be read or written.

@@ -36,6 +36,9 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// The constraint that a refusal passes by itself: samples come in.
+pub const FRESH_SAMPLES: &str = "fresh-samples";
+
 /// A constraint's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -129,7 +132,7 @@ const PLACEMENT: &[(&str, PlacementCheck)] = &[
     ("cpu-model", cpu_model::check),
     ("storage", storage::check),
     ("network", network::check),
-    ("fresh-samples", fresh::check),
+    (FRESH_SAMPLES, fresh::check),
     ("memory", memory::check),
     ("threshold", threshold::check),
 ];
