@@ -17,6 +17,9 @@ const CGI: &str = include_str!("../guest/cgi.sh");
 const MODULES: [&str; 6] =
     ["virtio_pci", "virtio_net", "virtio_blk", "virtio_balloon", "virtio_rng", "button"];
 
+/// Where an image is made, within its directory: begins so.
+const WORK: &str = "work";
+
 /// Makes `dir/vmlinuz` and `dir/initramfs.gz`, unless they are there and current.
 pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
     let key = key();
@@ -25,20 +28,31 @@ pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
     if ready && std::fs::read_to_string(&done).is_ok_and(|kept| kept == key) {
         return Ok(());
     }
-    let work = dir.join("work");
-    if work.exists() {
-        std::fs::remove_dir_all(&work)?;
-    }
-    std::fs::create_dir_all(&work)?;
+    std::fs::create_dir_all(dir)?;
+    sweep(dir);
+    // A directory of its own: a tool that a killed run started may still write to the last.
+    let held = tempfile::Builder::new().prefix(WORK).tempdir_in(dir)?;
+    let work = held.path();
     // apt downloads as the user _apt, who must be able to write here.
     run(&format!("chmod 777 {}", work.display()))?;
-    let (kernel, version) = unpack_kernel(&work)?;
-    std::fs::copy(kernel.join("boot").join(format!("vmlinuz-{version}")), dir.join("vmlinuz"))
+    let (kernel, version) = unpack_kernel(work)?;
+    let root = fill_root(work, &kernel, &version)?;
+    pack(&root, &work.join("initramfs.gz"))?;
+    std::fs::rename(kernel.join("boot").join(format!("vmlinuz-{version}")), dir.join("vmlinuz"))
         .context("the kernel package has no vmlinuz")?;
-    let root = fill_root(&work, &kernel, &version)?;
-    pack(&root, &dir.join("initramfs.gz"))?;
-    std::fs::remove_dir_all(&work)?;
+    std::fs::rename(work.join("initramfs.gz"), dir.join("initramfs.gz"))?;
+    sweep(dir);
     write(&done, &key)
+}
+
+/// Removes what killed runs left. What cannot be removed yet, the next run removes.
+fn sweep(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(WORK) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn key() -> String {

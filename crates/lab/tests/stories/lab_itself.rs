@@ -62,7 +62,9 @@ pub(crate) fn an_up_that_was_killed_is_completed_and_leaves_nothing(
         killed.kill()?;
         killed.wait()?;
     }
-    ensure!(up("lkill").status()?.success(), "a lab whose making was killed is completed");
+    let made = up("lkill").stderr(Stdio::piped()).output()?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    ensure!(made.status.success(), "a lab whose making was killed is completed: {said}");
     let lab = Lab::open(dir.path())?;
     ensure!(lab.status()?.iter().all(|host| host.on), "{:?}", lab.status()?);
     ensure!(!up("other").status()?.success(), "its directory has another lab's name");
