@@ -12,6 +12,7 @@ mod place;
 mod policy;
 mod relieve;
 mod report;
+pub mod search;
 
 use drover_model::ClusterView;
 use rand::Rng;
