@@ -35,7 +35,7 @@ pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
     let gib = |mib: f64| mib / 1024.0;
     Instance {
         resources: RESOURCES,
-        transient: vec![false; RESOURCES],
+        lingers: Vec::new(),
         capacity: file
             .nodes
             .iter()

@@ -26,7 +26,12 @@ pub(crate) fn instance(model: &Model, initial: &[u32]) -> Instance {
     }
     Instance {
         resources: model.resources.len(),
-        transient: model.resources.iter().map(|resource| resource.transient).collect(),
+        lingers: model
+            .processes
+            .iter()
+            .flat_map(|process| process.needs.iter().zip(&model.resources))
+            .map(|(need, resource)| if resource.transient { real(*need) } else { 0.0 })
+            .collect(),
         capacity: flat(model.machines.iter().map(|machine| &machine.capacity)),
         base: vec![0.0; machines * model.resources.len()],
         closed: vec![false; machines],

@@ -16,8 +16,9 @@ pub const NONE: u32 = u32::MAX;
 pub struct Instance {
     /// Number of resources.
     pub resources: usize,
-    /// Resources that a moved guest holds at home too, until all is done.
-    pub transient: Vec<bool>,
+    /// What each guest holds at home of each resource once it has gone, by guest; empty
+    /// when nothing lingers.
+    pub lingers: Vec<f64>,
     /// What each host has of each resource; infinite where nothing limits it.
     pub capacity: Vec<f64>,
     /// What each host uses of each resource by itself.
@@ -117,6 +118,11 @@ impl Instance {
     /// What a guest needs.
     pub fn demand_of(&self, guest: usize) -> &[f64] {
         &self.demand[guest * self.resources..][..self.resources]
+    }
+
+    /// What stays taken at home when a guest leaves.
+    pub fn lingering(&self, guest: usize, resource: usize) -> f64 {
+        self.lingers.get(guest * self.resources + resource).copied().unwrap_or(0.0)
     }
 
     /// Whether the class of a guest lets it use a host that takes guests.

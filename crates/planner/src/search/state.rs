@@ -297,9 +297,9 @@ impl<'a> State<'a> {
         let sign = if is { 1.0 } else { -1.0 };
         self.bytes += sign * self.instance.objective.bytes.get(guest).copied().unwrap_or(0.0);
         let r = self.instance.resources;
-        for (i, need) in self.instance.demand_of(guest).iter().enumerate() {
-            if self.instance.transient[i] {
-                self.slack[home * r + i] -= sign * need;
+        if !self.instance.lingers.is_empty() {
+            for i in 0..r {
+                self.slack[home * r + i] -= sign * self.instance.lingering(guest, i);
             }
         }
         if is {
@@ -346,11 +346,11 @@ impl<'a> State<'a> {
         let r = instance.resources;
         let need = instance.demand_of(guest);
         let slack = &self.slack[to * r..][..r];
-        if instance.home[guest] as usize == to {
+        if instance.home[guest] as usize == to && !instance.lingers.is_empty() {
             // At home it holds what it left there already.
-            let more = need.iter().zip(&instance.transient).zip(slack);
-            return more.into_iter().all(|((need, transient), slack)| {
-                *transient || *need <= 0.0 || *need <= slack + ROUNDING
+            return need.iter().zip(slack).enumerate().all(|(i, (need, slack))| {
+                let more = need - instance.lingering(guest, i);
+                more <= 0.0 || more <= slack + ROUNDING
             });
         }
         need.iter().zip(slack).all(|(need, slack)| *need <= slack + ROUNDING || *need <= 0.0)
@@ -360,14 +360,19 @@ impl<'a> State<'a> {
     fn fits_for(&self, guest: usize, to: usize, leaving: usize) -> bool {
         let instance = self.instance;
         let r = instance.resources;
-        let is_home = instance.home[guest] as usize == to;
-        let leaves_home = instance.home[leaving] as usize == to;
         let (need, freed) = (instance.demand_of(guest), instance.demand_of(leaving));
         let slack = &self.slack[to * r..][..r];
+        if instance.lingers.is_empty() {
+            let mut each = need.iter().zip(freed).zip(slack);
+            return each
+                .all(|((need, freed), slack)| need - freed <= slack + ROUNDING || need <= freed);
+        }
+        let is_home = instance.home[guest] as usize == to;
+        let leaves_home = instance.home[leaving] as usize == to;
         (0..r).all(|i| {
-            let held = instance.transient[i];
-            let more = if is_home && held { 0.0 } else { need[i] };
-            let less = if leaves_home && held { 0.0 } else { freed[i] };
+            let held = |guest, home: bool| if home { instance.lingering(guest, i) } else { 0.0 };
+            let more = need[i] - held(guest, is_home);
+            let less = freed[i] - held(leaving, leaves_home);
             more - less <= slack[i] + ROUNDING || more <= less
         })
     }

@@ -34,12 +34,7 @@ impl Mix {
     /// Where moved guests hold resources at home too, needless displacement chokes the
     /// search: it is undone more often.
     fn of(instance: &Instance) -> Self {
-        let r = instance.resources;
-        let binds = |resource: usize| {
-            instance.transient[resource]
-                && (0..instance.hosts()).any(|h| instance.capacity[h * r + resource].is_finite())
-        };
-        if (0..r).any(binds) {
+        if instance.lingers.iter().any(|held| *held > 0.0) {
             Self { shift: 2, swap: 3, home: 3, home_swap: 2 }
         } else {
             Self { shift: 2, swap: 3, home: 1, home_swap: 1 }
