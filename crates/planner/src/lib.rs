@@ -6,19 +6,26 @@
 //! while its guests hold resources on both hosts, and `drover_rules::audit` confirms it.
 //! The planner knows nothing of libvirt, operations or time beyond `view.at`.
 
+mod arrange;
 mod batch;
+mod broken;
 mod candidate;
+mod dense;
+mod goal;
+mod improve;
+mod objective;
 mod place;
 mod policy;
 mod relieve;
 mod report;
 pub mod search;
+mod survive;
 
-use drover_model::ClusterView;
+use drover_model::{ClusterView, Mib};
 use rand::Rng;
 
-pub use policy::{Budget, Goal, Policy};
-pub use report::{HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove};
+pub use policy::{Basis, Budget, Goal, Level, Policy, Resource, Weights};
+pub use report::{FrontPoint, HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove, Score};
 
 /// Decides which guests go where.
 ///
@@ -35,6 +42,15 @@ pub fn plan(
             relieve::relieve(view, policy, *condition, hosts, budget, rng)
         }
         Goal::Place { guest, to } => place::place(view, policy, *guest, *to, rng),
+        Goal::Balance { level } => goal::balance(view, policy, *level, budget, rng),
+        Goal::Drain { hosts } => goal::drain(view, policy, hosts, budget, rng),
+        Goal::Restart { hosts } => goal::restart(view, policy, hosts, budget, rng),
+        Goal::Consolidate { spare } => goal::consolidate(view, policy, *spare, budget, rng),
+        Goal::Admit { guest } => goal::admit(view, policy, guest, rng),
+        Goal::Repair => goal::repair(view, policy, budget, rng),
+        Goal::Resize { guest, vcpus, memory_mib } => {
+            goal::resize(view, policy, *guest, *vcpus, Mib(*memory_mib), rng)
+        }
     };
     (Plan { batches: batch::into_batches(moves, budget) }, report)
 }

@@ -195,7 +195,7 @@ impl World {
             ..PlacementPolicy::default()
         };
         let goal = Goal::Relieve { condition: rule.condition, hosts };
-        let policy = Policy { goal, placement };
+        let policy = Policy::new(goal, placement);
         let budget = Budget { max_moves: rule.max_moves as usize, ..Budget::default() };
         let (plan, _) = plan(view, &policy, &budget, rng);
         let start = drover_rules::Projection::of(view);
