@@ -50,14 +50,8 @@ pub(crate) fn arrange(
     }
     let after = broken::rules(&projection, &policy.placement);
     let home = State::at_home(&dense.instance);
-    let score = Score { before: home.cost(), after: state.cost() - paid(dense, state) };
+    let score = Score { before: home.unevenness(), after: state.unevenness() };
     Arranged { moves, score, front, broken: (before, after) }
-}
-
-/// What the moves of an assignment cost by themselves.
-fn paid(dense: &Dense, state: &State<'_>) -> f64 {
-    let price = &dense.instance.objective.displacement;
-    state.displaced().iter().filter_map(|unit| price.get(*unit as usize)).sum()
 }
 
 /// Steps in the order that gains most with each next one, and what is had after each.
@@ -104,7 +98,7 @@ fn ordered(dense: &Dense, state: &State<'_>) -> (Vec<Step>, Vec<FrontPoint>) {
             )]
             front.push(FrontPoint {
                 moves: steps.len() + 1,
-                score: walk.cost() - paid(dense, &walk),
+                score: walk.unevenness(),
                 bytes: bytes as u64,
             });
         }

@@ -6,7 +6,7 @@ use rand_pcg::Pcg64;
 use crate::Budget;
 use crate::search::{Instance, Limits, Schedule, State, Trials, anneal_on_cores};
 
-/// Trials of the first stage: so many and so many more for each guest, at most so many.
+/// Trials of the first stage: so many and so many more for each guest that may move, at most so many.
 const FIRST: (u64, u64, u64) = (4_000, 12, 800_000);
 /// Stages beyond this change nothing that anyone waits for.
 const MOST_EFFORT: u8 = 12;
@@ -23,8 +23,9 @@ pub(crate) fn improve<'i>(
     let seed: u64 = rng.random();
     let mut best = State::of(instance, start.to_vec());
     let (least, each, most) = FIRST;
-    let guests = u64::try_from(instance.guests()).unwrap_or(u64::MAX);
-    let first = (least + each.saturating_mul(guests)).min(most);
+    let movable = instance.fixed.iter().filter(|fixed| !**fixed).count();
+    let movable = u64::try_from(movable).unwrap_or(u64::MAX);
+    let first = (least + each.saturating_mul(movable)).min(most);
     for stage in 0..=budget.effort.min(MOST_EFFORT) {
         let mut state = State::of(instance, start.to_vec());
         let mut own = Pcg64::new(seed.into(), u128::from(stage) + 1);

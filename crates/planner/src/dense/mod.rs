@@ -74,18 +74,6 @@ impl Dense {
         Self { instance, hosts, units }
     }
 
-    /// Number of a host.
-    pub(crate) fn host(&self, host: HostId) -> Option<usize> {
-        self.hosts.binary_search(&host).ok()
-    }
-
-    /// The moves that lead from home to an assignment.
-    pub(crate) fn moves(&self, state: &State<'_>) -> Vec<Move> {
-        let mut units: Vec<usize> = state.displaced().iter().map(|unit| *unit as usize).collect();
-        units.sort_unstable();
-        units.into_iter().flat_map(|unit| self.moves_of(unit, state.host_of(unit))).collect()
-    }
-
     /// The moves that take a unit to a host.
     pub(crate) fn moves_of(&self, unit: usize, to: usize) -> impl Iterator<Item = Move> + '_ {
         let from = self.hosts[self.instance.home[unit] as usize];

@@ -132,6 +132,13 @@ impl<'a> State<'a> {
         self.host_cost[host]
     }
 
+    /// The part of the cost that overload, stranded resources and imbalance cause.
+    pub fn unevenness(&self) -> f64 {
+        let terms = self.instance.objective.imbalance.iter().zip(&self.deviations);
+        let uneven: f64 = terms.map(|(term, deviation)| term.weight * deviation).sum();
+        self.host_cost.iter().sum::<f64>() + uneven
+    }
+
     /// Guests that are not at home, in no order.
     pub fn displaced(&self) -> &[u32] {
         &self.displaced

@@ -141,16 +141,14 @@ struct PlacementCase<'a> {
     target: &'a HostView,
     projection: &'a Projection<'a>,
     policy: &'a PlacementPolicy,
+    /// The wishes about this guest that must hold.
+    required: Vec<&'a PlacementRule>,
 }
 
 impl<'a> PlacementCase<'a> {
     /// The wishes about this guest that must hold.
     fn required_rules(&self) -> impl Iterator<Item = &'a PlacementRule> {
-        let guest = self.guest.guest.id;
-        self.policy
-            .rules
-            .iter()
-            .filter(move |rule| rule.is_required() && rule.guests().contains(&guest))
+        self.required.iter().copied()
     }
 
     /// Which of these guests, other than this one, are in the target's domain.
@@ -256,7 +254,10 @@ pub fn check_placement(
         return vec![unknown("host", target)];
     };
     let source = view.hosts.get(&guest.guest.host);
-    let case = PlacementCase { guest, source, target, projection, policy };
+    let about =
+        |rule: &&PlacementRule| rule.is_required() && rule.guests().contains(&guest.guest.id);
+    let required = policy.rules.iter().filter(about).collect();
+    let case = PlacementCase { guest, source, target, projection, policy, required };
     refusals(PLACEMENT.iter().map(|(name, check)| (*name, check(&case))))
 }
 
@@ -269,7 +270,8 @@ pub fn allows_statically(
     target: &HostView,
 ) -> bool {
     let source = projection.view().hosts.get(&guest.guest.host);
-    let case = PlacementCase { guest, source, target, projection, policy };
+    let required = Vec::new();
+    let case = PlacementCase { guest, source, target, projection, policy, required };
     PLACEMENT
         .iter()
         .filter(|(name, _)| STATIC.contains(name))
