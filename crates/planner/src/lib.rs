@@ -8,6 +8,7 @@
 
 mod batch;
 mod candidate;
+pub mod consolidate;
 mod place;
 mod policy;
 mod relieve;
