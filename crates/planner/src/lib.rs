@@ -10,6 +10,7 @@ mod arrange;
 mod batch;
 mod broken;
 mod candidate;
+pub mod consolidate;
 mod dense;
 mod goal;
 mod improve;

@@ -57,6 +57,7 @@ const EXTERNAL: [&str; 5] = ["ext", "rbd", "sharedfile", "gluster", "blockdev"];
 /// Column of the free memory and of the primary node.
 const FREE_MEMORY: usize = 3;
 const PRIMARY: usize = 6;
+const SECONDARY: usize = 7;
 
 impl VirtualMachine {
     /// Whether it can run on any node.
@@ -67,10 +68,10 @@ impl VirtualMachine {
 
 /// Reads a file.
 pub(crate) fn read(text: &str) -> anyhow::Result<File> {
-    let mut sections: Vec<Vec<&str>> = vec![Vec::new()];
-    for line in text.lines() {
+    let mut sections: Vec<Vec<(usize, &str)>> = vec![Vec::new()];
+    for (number, line) in (1..).zip(text.lines()) {
         match (line.is_empty(), sections.last_mut()) {
-            (false, Some(section)) => section.push(line),
+            (false, Some(section)) => section.push((number, line)),
             _ => sections.push(Vec::new()),
         }
     }
@@ -79,32 +80,33 @@ pub(crate) fn read(text: &str) -> anyhow::Result<File> {
         "{} section(s) divided by empty lines; groups, nodes and instances are needed",
         sections.len()
     );
+    if let Some((number, line)) = sections.iter().skip(5).flatten().next() {
+        bail!("line {number}: `{line}` after the fifth section, which is the last");
+    }
     let nodes = each(&sections[1], "node", node)?;
     let mut numbers = BTreeMap::new();
     for (number, node) in nodes.iter().enumerate() {
         let twice = numbers.insert(node.name.clone(), number);
         ensure!(twice.is_none(), "the node {} is there twice", node.name);
     }
-    let instances =
-        each(&sections[2], "instance", |columns| virtual_machine(columns, &numbers))?;
+    let instances = each(&sections[2], "instance", |columns| virtual_machine(columns, &numbers))?;
     let kept = |number: usize| {
         let lines = sections.get(number).into_iter().flatten();
-        lines.map(|line| (*line).to_owned()).collect()
+        lines.map(|(_, line)| (*line).to_owned()).collect()
     };
     Ok(File { groups: kept(0), nodes, instances, tags: kept(3), policies: kept(4) })
 }
 
 fn each<T>(
-    lines: &[&str],
+    lines: &[(usize, &str)],
     what: &str,
     read: impl Fn(Vec<String>) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<T>> {
     lines
         .iter()
-        .enumerate()
         .map(|(number, line)| {
             let columns = line.split('|').map(str::to_owned).collect();
-            read(columns).with_context(|| format!("{what} line {}: `{line}`", number + 1))
+            read(columns).with_context(|| format!("line {number}, {what} `{line}`"))
         })
         .collect()
 }
@@ -167,6 +169,11 @@ fn number(columns: &[String], at: usize) -> anyhow::Result<f64> {
 }
 
 impl File {
+    /// Whether an instance has a second node that holds its disks.
+    pub(crate) fn has_secondaries(&self) -> bool {
+        self.instances.iter().any(|machine| !machine.columns[SECONDARY].is_empty())
+    }
+
     /// The file with every instance on the node that `at` says, and free memory with it.
     pub(crate) fn moved(&self, at: &[u32]) -> Self {
         let mut file = self.clone();

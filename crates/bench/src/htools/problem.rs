@@ -60,11 +60,7 @@ pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
                 imbalance(file, MEMORY, |node| node.total_memory),
                 imbalance(file, VCPUS, |node| node.cpus),
             ],
-            shun: file
-                .nodes
-                .iter()
-                .map(|node| if node.offline { OFFLINE } else { 0.0 })
-                .collect(),
+            shun: file.nodes.iter().map(|node| if node.offline { OFFLINE } else { 0.0 }).collect(),
             displacement: file
                 .instances
                 .iter()
@@ -105,8 +101,7 @@ fn exclusion_groups(file: &File) -> (Vec<Group>, Vec<Vec<u32>>) {
             let next = u32::try_from(groups.len()).unwrap_or(u32::MAX);
             let group = *numbers.entry(tag).or_insert(next);
             if group == next {
-                let law =
-                    Law { kind: LawKind::Apart { most: 1 }, level: 0, weight: TAG_CONFLICT };
+                let law = Law { kind: LawKind::Apart { most: 1 }, level: 0, weight: TAG_CONFLICT };
                 groups.push(Group { members: Vec::new(), laws: vec![law] });
             }
             groups[group as usize].members.push(u32::try_from(guest).unwrap_or(u32::MAX));

@@ -38,7 +38,10 @@ pub(crate) fn score(file: &File) -> f64 {
     let limit = spindle_ratio(file);
     let spindle = |node: usize| part(spindles[node], file.nodes[node].spindles * limit);
     let conflicts: f64 = tags.iter().flat_map(BTreeMap::values).map(|count| count - 1.0).sum();
-    spread(&memory) + spread(&disk) + spread(&cpu) + spread(&spindle)
+    spread(&memory)
+        + spread(&disk)
+        + spread(&cpu)
+        + spread(&spindle)
         + OFFLINE * offline
         + TAG_CONFLICT * conflicts
 }

@@ -1,8 +1,6 @@
 //! The contest's problem in the search engine's terms.
 
-use drover_planner::search::{
-    Class, Group, Instance, Law, LawKind, Objective, Stranded,
-};
+use drover_planner::search::{Class, Group, Instance, Law, LawKind, Objective, Stranded};
 
 use super::format::Model;
 

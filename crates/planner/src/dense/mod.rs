@@ -16,7 +16,7 @@ use drover_rules::{
 };
 
 use crate::Policy;
-use crate::search::{Instance, Objective, State};
+use crate::search::{Instance, Objective};
 
 pub(crate) use capacity::{CPU, MEMORY};
 

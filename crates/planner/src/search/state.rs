@@ -4,7 +4,7 @@ use super::census::Census;
 use super::instance::{Imbalance, Instance};
 
 /// A host may exceed its capacity by rounding only, in the unit of the resource.
-const ROUNDING: f64 = 1e-6;
+pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Guests on hosts.
 #[derive(Debug, Clone)]
