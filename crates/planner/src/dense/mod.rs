@@ -11,9 +11,7 @@ mod signature;
 use std::collections::{BTreeMap, BTreeSet};
 
 use drover_model::{ClusterView, GuestId, HostId};
-use drover_rules::{
-    Move, PlacementKind, PlacementPolicy, Projection, Scope, check_movable, domain_of,
-};
+use drover_rules::{PlacementKind, PlacementPolicy, Projection, Scope, check_movable, domain_of};
 
 use crate::Policy;
 use crate::search::{Instance, Objective};
@@ -72,13 +70,6 @@ impl Dense {
             objective: Objective { bytes: columns.bytes, ..Objective::default() },
         };
         Self { instance, hosts, units }
-    }
-
-    /// The moves that take a unit to a host.
-    pub(crate) fn moves_of(&self, unit: usize, to: usize) -> impl Iterator<Item = Move> + '_ {
-        let from = self.hosts[self.instance.home[unit] as usize];
-        let to = self.hosts[to];
-        self.units[unit].iter().map(move |guest| Move { guest: *guest, from, to })
     }
 }
 

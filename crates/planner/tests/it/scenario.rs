@@ -64,6 +64,9 @@ fn tell(given: &str) -> String {
     for broken in &report.broken.1 {
         writeln!(text, "broken after: {broken}").unwrap();
     }
+    for guest in &report.stuck {
+        writeln!(text, "stuck: {}", view.guest_name(*guest)).unwrap();
+    }
     let mut refused: Vec<String> = report
         .refused
         .iter()

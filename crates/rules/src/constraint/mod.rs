@@ -48,6 +48,9 @@ pub struct Refusal {
 /// The constraint that a refusal passes by itself: samples come in.
 pub const FRESH_SAMPLES: &str = "fresh-samples";
 
+/// The constraint against moving a guest twice at once.
+pub const UNDER_WAY: &str = "under-way";
+
 /// A constraint's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -187,7 +190,7 @@ type PlacementCheck = fn(&PlacementCase<'_>) -> Verdict;
 const MOVABLE: &[(&str, MovableCheck)] = &[
     ("selected", selected::check),
     ("guest-state", guest_state::check),
-    ("under-way", under_way::check),
+    (UNDER_WAY, under_way::check),
     ("cooldown", cooldown::check),
     ("device", device::check),
 ];
