@@ -201,9 +201,25 @@ impl Census {
         from: usize,
         to: usize,
     ) -> Option<f64> {
+        self.shift_beside(instance, at, guest, from, to, &[])
+    }
+
+    /// [`Self::shift`], but laws of the groups `but` see no change: another member goes the
+    /// other way.
+    pub(super) fn shift_beside(
+        &self,
+        instance: &Instance,
+        at: &[u32],
+        guest: usize,
+        from: usize,
+        to: usize,
+        but: &[u32],
+    ) -> Option<f64> {
         let mut delta = 0.0;
         for group in &instance.member_of[guest] {
-            delta += self.shift_of_group(instance, at, *group as usize, from, to)?;
+            if !but.contains(group) {
+                delta += self.shift_of_group(instance, at, *group as usize, from, to)?;
+            }
             delta += self.moved_delta(instance, guest, *group as usize, from, to);
         }
         Some(delta)

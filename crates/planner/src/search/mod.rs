@@ -6,6 +6,7 @@ mod group;
 mod instance;
 mod order;
 mod patience;
+mod staged;
 mod state;
 mod walk;
 
@@ -14,5 +15,6 @@ pub use group::{BROKEN, Group, Law, LawKind};
 pub use instance::{Class, Imbalance, Instance, NONE, Objective, Stranded};
 pub use order::{Lanes, Leg, Order, order};
 pub use patience::{Patience, Trials};
+pub use staged::{Length, search};
 pub use state::State;
 pub use walk::Limits;

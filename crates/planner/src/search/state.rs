@@ -390,13 +390,14 @@ impl<'a> State<'a> {
         if instance.member_of[one].is_empty() && instance.member_of[other].is_empty() {
             return Some(0.0);
         }
-        let first = self.census.shift(instance, &self.at, one, a, b)?;
-        if instance.member_of[one].is_empty() {
+        let (mine, theirs) = (&instance.member_of[one], &instance.member_of[other]);
+        let first = self.census.shift_beside(instance, &self.at, one, a, b, theirs)?;
+        if mine.is_empty() {
             return Some(first + self.census.shift(instance, &self.at, other, b, a)?);
         }
         self.census.relocate(instance, one, a, b);
         self.at[one] = index(b);
-        let second = self.census.shift(instance, &self.at, other, b, a);
+        let second = self.census.shift_beside(instance, &self.at, other, b, a, mine);
         self.census.relocate(instance, one, b, a);
         self.at[one] = index(a);
         Some(first + second?)
