@@ -5,6 +5,7 @@
 mod place;
 mod properties;
 mod relief;
+mod search;
 
 use std::time::Duration;
 
