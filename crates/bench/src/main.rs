@@ -99,7 +99,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             row::head();
             agent::run(agent.guests)?;
         }
-        Some(Which::Planning(planning)) => planning::run(&planning)?,
+        Some(Which::Planning(planning)) => {
+            row::head();
+            planning::run(&planning)?;
+        }
         Some(Which::Htools(arguments)) => output::json(&htools::run(&arguments)?)?,
         Some(Which::HtoolsExample(arguments)) => htools::write_example(&arguments)?,
         Some(Which::Roadef(arguments)) => output::json(&roadef::run(&arguments)?)?,
