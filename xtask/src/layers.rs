@@ -52,6 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "drover-model",
             "drover-rules",
             "drover-planner",
+            "drover-testkit",
         ],
     ),
     ("xtask", &[]),

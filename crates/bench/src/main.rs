@@ -14,6 +14,7 @@ mod planetlab;
 mod planning;
 mod roadef;
 mod row;
+mod synth;
 
 use clap::{Parser, Subcommand};
 
@@ -64,12 +65,23 @@ enum Which {
     HtoolsExample(htools::ExampleArguments),
     /// Improves an assignment of the ROADEF/EURO challenge 2012.
     Roadef(roadef::Arguments),
+    /// Plans for a made cluster with users' wishes.
+    Synth(synth::Arguments),
     /// Replays a day of the PlanetLab consolidation experiment.
     Planetlab(planetlab::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> std::process::ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.which {
         None => {
             row::head();
@@ -90,10 +102,14 @@ fn main() -> anyhow::Result<()> {
             row::head();
             agent::run(agent.guests)?;
         }
-        Some(Which::Planning(planning)) => planning::run(&planning)?,
+        Some(Which::Planning(planning)) => {
+            row::head();
+            planning::run(&planning)?;
+        }
         Some(Which::Htools(arguments)) => output::json(&htools::run(&arguments)?)?,
         Some(Which::HtoolsExample(arguments)) => htools::write_example(&arguments)?,
         Some(Which::Roadef(arguments)) => output::json(&roadef::run(&arguments)?)?,
+        Some(Which::Synth(arguments)) => output::json(&synth::run(&arguments)?)?,
         Some(Which::Planetlab(arguments)) => output::json(&planetlab::run(&arguments)?)?,
     }
     Ok(())

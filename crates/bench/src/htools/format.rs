@@ -32,6 +32,9 @@ pub(crate) struct Node {
     pub(crate) group: String,
     pub(crate) spindles: f64,
     pub(crate) tags: Vec<String>,
+    /// Processors that the node itself uses.
+    pub(crate) node_cpus: f64,
+    pub(crate) cpu_speed: f64,
 }
 
 /// A line of the instance section.
@@ -44,6 +47,8 @@ pub(crate) struct VirtualMachine {
     pub(crate) disk: f64,
     pub(crate) vcpus: f64,
     pub(crate) running: bool,
+    /// Set aside by the administrator: its processors are free.
+    pub(crate) set_aside: bool,
     pub(crate) auto_balance: bool,
     /// Number of its node.
     pub(crate) primary: usize,
@@ -125,6 +130,8 @@ fn node(columns: Vec<String>) -> anyhow::Result<Node> {
         group: columns[8].clone(),
         spindles: if columns.len() > 9 { number(&columns, 9)? } else { 1.0 },
         tags: tags(&columns, 10),
+        node_cpus: if columns.len() > 13 { number(&columns, 13)? } else { 1.0 },
+        cpu_speed: if columns.len() > 14 { number(&columns, 14)? } else { 1.0 },
         columns,
     })
 }
@@ -144,6 +151,7 @@ fn virtual_machine(
         disk: number(&columns, 2)?,
         vcpus: number(&columns, 3)?,
         running: !running.contains("down") && running != "ADMIN_offline",
+        set_aside: running == "ADMIN_offline",
         auto_balance: columns[5] == "Y",
         primary: *primary,
         template: columns[8].clone(),

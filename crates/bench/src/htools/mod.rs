@@ -125,7 +125,8 @@ fn rebalance(
 /// Enough that longer searches find little more: few moves are found sooner.
 fn default_seconds(guests: f64, limited: bool) -> f64 {
     let thousands = guests / 1000.0;
-    let seconds = if limited { 0.75 * thousands.powf(1.5) } else { 3.5 * thousands.powf(1.9) };
+    let seconds =
+        if limited { 0.012 + 0.75 * thousands.powf(1.5) } else { 3.5 * thousands.powf(1.9) };
     seconds.clamp(0.02, LONGEST)
 }
 

@@ -18,12 +18,17 @@ impl Trace {
     /// Parses the text of a trace file (at least [`SAMPLES`] lines).
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut points = Vec::with_capacity(SAMPLES + 1);
-        for line in text.lines().take(SAMPLES) {
-            let percent: u32 = line.trim().parse().with_context(|| format!("sample {line:?}"))?;
-            ensure!(percent <= 100, "utilisation of {percent} %");
+        for (number, line) in (1..).zip(text.lines().take(SAMPLES)) {
+            let percent: u32 =
+                line.trim().parse().ok().filter(|percent| *percent <= 100).with_context(|| {
+                    format!(
+                        "line {number} is no whole percentage: `{}`",
+                        line.chars().take(40).collect::<String>()
+                    )
+                })?;
             points.push(f64::from(percent) / 100.0);
         }
-        ensure!(points.len() == SAMPLES, "{} samples, expected {SAMPLES}", points.len());
+        ensure!(points.len() == SAMPLES, "{} lines; a day has {SAMPLES}", points.len());
         points.push(points[SAMPLES - 1]);
         Ok(Self(points))
     }
@@ -45,7 +50,7 @@ impl Trace {
 
 /// Reads every file of a day's folder, in order of file name so that runs are reproducible.
 pub(crate) fn read_day(folder: &Path) -> Result<Vec<Trace>> {
-    let listing = || format!("listing {}", folder.display());
+    let listing = || format!("list {}", folder.display());
     let mut files = std::fs::read_dir(folder)
         .with_context(listing)?
         .map(|entry| Ok(entry?.path()))
@@ -61,7 +66,7 @@ pub(crate) fn read_day(folder: &Path) -> Result<Vec<Trace>> {
             Trace::parse(&text)
         })
         .zip(&files)
-        .map(|(trace, path)| trace.with_context(|| format!("reading {}", path.display())))
+        .map(|(trace, path)| trace.with_context(|| format!("in {}", path.display())))
         .collect()
 }
 

@@ -131,14 +131,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Figures> {
         audit_violations: audited,
         seconds,
         audit_seconds: begun.elapsed().as_secs_f64(),
-        peak_rss_mib: crate::synth::peak_rss_mib(),
+        peak_rss_mib: crate::output::peak_rss_mib(),
     })
-}
-
-/// Most memory that this process has had resident, MiB; 0 where /proc does not say.
-pub(crate) fn peak_rss_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = kib.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
-    kib.unwrap_or(0.0) / 1024.0
 }

@@ -61,7 +61,7 @@ impl<'a> Scratch<'a> {
     /// Assigns `guest` to `host`.
     pub(super) fn shift(&mut self, guest: usize, host: usize) {
         if let Some(old) = self.places[guest].replace(host) {
-            self.slots[old].guests.retain(|&guest| guest != guest);
+            self.slots[old].guests.retain(|other| *other != guest);
             self.recount(old);
         }
         self.slots[host].guests.push(guest);

@@ -56,10 +56,18 @@ fn memory_forbids_what_cpu_allows() {
 }
 
 #[test]
-fn a_hot_host_gives_up_the_smallest_vm_that_is_enough() {
+fn a_hot_host_gives_up_the_smallest_guest_that_is_enough() {
     // host 0 asks for 1090 of 1000; guest 1 alone ends it, guest 2 would not
     let view = cluster(&[&[500.0, 200.0, 50.0], &[500.0], &[]], &[(0, 840.0)]);
     assert_eq!(Consolidate::default().replan(&view), [LoadMove { guest: 1, to: 1 }]);
+}
+
+#[test]
+fn a_guest_that_leaves_takes_only_its_own_load() {
+    // host 0 asks for 1400 of 1000: one guest is not enough, two are
+    let view = cluster(&[&[350.0; 4], &[550.0], &[550.0]], &[]);
+    let moves = [LoadMove { guest: 0, to: 1 }, LoadMove { guest: 1, to: 2 }];
+    assert_eq!(Consolidate::default().replan(&view), moves);
 }
 
 #[test]

@@ -53,7 +53,11 @@ impl Census {
                 want(&mut rows, number, law.level);
                 if let LawKind::Near { other } = law.kind {
                     want(&mut rows, other as usize, law.level);
-                    needed_by[other as usize].push((index(number), law.level));
+                    // A group may say the same twice, with different weights.
+                    let need = (index(number), law.level);
+                    if !needed_by[other as usize].contains(&need) {
+                        needed_by[other as usize].push(need);
+                    }
                 }
             }
         }

@@ -88,12 +88,12 @@ fn solved(instance: &Instance) -> f64 {
     }
     for host in 0..hosts {
         model = model.with(constraint!(at[0][host] + at[1][host] <= 1));
-        for r in 0..RESOURCES {
+        for (r, over) in over[host].iter().enumerate() {
             let slot = host * RESOURCES + r;
             let limit = instance.objective.limit[slot];
             model = model
                 .with(constraint!(used(host, r) <= instance.capacity[slot]))
-                .with(constraint!(over[host][r] >= used(host, r) - limit));
+                .with(constraint!(*over >= used(host, r) - limit));
         }
     }
     let solution = model.solve().unwrap();

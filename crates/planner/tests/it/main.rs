@@ -8,6 +8,7 @@ mod place;
 mod properties;
 mod relief;
 mod scenario;
+mod search;
 
 use std::time::Duration;
 
