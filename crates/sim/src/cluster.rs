@@ -152,6 +152,14 @@ impl Cluster {
         self.guests.iter().find(|guest| guest.name == name)
     }
 
+    /// The same with this curve for hosts that have the default one.
+    #[must_use]
+    pub fn with_default_power(mut self, power: PowerCurve) -> Self {
+        let unknown = |host: &&mut HostSpec| host.power == PowerCurve::default();
+        self.hosts.iter_mut().filter(unknown).for_each(|host| host.power = power);
+        self
+    }
+
     /// vCPUs by guest name.
     pub fn vcpus(&self) -> BTreeMap<Name, u32> {
         self.guests.iter().map(|guest| (guest.name.clone(), guest.vcpus)).collect()

@@ -8,6 +8,7 @@
 mod cluster;
 mod failure;
 mod load;
+pub mod page;
 mod power;
 pub mod read;
 mod report;

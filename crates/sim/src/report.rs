@@ -24,6 +24,8 @@ pub struct RunReport {
     pub guests: usize,
     /// The conditions by which overload is judged.
     pub judged_by: Vec<String>,
+    /// The lowest CPU threshold among them, percent.
+    pub cpu_threshold_percent: Option<f64>,
     /// The figures.
     pub figures: Figures,
     /// Every move in the order of time.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use drover_model::Metric;
+
 use crate::report::{ClusterPoint, Figures, HostSeries, MAX_POINTS, MoveReport, RunReport};
 use crate::settings::Settings;
 
@@ -200,6 +202,12 @@ impl Tally {
             hosts: specs.len(),
             guests: settings.cluster.guests().len(),
             judged_by: settings.judges.iter().map(|rule| rule.condition.to_string()).collect(),
+            cpu_threshold_percent: settings
+                .judges
+                .iter()
+                .filter(|rule| rule.condition.metric == Metric::CpuUsageActive)
+                .map(|rule| rule.condition.threshold)
+                .min_by(f64::total_cmp),
             figures,
             moves,
             violations,

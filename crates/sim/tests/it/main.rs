@@ -4,6 +4,7 @@
 
 mod fixture;
 mod oscillation;
+mod page;
 mod properties;
 mod readers;
 mod stories;
