@@ -24,7 +24,6 @@ pub(crate) struct GuestTurn {
     pub(crate) runs: bool,
     pub(crate) wants: f64,
     pub(crate) gets: f64,
-    pub(crate) works: f64,
 }
 
 /// Sums of one host.
@@ -127,7 +126,11 @@ impl Tally {
             self.short += 1;
             self.figures.unserved_core_minutes += short * minutes;
         }
-        self.figures.lost_to_moves_core_minutes += (turn.gets - turn.works) * minutes;
+    }
+
+    /// CPU that a guest lost while it moved, core-seconds.
+    pub(crate) fn lost_to_a_move(&mut self, core_seconds: f64) {
+        self.figures.lost_to_moves_core_minutes += core_seconds / 60.0;
     }
 
     /// The turn is over.
@@ -177,7 +180,8 @@ impl Tally {
             moves: completed,
             unfinished_moves: unfinished,
             failed_moves: moves.len() - completed - unfinished,
-            sent_gib: moves.iter().map(|one| one.sent_mib).sum::<f64>() / 1024.0,
+            // A sum of nothing is -0.0 (IEEE 754).
+            sent_gib: moves.iter().map(|one| one.sent_mib).sum::<f64>() / 1024.0 + 0.0,
             overload_host_minutes: minutes(self.over),
             short_guest_minutes: minutes(self.short),
             down_guest_minutes: minutes(self.down),

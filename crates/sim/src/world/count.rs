@@ -34,7 +34,6 @@ impl World {
                 runs: guest.runs_on().is_some(),
                 wants: guest.wants,
                 gets: guest.gets,
-                works: guest.works,
             });
         }
         self.tally.turn(self.elapsed(), &guests_on, over_now);

@@ -102,12 +102,11 @@ impl World {
             host.running.clear();
         }
         for (number, guest) in self.guests.iter_mut().enumerate() {
-            (guest.gets, guest.works) = (0.0, 0.0);
+            guest.gets = 0.0;
             if let Some(home) = guest.runs_on() {
                 self.hosts[home].running.push(number);
             }
         }
-        let moving = self.operations.transferring();
         for (number, spec) in self.settings.cluster.hosts().iter().enumerate() {
             let host = &mut self.hosts[number];
             let wants: Vec<(f64, f64)> = host
@@ -121,10 +120,7 @@ impl World {
             let gets = fair(&wants, spec.cores - spec.overhead_cores);
             host.used = spec.overhead_cores + gets.iter().sum::<f64>();
             for (guest, gets) in host.running.iter().zip(gets) {
-                let loss =
-                    if moving.contains(guest) { self.settings.model.move_cpu_loss } else { 0.0 };
                 self.guests[*guest].gets = gets;
-                self.guests[*guest].works = gets * (1.0 - loss);
             }
             host.available = as_float(spec.memory);
         }

@@ -59,11 +59,6 @@ pub(super) struct Order {
 }
 
 impl Operations {
-    /// Guests whose memory is on its way.
-    pub(super) fn transferring(&self) -> BTreeSet<usize> {
-        self.transfers.iter().map(|transfer| self.all[transfer.operation].guest).collect()
-    }
-
     /// Moves that have begun and not ended.
     pub(super) fn in_flight(&self) -> Vec<InFlightMove> {
         let flight = |number: &usize| {
@@ -179,6 +174,11 @@ impl World {
             let answer = self.operations.answers.keys().next().map(|(at, _)| *at);
             let next = done.into_iter().chain(answer).min().unwrap_or(until).min(until);
             let seconds = next.since(at).as_secs_f64();
+            for transfer in &self.operations.transfers {
+                let guest = self.operations.all[transfer.operation].guest;
+                let lost = self.guests[guest].gets * self.settings.model.move_cpu_loss;
+                self.tally.lost_to_a_move(lost * seconds);
+            }
             let sent = send(&mut self.operations.transfers, &rates, seconds);
             at = next.max(at);
             for number in sent {

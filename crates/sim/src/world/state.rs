@@ -75,8 +75,6 @@ pub(super) struct GuestState {
     pub(super) wants: f64,
     /// Cores that it gets.
     pub(super) gets: f64,
-    /// Of these, cores that do its own work.
-    pub(super) works: f64,
     /// Memory it holds, bytes.
     pub(super) resident: f64,
     pub(super) cpu_samples: Samples,
@@ -98,7 +96,6 @@ impl GuestState {
             cursor: Cursor::default(),
             wants: 0.0,
             gets: 0.0,
-            works: 0.0,
             resident: as_float(spec.memory.bytes()),
             cpu_samples: Samples::default(),
             memory_samples: Samples::default(),

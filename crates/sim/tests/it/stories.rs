@@ -23,6 +23,9 @@ fn relief_lowers_overload_and_the_forecast_comes_true() {
     let took = moved.ended_s.unwrap() - moved.began_s;
     // 2 GiB times 1.3 at 1.15 GB/s, and what agents take to answer.
     assert!((3.0..3.3).contains(&took), "{took} s");
+    // A tenth of 3 cores while its memory is sent.
+    let lost = relieved.figures.lost_to_moves_core_minutes;
+    assert!((lost - 0.3 * (took - 0.7) / 60.0).abs() < 1e-4, "{lost} core-minutes");
     let forecast = moved.forecast.as_ref().unwrap();
     assert!((forecast.from_measured.unwrap() - forecast.from_expected).abs() < 0.1);
     assert!((forecast.to_measured.unwrap() - forecast.to_expected).abs() < 0.1);
