@@ -1,6 +1,7 @@
 //! `drover sim`: rules on a modelled cluster.
 
 mod backtest;
+mod export;
 mod recorded;
 mod rule_file;
 mod show;

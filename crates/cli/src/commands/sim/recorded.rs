@@ -9,12 +9,13 @@ use drover_model::{Bytes, GuestId, HostId, Mib, Timestamp};
 use drover_sim::{Cluster, DEFAULT_LINK, GuestSpec, HostSpec, PowerCurve, Replayed, Step, Trace};
 
 use super::bad;
+use super::export::{Export, first_ms, values};
 use crate::commands::problem;
 
-/// Pages of one export: 100 million points.
-const MAX_PAGES: usize = 500;
-/// So many buckets without a sample: the guest was off.
+/// So many buckets without a sample, and a minute at least: the guest was off.
 const GAP: u32 = 3;
+/// An agent that restarts is quiet for less.
+const LEAST_GAP: Duration = Duration::from_secs(60);
 /// A host that measured this much was full: what its guests wanted beyond is not known.
 const FULL_PERCENT: f64 = 98.0;
 
@@ -31,16 +32,6 @@ pub(super) struct Recorded {
     pub(super) assumptions: Vec<String>,
 }
 
-/// All pages.
-#[derive(Debug, Default)]
-struct Export {
-    from_ms: i64,
-    to_ms: i64,
-    resolution: String,
-    entities: BTreeMap<String, v1::EntityHistory>,
-    moves: Vec<v1::RecordedMove>,
-}
-
 pub(super) async fn fetch(
     client: &Client,
     since: &str,
@@ -48,33 +39,8 @@ pub(super) async fn fetch(
 ) -> Result<Recorded, Problem> {
     let hosts = client.hosts().await.map_err(problem)?;
     let guests = client.guests().await.map_err(problem)?;
-    let export = export(client, since).await?;
+    let export = Export::fetch(client, since).await?;
     put_together(&hosts, &guests, &export, power)
-}
-
-async fn export(client: &Client, since: &str) -> Result<Export, Problem> {
-    let mut query = v1::HistoryQuery { since: Some(since.to_owned()), ..Default::default() };
-    let mut export = Export::default();
-    for page in 0..MAX_PAGES {
-        let read = client.history(&query).await.map_err(problem)?;
-        if page == 0 {
-            (export.from_ms, export.to_ms) = (read.from_ms, read.to_ms);
-            export.resolution.clone_from(&read.resolution);
-            export.moves = read.moves;
-        }
-        export.entities.extend(read.items.into_iter().map(|item| (item.id.clone(), item)));
-        let Some(next) = read.next else { return Ok(export) };
-        // The span and the resolution stay those of the first page.
-        query = v1::HistoryQuery {
-            since: None,
-            resolution: Some(export.resolution.clone()),
-            after: Some(next),
-            from_ms: Some(export.from_ms),
-            to_ms: Some(export.to_ms),
-        };
-    }
-    Err(bad(format!("the history has more than {MAX_PAGES} pages"))
-        .hint("choose a shorter --since"))
 }
 
 fn put_together(
@@ -96,7 +62,7 @@ fn put_together(
     let homes = homes_at_start(guests, &specs, &export.moves);
     let mut trace = Trace::new();
     let mut guest_specs = Vec::new();
-    let bucket = bucket(&export.resolution);
+    let bucket = export.bucket();
     for guest in guests {
         let Some(entity) = export.entities.get(&guest.id).filter(|e| first_ms(e).is_some()) else {
             continue;
@@ -142,28 +108,6 @@ fn nothing() -> Problem {
 
 fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| bad(format!("`{text}` is no id")).hint("compare `drover version`"))
-}
-
-fn bucket(resolution: &str) -> Duration {
-    match resolution {
-        "5m" => Duration::from_secs(300),
-        "1h" => Duration::from_secs(3600),
-        _ => Duration::from_secs(5),
-    }
-}
-
-fn first_ms(entity: &v1::EntityHistory) -> Option<i64> {
-    entity.series.iter().filter_map(|series| series.at_ms.first().copied()).min()
-}
-
-fn values<'a>(
-    entity: &'a v1::EntityHistory,
-    metric: &str,
-) -> impl Iterator<Item = (i64, f64)> + use<'a> {
-    let series = entity.series.iter().find(|series| series.metric == metric);
-    series
-        .into_iter()
-        .flat_map(|series| series.at_ms.iter().copied().zip(series.mean.iter().copied()))
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -230,7 +174,7 @@ fn record(
     bucket: Duration,
 ) -> Result<(), drover_sim::StepError> {
     let memory: BTreeMap<i64, f64> = values(entity, "guest.resident").collect();
-    let gap = i64::try_from((bucket * GAP).as_millis()).unwrap_or(i64::MAX);
+    let gap = i64::try_from((bucket * GAP).max(LEAST_GAP).as_millis()).unwrap_or(i64::MAX);
     let since = |ms: i64| Duration::from_millis(u64::try_from(ms - first).unwrap_or(0));
     let mut last: Option<i64> = None;
     for (at, cores) in values(entity, "guest.cpu_cores") {
@@ -266,7 +210,7 @@ fn assumptions(export: &Export, silent: &[String], left_out: usize) -> Vec<Strin
             values(entity, "cpu.usage_active").filter(|(_, value)| *value >= FULL_PERCENT).count()
         })
         .sum();
-    let minutes = full as f64 * bucket(&export.resolution).as_secs_f64() / 60.0;
+    let minutes = full as f64 * export.bucket().as_secs_f64() / 60.0;
     let mut all = vec![
         "what a guest wants does not depend on its host: it is what it was measured to use"
             .to_owned(),
@@ -291,3 +235,7 @@ fn assumptions(export: &Export, silent: &[String], left_out: usize) -> Vec<Strin
     }
     all
 }
+
+#[cfg(test)]
+#[path = "recorded_tests.rs"]
+mod tests;
