@@ -23,12 +23,12 @@ pub fn by_chance(
             let chance: f64 = rng.random();
             // 1 - chance is never 0; capped, so that the sum stays a duration.
             let pause = (between.as_secs_f64() * -(1.0 - chance).ln()).clamp(1.0, 1e9);
-            at += Duration::from_secs_f64(pause);
+            at = at.saturating_add(Duration::from_secs_f64(pause));
             if at >= duration {
                 break;
             }
             all.push(Failure { host: host.id, at, down });
-            at += down;
+            at = at.saturating_add(down);
         }
     }
     all.sort_by_key(|failure| (failure.at, failure.host));

@@ -147,10 +147,10 @@ impl Plot<'_> {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, not below `least`.
+/// 1, 2, 2.5 or 5 times a power of ten, not below `least`.
 fn nice(least: f64) -> f64 {
     let power = 10f64.powf(least.max(1e-6).log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|n| *n >= least).unwrap_or(power)
+    [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|n| n * power).find(|n| *n >= least).unwrap_or(power)
 }
 
 fn short(value: f64) -> String {
@@ -185,7 +185,7 @@ mod tests {
     fn axes_have_round_numbers() {
         assert_eq!(
             [0.03, 0.3, 1.0, 1.1, 24.0, 260.0].map(nice),
-            [0.05, 0.5, 1.0, 2.0, 50.0, 500.0]
+            [0.05, 0.5, 1.0, 2.0, 25.0, 500.0]
         );
         assert_eq!([0.0, 0.25, 50.0, 12_500.0].map(short), ["0", "0.25", "50", "12.5k"]);
         assert_eq!([59.0, 90_061.0].map(clock), ["00:00:59", "1d 01:01"]);

@@ -57,3 +57,81 @@ impl World {
         !trace.guests().any(|name| trace.steps(name).iter().any(|step| step.memory.is_some()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use drover_model::{Bytes, GuestId, HostId, Mib, Timestamp};
+
+    use super::*;
+    use crate::{Cluster, DEFAULT_LINK, GuestSpec, HostSpec, Model, PowerCurve, Settings, Trace};
+
+    fn world() -> World {
+        let host = |n: u128| HostSpec {
+            id: HostId::from_u128(n),
+            name: format!("h{n}"),
+            cores: 4.0,
+            memory: Bytes(4 << 30),
+            overhead_cores: 0.0,
+            power: PowerCurve::default(),
+            link: DEFAULT_LINK,
+        };
+        let guest = GuestSpec {
+            id: GuestId::from_u128(1),
+            name: "vm1".to_owned(),
+            vcpus: 1,
+            memory: Mib(1024),
+            host: HostId::from_u128(1),
+        };
+        World::new(Settings {
+            cluster: Cluster::new(vec![host(1), host(2)], vec![guest]).unwrap(),
+            trace: Trace::new(),
+            rules: vec![],
+            judges: vec![],
+            replay: vec![],
+            failures: vec![],
+            model: Model::default(),
+            start: Timestamp::EPOCH,
+            duration: Duration::from_secs(60),
+            interval: Duration::from_secs(5),
+            seed: 1,
+        })
+    }
+
+    fn check(change: impl FnOnce(&mut World), expected: &[&str]) {
+        let mut world = world();
+        change(&mut world);
+        world.check();
+        let texts: Vec<&str> =
+            world.violations.iter().filter_map(|text| text.strip_prefix("at 0 s: ")).collect();
+        assert_eq!(texts, expected);
+    }
+
+    /// A checker that finds nothing must have been able to.
+    #[test]
+    fn what_must_not_be_is_found() {
+        check(|_| {}, &[]);
+        check(|world| world.guests[0].set_copy(1, Some(Copy::Incoming)), &[]);
+        check(
+            |world| world.guests[0].set_copy(1, Some(Copy::Running)),
+            &["vm1 runs on two hosts", "vm1 runs on h2, and h1 owns it"],
+        );
+        check(
+            |world| {
+                world.guests[0].set_copy(0, None);
+                world.guests[0].set_copy(1, Some(Copy::Running));
+            },
+            &["vm1 runs on h2, and h1 owns it"],
+        );
+        check(|world| world.no_room(0, 1), &["vm1 was sent to h2, which has no memory for it"]);
+    }
+
+    #[test]
+    fn room_is_what_neither_runs_nor_arrives() {
+        let mut world = world();
+        assert_eq!((world.room(0), world.room(1)), (3_221_225_472.0, 4_294_967_296.0));
+        world.guests[0].set_copy(1, Some(Copy::Incoming));
+        assert_eq!(world.room(1), 3_221_225_472.0);
+    }
+}

@@ -34,7 +34,8 @@ pub(super) fn schedule(failures: &[Failure]) -> Vec<Strike> {
             [Strike { at, host, up: false }, Strike { at: back, host, up: true }]
         })
         .collect();
-    strikes.sort_by_key(|strike| std::cmp::Reverse((strike.at, strike.host)));
+    // A host that dies for no time at all dies first.
+    strikes.sort_by_key(|strike| std::cmp::Reverse((strike.at, strike.host, strike.up)));
     strikes
 }
 

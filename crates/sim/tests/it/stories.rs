@@ -1,5 +1,7 @@
 //! What a run tells of made situations.
 
+use std::time::Duration;
+
 use drover_model::Bytes;
 use drover_rules::Aggregate;
 use drover_sim::{Cluster, Failure, Replayed, Settings, SettingsError, Step, Trace, run};
@@ -68,6 +70,22 @@ fn a_host_dies_and_comes_back_with_its_guests() {
     // 8 cores at 7/8 draw 187.5 W for 40 minutes, and h2 idles at 100 W.
     assert!((report.figures.energy_kwh - (187.5 * 2.0 / 3.0 + 100.0) / 1000.0).abs() < 1e-9);
     assert_eq!(report.violations, Vec::<String>::new());
+}
+
+#[test]
+fn failures_may_overlap_and_be_of_any_length() {
+    let of = |spans: &[(u64, Duration)]| {
+        let mut settings = overload();
+        settings.failures = spans
+            .iter()
+            .map(|(at, down)| Failure { host: host_id(1), at: secs(*at), down: *down })
+            .collect();
+        let figures = run(settings).unwrap().figures;
+        (figures.host_failures, figures.restarts, figures.down_guest_minutes)
+    };
+    assert_eq!(of(&[(600, Duration::ZERO)]), (1, 3, 0.0), "it is back at once");
+    assert_eq!(of(&[(600, secs(600)), (900, secs(600))]), (1, 3, 45.0), "down for 15 minutes");
+    assert_eq!(of(&[(1800, Duration::MAX)]), (1, 0, 90.0), "it does not come back");
 }
 
 /// The move takes a minute: whatever dies meanwhile, no guest runs twice or for ever nowhere.
