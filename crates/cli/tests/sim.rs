@@ -94,6 +94,8 @@ fn a_planetlab_folder_needs_no_cluster_and_no_rule() {
     let report: Value = serde_json::from_str(&shown.out).unwrap();
     assert_eq!((&report["guests"], &report["hosts"]), (&3.into(), &2.into()));
     assert_eq!(report["duration_s"], 900.0);
+    let shown = run(dir.path(), &["sim", "run", "--trace", "day"]).out;
+    assert!(shown.contains("energy") && !shown.contains("overload"), "{shown}");
 }
 
 #[test]

@@ -86,7 +86,8 @@ fn figures(runs: &[(&str, &RunReport)]) -> String {
         let _ = write!(text, "<th>{}</th>", Escaped(name));
     }
     text.push_str("</tr>\n");
-    for (name, show) in ROWS {
+    let judged = runs.iter().any(|(_, run)| !run.judged_by.is_empty());
+    for (name, show) in ROWS.iter().filter(|row| judged || !row.0.contains("overload")) {
         let _ = write!(text, "<tr><td>{name}</td>");
         for (_, run) in runs {
             let _ = write!(text, "<td>{}</td>", Escaped(&show(&run.figures)));
