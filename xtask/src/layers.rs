@@ -44,7 +44,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("drover-testkit", &["drover-model"]),
     ("drover-sim", &["drover-model", "drover-rules", "drover-lifecycle", "drover-planner"]),
     ("drover-lab", &[]),
-    ("drover-bench", &["drover-lab", "drover-api", "drover-agent-api", "drover-model"]),
+    (
+        "drover-bench",
+        &[
+            "drover-lab",
+            "drover-api",
+            "drover-agent-api",
+            "drover-model",
+            "drover-rules",
+            "drover-planner",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

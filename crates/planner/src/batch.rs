@@ -4,8 +4,8 @@
 //! each target before it looks at the next move, and a source is never a target of the
 //! same plan, so any split of the list is feasible while guests hold both sides.
 
-use crate::Budget;
 use crate::report::PlannedMove;
+use crate::{Budget, Policy};
 
 pub(crate) fn into_batches(moves: Vec<PlannedMove>, budget: &Budget) -> Vec<Vec<PlannedMove>> {
     let mut batches: Vec<Vec<PlannedMove>> = Vec::new();
@@ -23,4 +23,10 @@ pub(crate) fn into_batches(moves: Vec<PlannedMove>, budget: &Budget) -> Vec<Vec<
         }
     }
     batches
+}
+
+/// Forecast of a move's duration, seconds.
+#[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^53")]
+pub(crate) fn seconds(bytes: u64, policy: &Policy) -> f64 {
+    if policy.link > 0.0 { bytes as f64 / policy.link } else { 0.0 }
 }

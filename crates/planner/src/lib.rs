@@ -6,18 +6,27 @@
 //! while its guests hold resources on both hosts, and `drover_rules::audit` confirms it.
 //! The planner knows nothing of libvirt, operations or time beyond `view.at`.
 
+mod arrange;
 mod batch;
+mod broken;
 mod candidate;
+pub mod consolidate;
+mod dense;
+mod goal;
+mod improve;
+mod objective;
 mod place;
 mod policy;
 mod relieve;
 mod report;
+pub mod search;
+mod survive;
 
-use drover_model::ClusterView;
+use drover_model::{ClusterView, Mib};
 use rand::Rng;
 
-pub use policy::{Budget, Goal, Policy};
-pub use report::{HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove};
+pub use policy::{Basis, Budget, Goal, Level, Policy, Resource, Weights};
+pub use report::{FrontPoint, HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove, Score};
 
 /// Decides which guests go where.
 ///
@@ -29,11 +38,25 @@ pub fn plan(
     budget: &Budget,
     rng: &mut impl Rng,
 ) -> (Plan, PlanReport) {
-    let (moves, report) = match &policy.goal {
+    let (batches, report) = match &policy.goal {
         Goal::Relieve { condition, hosts } => {
-            relieve::relieve(view, policy, *condition, hosts, budget, rng)
+            let (moves, report) = relieve::relieve(view, policy, *condition, hosts, budget, rng);
+            (batch::into_batches(moves, budget), report)
         }
-        Goal::Place { guest, to } => place::place(view, policy, *guest, *to, rng),
+        Goal::Place { guest, to } => {
+            let (moves, report) = place::place(view, policy, *guest, *to, rng);
+            (batch::into_batches(moves, budget), report)
+        }
+        Goal::Balance { level } => goal::balance(view, policy, *level, budget, rng),
+        Goal::Drain { hosts } => goal::drain(view, policy, hosts, budget, rng),
+        Goal::Restart { hosts } => goal::restart(view, policy, hosts, budget, rng),
+        Goal::Consolidate { spare } => goal::consolidate(view, policy, *spare, budget, rng),
+        Goal::Admit { guest } => goal::admit(view, policy, guest, rng),
+        Goal::Repair => goal::repair(view, policy, budget, rng),
+        Goal::Resize { guest, vcpus, memory_mib } => {
+            goal::resize(view, policy, *guest, *vcpus, Mib(*memory_mib), rng)
+        }
     };
-    (Plan { batches: batch::into_batches(moves, budget) }, report)
+    let batches = batches.into_iter().filter(|batch| !batch.is_empty()).collect();
+    (Plan { batches }, report)
 }

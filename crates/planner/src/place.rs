@@ -38,7 +38,7 @@ pub(crate) fn place(
     }
     report.refused = refused;
     let planned = least_loaded(&projection, guest, &feasible, rng)
-        .and_then(|to| planned(&projection, guest, to, wanted.is_some(), feasible.len()));
+        .and_then(|to| planned(&projection, policy, guest, to, wanted.is_some(), feasible.len()));
     match planned {
         Some(step) => {
             report.summary = format!("{name} goes to {}", view.host_name(step.step.to));
@@ -53,6 +53,7 @@ pub(crate) fn place(
 
 fn planned(
     projection: &Projection<'_>,
+    policy: &Policy,
     guest: GuestId,
     to: HostId,
     asked: bool,
@@ -76,6 +77,8 @@ fn planned(
         metric,
         from: (value(projection, from), value(&after, from)),
         to: (value(projection, to), value(&after, to)),
+        gain: None,
+        seconds: crate::batch::seconds(bytes_to_move(projection, guest), policy),
     })
 }
 

@@ -188,6 +188,8 @@ impl Search<'_> {
             metric,
             from: (value, after.value(host, metric)?),
             to: (to_before, after.value(to, metric)?),
+            gain: None,
+            seconds: crate::batch::seconds(chosen.bytes, self.policy),
         })
     }
 

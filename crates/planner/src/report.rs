@@ -21,6 +21,13 @@ pub struct PlannedMove {
     pub from: (f64, f64),
     /// Target before and after.
     pub to: (f64, f64),
+    /// How much worse the objective were without this move; none where it cannot be left
+    /// out, as others need it, or where nothing was scored.
+    #[serde(default)]
+    pub gain: Option<f64>,
+    /// Forecast of its duration, seconds: its bytes over the link.
+    #[serde(default)]
+    pub seconds: f64,
 }
 
 /// Ordered batches; the moves of one batch run at once.
@@ -58,6 +65,41 @@ pub struct PlanReport {
     pub refused: Vec<RefusedMove>,
     /// Hosts whose values are missing, with the reason.
     pub unknown: Vec<(HostId, String)>,
+    /// The objective before and after, without the cost of the moves.
+    #[serde(default)]
+    pub score: Option<Score>,
+    /// What can be had with fewer moves: the best first.
+    #[serde(default)]
+    pub front: Vec<FrontPoint>,
+    /// Guests that should have been placed and could not be.
+    #[serde(default)]
+    pub unplaced: Vec<GuestId>,
+    /// Wishes that are broken before the plan, and after it.
+    #[serde(default)]
+    pub broken: (Vec<String>, Vec<String>),
+    /// Guests that stay since no order of moves lets them go, though a place was found.
+    #[serde(default)]
+    pub stuck: Vec<GuestId>,
+}
+
+/// The objective of a plan: lower is better, 0 is perfect.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// As it is.
+    pub before: f64,
+    /// With the plan.
+    pub after: f64,
+}
+
+/// What the first moves of a plan achieve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FrontPoint {
+    /// Number of moves.
+    pub moves: usize,
+    /// Objective once they are made.
+    pub score: f64,
+    /// Bytes that they send.
+    pub bytes: u64,
 }
 
 /// What becomes of a host.

@@ -1,5 +1,11 @@
 //! Checks a whole plan, independently of the search that made it.
 
+use std::collections::BTreeMap;
+
+use drover_model::GuestId;
+
+use crate::constraint::{TOGETHER, UNDER_WAY};
+use crate::placement_rule::{PlacementKind, Scope, domain_of};
 use crate::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 /// A move of a plan that breaks a constraint at its moment.
@@ -26,9 +32,17 @@ pub fn check_plan(
     for (number, batch) in batches.iter().enumerate() {
         let mut during = settled.clone();
         for step in batch {
-            let movable = check_movable(&settled, policy, step.guest);
-            let placed = check_placement(&during, policy, step.guest, step.to);
-            violations.extend(movable.into_iter().chain(placed).map(|refusal| Violation {
+            // A guest may step aside and move on in a later batch.
+            let moves_on =
+                settled.is_moved(step.guest) && settled.host_of(step.guest) == Some(step.from);
+            let movable = check_movable(&settled, policy, step.guest)
+                .into_iter()
+                .filter(|refusal| !(moves_on && refusal.constraint == UNDER_WAY));
+            let placed = check_placement(&during, policy, step.guest, step.to)
+                .into_iter()
+                // Judged at the end: members of a group arrive one after the other.
+                .filter(|refusal| refusal.constraint != TOGETHER);
+            violations.extend(movable.chain(placed).map(|refusal| Violation {
                 batch: number,
                 step: *step,
                 refusal,
@@ -38,6 +52,43 @@ pub fn check_plan(
         for step in batch {
             settled.book(*step);
         }
+    }
+    violations.extend(torn(start, &settled, policy, batches));
+    violations
+}
+
+/// Groups that the plan has torn apart: more members outside the fullest domain than before.
+fn torn(
+    start: &Projection<'_>,
+    end: &Projection<'_>,
+    policy: &PlacementPolicy,
+    batches: &[Vec<Move>],
+) -> Vec<Violation> {
+    let outside = |projection: &Projection<'_>, guests: &[GuestId], scope: &Scope| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for host in guests.iter().filter_map(|guest| projection.host_of(*guest)) {
+            *counts.entry(domain_of(&policy.labels, scope, host)).or_default() += 1;
+        }
+        counts.values().sum::<usize>() - counts.values().max().copied().unwrap_or(0)
+    };
+    let mut violations = Vec::new();
+    for rule in policy.rules.iter().filter(|rule| rule.is_required()) {
+        let PlacementKind::Together { guests, scope } = &rule.kind else { continue };
+        if outside(end, guests, scope) <= outside(start, guests, scope) {
+            continue;
+        }
+        let steps =
+            batches.iter().enumerate().flat_map(|(n, batch)| batch.iter().map(move |s| (n, s)));
+        violations.extend(steps.filter(|(_, step)| guests.contains(&step.guest)).map(
+            |(batch, step)| Violation {
+                batch,
+                step: *step,
+                refusal: Refusal {
+                    constraint: TOGETHER.to_owned(),
+                    reason: format!("the plan tears `{}` apart", rule.name),
+                },
+            },
+        ));
     }
     violations
 }

@@ -10,14 +10,18 @@ pub mod audit;
 mod condition;
 pub mod constraint;
 mod firing;
+mod placement_rule;
 mod projection;
 mod rule;
 mod window;
 
 pub use audit::Violation;
 pub use condition::{Comparison, Condition, ConditionError, RELIEVABLE};
-pub use constraint::{PlacementPolicy, Refusal, Verdict, check_movable, check_placement};
+pub use constraint::{
+    PlacementPolicy, Refusal, Verdict, allows_statically, check_movable, check_placement,
+};
 pub use firing::{HostFiring, Transition, advance};
+pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{HostLoad, Move, Projection};
 pub use rule::{Aggregate, Rule, RuleLimitError, limits};
 pub use window::{WindowSpec, aggregate};

@@ -98,6 +98,13 @@ impl<'a> Projection<'a> {
             .or_else(|| self.view.guests.get(&guest).map(|view| view.guest.host))
     }
 
+    /// The guests on a host after the booked moves.
+    pub fn guests_on(&self, host: HostId) -> impl Iterator<Item = GuestId> {
+        let stay = self.view.guests_on(host).map(|view| view.guest.id);
+        let come = self.moved.iter().filter(move |(_, to)| **to == host).map(|(guest, _)| *guest);
+        stay.filter(|guest| !self.moved.contains_key(guest)).chain(come)
+    }
+
     /// Whether a move of this guest is booked.
     pub fn is_moved(&self, guest: GuestId) -> bool {
         self.moved.contains_key(&guest)

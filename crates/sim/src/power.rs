@@ -5,12 +5,11 @@
 
 use std::str::FromStr;
 
-use serde::Serialize;
+use drover_model::PowerCurve as Measured;
 
-/// Watts at 0 %, 10 %, … 100 % of the host's cores; between them a straight line.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct PowerCurve([f64; 11]);
+/// The planner's curve, with names and texts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PowerCurve(Measured);
 
 /// No host draws more: a rack's feed.
 const MAX_WATTS: f64 = 20_000.0;
@@ -20,15 +19,21 @@ const MAX_WATTS: f64 = 20_000.0;
 pub const NAMED: &[(&str, PowerCurve)] = &[
     (
         "hp-ml110-g4",
-        PowerCurve([86.0, 89.4, 92.6, 96.0, 99.5, 102.0, 106.0, 108.0, 112.0, 114.0, 117.0]),
+        PowerCurve(Measured([
+            86.0, 89.4, 92.6, 96.0, 99.5, 102.0, 106.0, 108.0, 112.0, 114.0, 117.0,
+        ])),
     ),
     (
         "hp-ml110-g5",
-        PowerCurve([93.7, 97.0, 101.0, 105.0, 110.0, 116.0, 121.0, 125.0, 129.0, 133.0, 135.0]),
+        PowerCurve(Measured([
+            93.7, 97.0, 101.0, 105.0, 110.0, 116.0, 121.0, 125.0, 129.0, 133.0, 135.0,
+        ])),
     ),
     (
         "ibm-x3550-m3",
-        PowerCurve([58.4, 98.0, 109.0, 118.0, 128.0, 140.0, 153.0, 170.0, 189.0, 205.0, 222.0]),
+        PowerCurve(Measured([
+            58.4, 98.0, 109.0, 118.0, 128.0, 140.0, 153.0, 170.0, 189.0, 205.0, 222.0,
+        ])),
     ),
 ];
 
@@ -44,22 +49,21 @@ impl PowerCurve {
     /// A straight line from idle to peak watts; none unless 0 ≤ idle ≤ peak ≤ 20,000.
     pub fn linear(idle: f64, peak: f64) -> Option<Self> {
         let fits = idle >= 0.0 && peak >= idle && peak <= MAX_WATTS;
-        fits.then(|| Self(std::array::from_fn(|i| idle + (peak - idle) * i as f64 / 10.0)))
+        fits.then(|| {
+            Self(Measured(std::array::from_fn(|i| idle + (peak - idle) * i as f64 / 10.0)))
+        })
     }
 
     /// Watts at so many percent of the cores; what lies outside 0 to 100 counts as the end.
     pub fn watts(&self, percent: f64) -> f64 {
-        let place = percent.clamp(0.0, 100.0) / 10.0;
-        let below = (place.floor() as usize).min(9);
-        let (low, high) = (self.0[below], self.0[below + 1]);
-        low + (high - low) * (place - below as f64)
+        self.0.watts(percent / 100.0)
     }
 }
 
 impl Default for PowerCurve {
     /// 100 W to 250 W: a server with one socket.
     fn default() -> Self {
-        Self(std::array::from_fn(|i| 15.0f64.mul_add(i as f64, 100.0)))
+        Self(Measured(std::array::from_fn(|i| 15.0f64.mul_add(i as f64, 100.0))))
     }
 }
 

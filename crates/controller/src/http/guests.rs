@@ -208,7 +208,7 @@ async fn order(
         if to.is_none() {
             placement.ceilings = crate::reconcile::rules::ceilings(&tables);
         }
-        let policy = Policy { goal: Goal::Place { guest, to }, placement };
+        let policy = Policy::new(Goal::Place { guest, to }, placement);
         plan(&view, &policy, &Budget::default(), &mut Pcg64::new(seed().into(), 1))
     };
     if plan.is_empty() {

@@ -241,10 +241,8 @@ pub fn plan_for(
     view: &ClusterView,
     hosts: Vec<HostId>,
 ) -> (Plan, PlanReport) {
-    let policy = Policy {
-        goal: Goal::Relieve { condition: rule.condition, hosts },
-        placement: placement(tables, rule),
-    };
+    let goal = Goal::Relieve { condition: rule.condition, hosts };
+    let policy = Policy::new(goal, placement(tables, rule));
     let budget = Budget { max_moves: rule.max_moves as usize, ..Budget::default() };
     plan(view, &policy, &budget, &mut Pcg64::new(seed().into(), 1))
 }

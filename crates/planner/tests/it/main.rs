@@ -5,6 +5,7 @@
 mod place;
 mod properties;
 mod relief;
+mod scenario;
 
 use std::time::Duration;
 
@@ -16,14 +17,12 @@ use rand_pcg::Pcg64;
 
 fn relief_policy(condition: &str, hosts: Vec<HostId>) -> Policy {
     let condition: Condition = condition.parse().unwrap();
-    Policy {
-        goal: Goal::Relieve { condition, hosts },
-        placement: PlacementPolicy {
-            ceilings: vec![Ceiling { condition, hosts: vec![], rule: "hot".to_owned() }],
-            cooldown: Duration::from_secs(600),
-            ..PlacementPolicy::default()
-        },
-    }
+    let placement = PlacementPolicy {
+        ceilings: vec![Ceiling { condition, hosts: vec![], rule: "hot".to_owned() }],
+        cooldown: Duration::from_secs(600),
+        ..PlacementPolicy::default()
+    };
+    Policy::new(Goal::Relieve { condition, hosts }, placement)
 }
 
 fn relieve(view: &ClusterView, condition: &str) -> (Plan, PlanReport) {

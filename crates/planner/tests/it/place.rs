@@ -9,10 +9,10 @@ use crate::shown;
 
 fn place(cluster: Cluster, to: Option<u128>) -> (String, String) {
     let view = cluster.view();
-    let policy = Policy {
-        goal: Goal::Place { guest: guest_id(1), to: to.map(host_id) },
-        placement: PlacementPolicy::default(),
-    };
+    let policy = Policy::new(
+        Goal::Place { guest: guest_id(1), to: to.map(host_id) },
+        PlacementPolicy::default(),
+    );
     let (plan, report) = plan(&view, &policy, &Budget::default(), &mut Pcg64::new(1, 1));
     (shown(&view, &plan), report.summary)
 }

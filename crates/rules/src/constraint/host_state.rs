@@ -16,6 +16,7 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
             source.host.name,
             source.host.state.as_str()
         )),
+        None if case.is_new() => Verdict::Allowed,
         None => Verdict::Refused("its host is unknown".to_owned()),
     }
 }

@@ -4,20 +4,26 @@
 //! and one target. All are hard. Every failing one is reported, not the first.
 
 mod allowed_target;
+mod apart;
 mod architecture;
 mod cooldown;
 mod cpu_model;
 mod device;
+mod draining;
 mod fresh;
 mod guest_state;
 mod host_state;
 mod machine_type;
 mod memory;
 mod network;
+mod on_hosts;
+mod overcommit;
 mod peer;
 mod selected;
+mod spread;
 mod storage;
 mod threshold;
+mod together;
 mod under_way;
 
 use std::time::Duration;
@@ -25,7 +31,10 @@ use std::time::Duration;
 use drover_model::{GuestId, GuestView, HostId, HostView};
 use serde::{Deserialize, Serialize};
 
+use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
 use crate::{Condition, Projection};
+
+pub use together::NAME as TOGETHER;
 
 /// A constraint says no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +47,9 @@ pub struct Refusal {
 
 /// The constraint that a refusal passes by itself: samples come in.
 pub const FRESH_SAMPLES: &str = "fresh-samples";
+
+/// The constraint against moving a guest twice at once.
+pub const UNDER_WAY: &str = "under-way";
 
 /// A constraint's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +78,23 @@ pub struct PlacementPolicy {
     pub guests: Vec<GuestId>,
     /// A guest that was moved stays for so long. Zero for an operator's own request.
     pub cooldown: Duration,
+    /// What users wish about where guests run.
+    #[serde(default)]
+    pub rules: Vec<PlacementRule>,
+    /// Failure domains.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Hosts that are to be emptied and take nothing.
+    #[serde(default)]
+    pub draining: Vec<HostId>,
+    /// How much of a host's memory guests may be promised together, as a factor: 1 is no
+    /// more than there is. None: only what is really free counts.
+    #[serde(default)]
+    pub memory_overcommit: Option<f64>,
+    /// Hosts that may fail at once without a guest being left without a place, where a plan
+    /// empties hosts.
+    #[serde(default)]
+    pub survive_failures: u8,
 }
 
 /// A condition that targets must stay clear of.
@@ -90,6 +119,11 @@ impl Default for PlacementPolicy {
             target_hosts: Vec::new(),
             guests: Vec::new(),
             cooldown: Duration::ZERO,
+            rules: Vec::new(),
+            labels: Labels::new(),
+            draining: Vec::new(),
+            memory_overcommit: None,
+            survive_failures: 0,
         }
     }
 }
@@ -110,6 +144,44 @@ struct PlacementCase<'a> {
     target: &'a HostView,
     projection: &'a Projection<'a>,
     policy: &'a PlacementPolicy,
+    /// The wishes about this guest that must hold.
+    required: Vec<&'a PlacementRule>,
+}
+
+impl<'a> PlacementCase<'a> {
+    /// The wishes about this guest that must hold.
+    fn required_rules(&self) -> impl Iterator<Item = &'a PlacementRule> {
+        self.required.iter().copied()
+    }
+
+    /// Which of these guests, other than this one, are in the target's domain.
+    fn others_in_target_domain(&self, guests: &[GuestId], scope: &Scope) -> Vec<GuestId> {
+        let labels = &self.policy.labels;
+        let target = domain_of(labels, scope, self.target.host.id);
+        let there = |other: &GuestId| {
+            let host = self.projection.host_of(*other);
+            host.is_some_and(|host| domain_of(labels, scope, host) == target)
+        };
+        let own = self.guest.guest.id;
+        guests.iter().copied().filter(|other| *other != own && there(other)).collect()
+    }
+
+    /// Whether the guest runs nowhere yet.
+    fn is_new(&self) -> bool {
+        self.guest.guest.host == HostId::from_u128(0)
+    }
+
+    fn stays_in_domain(&self, guest: GuestId, scope: &Scope) -> bool {
+        let labels = &self.policy.labels;
+        self.projection.host_of(guest).is_some_and(|home| {
+            domain_of(labels, scope, home) == domain_of(labels, scope, self.target.host.id)
+        })
+    }
+
+    fn guest_names(&self, guests: &[GuestId]) -> String {
+        let names = guests.iter().map(|guest| self.projection.view().guest_name(*guest));
+        names.collect::<Vec<String>>().join(", ")
+    }
 }
 
 type MovableCheck = fn(&MovableCase<'_>) -> Verdict;
@@ -118,7 +190,7 @@ type PlacementCheck = fn(&PlacementCase<'_>) -> Verdict;
 const MOVABLE: &[(&str, MovableCheck)] = &[
     ("selected", selected::check),
     ("guest-state", guest_state::check),
-    ("under-way", under_way::check),
+    (UNDER_WAY, under_way::check),
     ("cooldown", cooldown::check),
     ("device", device::check),
 ];
@@ -135,6 +207,26 @@ const PLACEMENT: &[(&str, PlacementCheck)] = &[
     (FRESH_SAMPLES, fresh::check),
     ("memory", memory::check),
     ("threshold", threshold::check),
+    ("draining", draining::check),
+    ("on-hosts", on_hosts::check),
+    ("apart", apart::check),
+    (TOGETHER, together::check),
+    ("spread", spread::check),
+    ("overcommit", overcommit::check),
+];
+
+/// Placement constraints that no move of another guest can change: what the pair of guest
+/// and host alone decides.
+const STATIC: &[&str] = &[
+    "host-state",
+    "peer",
+    "architecture",
+    "machine-type",
+    "cpu-model",
+    "storage",
+    "network",
+    FRESH_SAMPLES,
+    "draining",
 ];
 
 /// Everything against moving this guest at all. Empty means it may move.
@@ -165,8 +257,28 @@ pub fn check_placement(
         return vec![unknown("host", target)];
     };
     let source = view.hosts.get(&guest.guest.host);
-    let case = PlacementCase { guest, source, target, projection, policy };
+    let about =
+        |rule: &&PlacementRule| rule.is_required() && rule.guests().contains(&guest.guest.id);
+    let required = policy.rules.iter().filter(about).collect();
+    let case = PlacementCase { guest, source, target, projection, policy, required };
     refusals(PLACEMENT.iter().map(|(name, check)| (*name, check(&case))))
+}
+
+/// [`check_placement`] of the constraints that depend on guest and host alone, not on
+/// where other guests are: hosts that are alike answer alike.
+pub fn allows_statically(
+    projection: &Projection<'_>,
+    policy: &PlacementPolicy,
+    guest: &GuestView,
+    target: &HostView,
+) -> bool {
+    let source = projection.view().hosts.get(&guest.guest.host);
+    let required = Vec::new();
+    let case = PlacementCase { guest, source, target, projection, policy, required };
+    PLACEMENT
+        .iter()
+        .filter(|(name, _)| STATIC.contains(name))
+        .all(|(_, check)| check(&case) == Verdict::Allowed)
 }
 
 fn refusals<'n>(verdicts: impl Iterator<Item = (&'n str, Verdict)>) -> Vec<Refusal> {

@@ -12,7 +12,7 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
         let below = |host: &Host| {
             host.capabilities.shared_paths.iter().any(|root| Path::new(path).starts_with(root))
         };
-        below(target) && case.source.is_some_and(|source| below(&source.host))
+        below(target) && (case.is_new() || case.source.is_some_and(|source| below(&source.host)))
     };
     let missing: Vec<String> = case
         .guest

@@ -107,7 +107,7 @@ impl World {
         }
         self.look_at_guests(Over { period: rule.period, aggregate: rule.aggregate });
         let goal = Goal::Relieve { condition: rule.condition, hosts };
-        let policy = Policy { goal, placement: placement(rules, rule) };
+        let policy = Policy::new(goal, placement(rules, rule));
         let budget = Budget { max_moves: rule.max_moves as usize, ..Budget::default() };
         let (plan, _) = plan(&self.view, &policy, &budget, &mut self.plans);
         if plan.is_empty() {

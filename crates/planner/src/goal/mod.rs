@@ -1,0 +1,23 @@
+//! What plans are for, one goal per file. Each states the dense problem and its objective;
+//! the search is the same for all.
+
+mod admit;
+mod balance;
+mod consolidate;
+mod drain;
+mod repair;
+mod resize;
+mod restart;
+
+pub(crate) use admit::admit;
+pub(crate) use balance::balance;
+pub(crate) use consolidate::consolidate;
+pub(crate) use drain::drain;
+pub(crate) use repair::repair;
+pub(crate) use resize::resize;
+pub(crate) use restart::restart;
+
+use crate::report::{PlanReport, PlannedMove};
+
+/// Batches of moves, and the report of a goal.
+pub(crate) type Outcome = (Vec<Vec<PlannedMove>>, PlanReport);

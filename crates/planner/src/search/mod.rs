@@ -1,0 +1,18 @@
+//! The search engine: any placement problem, stated densely, is improved by exact deltas.
+
+mod anneal;
+mod census;
+mod group;
+mod instance;
+mod order;
+mod patience;
+mod state;
+mod walk;
+
+pub use anneal::{Schedule, anneal, anneal_on_cores};
+pub use group::{BROKEN, Group, Law, LawKind};
+pub use instance::{Class, Imbalance, Instance, NONE, Objective, Stranded};
+pub use order::{Lanes, Leg, Order, order};
+pub use patience::{Patience, Trials};
+pub use state::State;
+pub use walk::Limits;
