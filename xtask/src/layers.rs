@@ -39,7 +39,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "drover-adapter-libvirt",
         ],
     ),
-    ("drover-cli", &["drover-api"]),
+    // The public API, and the simulator: `drover sim` needs no controller.
+    ("drover-cli", &["drover-api", "drover-model", "drover-rules", "drover-sim"]),
     ("drover-testkit", &["drover-model"]),
     ("drover-sim", &["drover-model", "drover-rules", "drover-lifecycle", "drover-planner"]),
     ("drover-lab", &[]),
