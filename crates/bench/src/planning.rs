@@ -115,8 +115,9 @@ fn compared(figure: &str, ours: &Value, peer: Option<(f64, f64)>) {
     let (score, seconds) = peer.map_or((String::new(), String::new()), |(score, seconds)| {
         (format!("{score:.5}"), format!("{seconds:.1}"))
     });
+    let whose = if peer.is_some() { "; peer: hbal" } else { "" };
     let note = format!(
-        "from {:.5}; {} moves, {:.0} GiB, {} batches; peer: hbal",
+        "from {:.5}; {} moves, {:.0} GiB, {} batches{whose}",
         of("score_before"),
         of("moves"),
         of("gib_moved"),
