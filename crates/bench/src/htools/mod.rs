@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use drover_planner::search::{Lanes, Limits, Schedule, State, anneal, order};
+use drover_planner::search::{Lanes, Limits, Schedule, State, anneal, descend, order};
 use rand_pcg::Pcg64;
 
 pub(crate) use example::{ExampleArguments, write_example};
@@ -18,7 +18,9 @@ use crate::clock_patience::Until;
 use crate::output;
 
 /// Where moves are counted, each counts: none costs by itself.
-const LIMITED: Schedule = Schedule { hot: 1.0, cold: 0.01 };
+const LIMITED: Schedule = Schedule { hot: 3.0, cold: 0.03 };
+/// Evaluations of the descent that the search must beat.
+const DESCENT: u64 = 400_000;
 /// Where they are not, a move must be worth its price.
 const UNLIMITED: Schedule = Schedule { hot: 1.0, cold: 0.003 };
 /// What moving every guest would cost, and sending all their memory, in points of score.
@@ -99,8 +101,10 @@ fn rebalance(
     let mut state = State::at_home(&instance);
     let limits = Limits { moves: max_moves.unwrap_or(usize::MAX), ..Limits::NONE };
     let seconds = seconds.unwrap_or_else(|| default_seconds(guests, max_moves.is_some()));
+    let mut patience = Until::seconds(seconds);
     let mut rng = Pcg64::new(u128::from(seed), 1);
-    anneal(&mut state, limits, schedule, &mut Until::seconds(seconds), &mut rng);
+    descend(&mut state, limits, DESCENT);
+    anneal(&mut state, limits, schedule, &mut patience, &mut rng);
     let order =
         order(&instance, state.assignment(), LANES, &|guest| 1.0 + instance.objective.bytes[guest]);
     let mut at = state.assignment().to_vec();

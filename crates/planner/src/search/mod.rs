@@ -2,6 +2,7 @@
 
 mod anneal;
 mod census;
+mod greedy;
 mod group;
 mod instance;
 mod order;
@@ -11,6 +12,7 @@ mod state;
 mod walk;
 
 pub use anneal::{Schedule, anneal, anneal_on_cores};
+pub use greedy::descend;
 pub use group::{BROKEN, Group, Law, LawKind};
 pub use instance::{Class, Imbalance, Instance, NONE, Objective, Stranded};
 pub use order::{Lanes, Leg, Order, order};

@@ -1,10 +1,11 @@
-//! The staged search: each stage is twice as long as the one before and starts afresh, in
+//! The staged search: a descent first, then stages. Each stage is twice as long as the one before and starts afresh, in
 //! turn from a low and from a high temperature. Low ones find near improvements soon, high
 //! ones leave traps.
 
 use rand_pcg::Pcg64;
 
 use super::anneal::{Schedule, anneal_on_cores};
+use super::greedy::descend;
 use super::instance::Instance;
 use super::patience::Trials;
 use super::state::State;
@@ -13,6 +14,8 @@ use super::walk::Limits;
 /// Trials of the first stage: so many, and so many more for each guest that may move, at
 /// most so many.
 const FIRST: (u64, u64, u64) = (4_000, 12, 800_000);
+/// Evaluations of the descent that comes first; it is left out where one step takes more.
+const DESCENT: u64 = 1_000_000;
 /// Stages beyond this change nothing that anyone waits for.
 const MOST_STAGES: u8 = 12;
 /// Schedules of the stages, in turn.
@@ -39,6 +42,7 @@ pub fn search<'i>(
     seed: u64,
 ) -> State<'i> {
     let mut best = State::of(instance, start.to_vec());
+    descend(&mut best, limits, DESCENT);
     let (least, each, most) = FIRST;
     let movable = instance.fixed.iter().filter(|fixed| !**fixed).count();
     let movable = u64::try_from(movable).unwrap_or(u64::MAX);
