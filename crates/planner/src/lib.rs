@@ -41,7 +41,12 @@ pub fn plan(
     let (batches, report) = match &policy.goal {
         Goal::Relieve { condition, hosts } => {
             let (moves, report) = relieve::relieve(view, policy, *condition, hosts, budget, rng);
-            (batch::into_batches(moves, budget), report)
+            let hopeless =
+                moves.is_empty() && report.hosts.iter().any(|outlook| outlook.unrelieved.is_some());
+            let better = hopeless
+                .then(|| goal::untangle(view, policy, *condition, &report, budget, rng))
+                .flatten();
+            better.unwrap_or_else(|| (batch::into_batches(moves, budget), report))
         }
         Goal::Place { guest, to } => {
             let (moves, report) = place::place(view, policy, *guest, *to, rng);

@@ -8,6 +8,7 @@ mod drain;
 mod repair;
 mod resize;
 mod restart;
+mod untangle;
 
 pub(crate) use admit::admit;
 pub(crate) use balance::balance;
@@ -16,6 +17,7 @@ pub(crate) use drain::drain;
 pub(crate) use repair::repair;
 pub(crate) use resize::resize;
 pub(crate) use restart::restart;
+pub(crate) use untangle::untangle;
 
 use crate::report::{PlanReport, PlannedMove};
 

@@ -59,6 +59,8 @@ proptest! {
         let policy = relief_policy(&text, all_hosts(&view));
         let (plan, _) =
             plan(&view, &policy, &Budget::default(), &mut Pcg64::new(seed.into(), 1));
+        // Where no single move relieves anything, others make room: judged by its own goal.
+        prop_assume!(!plan.moves().any(|step| step.why_guest.starts_with("single moves")));
         let mut projection = Projection::of(&view);
         for step in plan.moves() {
             let source = projection.value(step.step.from, Metric::CpuUsageActive).unwrap();

@@ -9,7 +9,7 @@
 //! rule NAME on h1 h2: vm1                      or: not-on
 //! prefer 0.5 NAME apart 1 host: vm1 vm2
 //! ceiling cpu.usage_active > 80
-//! overcommit 1.0 | survive 1 | cooldown 600
+//! overcommit 1.0 | survive 1 | cooldown 600 | draining h3 | moves 2
 //! goal balance 3 | drain h1 | restart h1 | consolidate 1 | repair | relieve COND: h1
 //! ```
 //!
@@ -118,6 +118,7 @@ impl Given {
                     hosts: vec![],
                     rule: "limit".to_owned(),
                 }),
+                "draining" => placement.draining.extend(hosts_of(rest)),
                 "overcommit" => placement.memory_overcommit = Some(rest.parse().unwrap()),
                 "survive" => placement.survive_failures = rest.parse().unwrap(),
                 "cooldown" => placement.cooldown = Duration::from_secs(rest.parse().unwrap()),
