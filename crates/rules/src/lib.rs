@@ -10,6 +10,7 @@ pub mod audit;
 mod condition;
 pub mod constraint;
 mod firing;
+mod forecast;
 mod placement_rule;
 mod projection;
 mod rule;
@@ -21,6 +22,7 @@ pub use constraint::{
     PlacementPolicy, Refusal, Verdict, allows_statically, check_movable, check_placement,
 };
 pub use firing::{HostFiring, Transition, advance};
+pub use forecast::{Forecast, Pattern, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{HostLoad, Move, Projection};
 pub use rule::{Aggregate, Rule, RuleLimitError, limits};
