@@ -24,8 +24,8 @@ const DESCENT: u64 = 400_000;
 /// Where they are not, a move must be worth its price.
 const UNLIMITED: Schedule = Schedule { hot: 1.0, cold: 0.003 };
 /// What moving every guest would cost, and sending all their memory, in points of score.
-const PRICE_OF_MOVES: f64 = 0.06;
-const PRICE_OF_MEMORY: f64 = 0.2;
+const PRICE_OF_MOVES: f64 = 0.05;
+const PRICE_OF_MEMORY: f64 = 0.24;
 /// Most moves that leave one node, or come to it, in one batch.
 const LANES: Lanes = Lanes { out: 2, into: 2, all: usize::MAX };
 /// The longest search that nobody asked for, seconds.
