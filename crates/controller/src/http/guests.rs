@@ -201,7 +201,7 @@ async fn order(
         forgive_moves(&tables, &series, &mut view, over);
         let mut placement = PlacementPolicy {
             target_hosts: to.into_iter().collect(),
-            ..PlacementPolicy::default()
+            ..crate::placement::standing(&tables)
         };
         // A host that was asked for may go over a rule's threshold: that is the
         // operator's word, and the rule will say so. A choice of ours may not.
