@@ -68,6 +68,60 @@ pub async fn launch(
     Ok(stored)
 }
 
+/// How many batches of a plan have begun.
+pub fn begun(plan: &PlanRecord) -> usize {
+    let mut moves = 0;
+    let whole = |batch: &&Vec<PlannedMove>| {
+        moves += batch.len();
+        moves <= plan.operations.len()
+    };
+    plan.plan.batches.iter().take_while(whole).count()
+}
+
+/// Begins the next batch of a plan that is being carried out.
+pub async fn go_on(
+    records: &Records,
+    engine: &Engine,
+    plan: &PlanRecord,
+    now: Timestamp,
+) -> Result<(), LaunchError> {
+    let Some(batch) = plan.plan.batches.get(begun(plan)) else { return Ok(()) };
+    let order = Order {
+        plan: plan.plan.clone(),
+        report: plan.report.clone(),
+        cause: plan.cause.clone(),
+        settings: MigrationSettings::default(),
+        measure_over: plan
+            .measure
+            .as_ref()
+            .map_or(Duration::ZERO, |measure| Duration::from_millis(measure.period_ms)),
+    };
+    let begun = records
+        .update(|tables| {
+            let operations: Result<Vec<OperationRecord>, String> =
+                batch.iter().map(|step| operation(tables, &order, plan.id, now, step)).collect();
+            let operations = match operations {
+                Ok(operations) => operations,
+                Err(reason) => return (Txn::none(), Err(LaunchError::Overtaken(reason))),
+            };
+            let mut txn = Txn::none();
+            let ids: Vec<_> = operations.iter().map(|op| op.migration.operation).collect();
+            let mut record = plan.clone();
+            record.operations.extend(&ids);
+            record.measure = measure(&order, batch, now);
+            txn.put(record);
+            for operation in operations {
+                txn.put(operation);
+            }
+            (txn, Ok(ids))
+        })
+        .await??;
+    for operation in begun {
+        engine.take(operation, MigrationEvent::Begin).await;
+    }
+    Ok(())
+}
+
 fn prepare(
     tables: &Tables,
     order: &Order,

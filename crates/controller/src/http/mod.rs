@@ -1,5 +1,6 @@
 //! The public API over HTTPS: one file per resource; each parses, calls and renders.
 
+mod apply;
 mod auth;
 mod enroll;
 mod events;
@@ -11,6 +12,7 @@ mod operations;
 mod placement;
 mod plans;
 mod policies;
+mod preview;
 mod prometheus;
 mod remove_host;
 mod reply;
@@ -18,6 +20,7 @@ mod rules;
 mod show;
 mod tokens;
 mod watch;
+mod why_not;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +93,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/operations/{operation}", get(operations::show))
         .route("/v1/operations/{operation}/cancel", post(operations::cancel))
         .route("/v1/plans", get(plans::list))
+        .route("/v1/plans/preview", post(preview::preview))
         .route("/v1/plans/{plan}", get(plans::show))
+        .route("/v1/plans/{plan}/apply", post(apply::apply))
+        .route("/v1/plans/{plan}/why-not", post(why_not::why_not))
         .route("/v1/events", get(events::list))
         .route("/v1/watch", get(watch::follow))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
