@@ -98,6 +98,7 @@ fn what_if_and_why_not_are_answered(stage: &Stage) {
     let refusals = hot["report"]["refused"].as_array().unwrap();
     assert!(refusals.iter().any(|one| one["constraint"] == "threshold"), "{hot}");
     assert_eq!(hot["state"], "nothing-to-do", "{hot}");
+    stage.until("loads are steady", |_| moves(&preview("--drain h1")).len() == 2);
     let drained = preview("--drain h1");
     assert!(moves(&drained).iter().all(|one| one["to"] == "h2"), "{drained}");
     assert_eq!(moves(&drained).len(), 2, "{drained}");

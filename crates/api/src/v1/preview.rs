@@ -68,7 +68,8 @@ pub struct PreviewRequest {
     /// How long the search may be, 0 to 8; each step more doubles it. Default 4.
     #[serde(default)]
     pub effort: Option<u8>,
-    /// Window over which loads are averaged. Default: six samples.
+    /// Window over which loads are averaged. Default: six samples where loads are compared,
+    /// two where it is only asked what is allowed.
     #[serde(default)]
     pub period: Option<String>,
 }

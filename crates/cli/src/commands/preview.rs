@@ -45,7 +45,8 @@ pub(crate) struct Preview {
     /// How long to search, 0 to 8; each step more takes twice as long [default: 4].
     #[arg(long, value_name = "N")]
     effort: Option<u8>,
-    /// Window over which loads are averaged [default: six samples].
+    /// Window over which loads are averaged [default: six samples, two for --guest, --repair
+    /// and --resize].
     #[arg(long)]
     period: Option<String>,
 }

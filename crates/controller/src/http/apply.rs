@@ -9,12 +9,12 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::MigrationSettings;
 use drover_planner::Plan;
-use drover_rules::{Projection, audit};
+use drover_rules::{Projection, audit, constraint};
 
 use super::Api;
 use super::auth::Caller;
 use super::guests::not_launched;
-use super::preview::{PREVIEW_SAMPLES, Picture, overtaken, picture};
+use super::preview::{FRESH_SAMPLES, Picture, overtaken, picture};
 use super::reply::{Failed, missing};
 use super::show;
 use crate::events::{Draft, Severity};
@@ -39,7 +39,7 @@ pub(super) async fn apply(
         let problem = Problem::new(ProblemKind::Refused, "the plan moves nothing");
         return Err(Failed(problem.hint("`drover plan explain` tells why")));
     }
-    let period = api.sample_interval * PREVIEW_SAMPLES;
+    let period = api.sample_interval * FRESH_SAMPLES;
     check(&picture(&api, period).await?, &plan)?;
     let mut report = proposed.report;
     if wanted < all {
@@ -91,11 +91,15 @@ fn check(picture: &Picture, plan: &Plan) -> Result<(), Failed> {
     if reasons.is_empty() {
         return Ok(());
     }
+    let unmeasured = reasons.iter().any(|(constraint, _)| constraint == constraint::FRESH_SAMPLES);
+    let hint = if unmeasured { "samples come in after a few seconds: try again" } else { AGAIN };
+    let reasons: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
     let detail = format!("the cluster has changed since it was planned: {}", reasons.join("; "));
-    Err(overtaken(detail, AGAIN))
+    Err(overtaken(detail, hint))
 }
 
-fn against(picture: &Picture, plan: &Plan) -> Vec<String> {
+/// Constraints and reasons.
+fn against(picture: &Picture, plan: &Plan) -> Vec<(String, String)> {
     let (view, projection) = (&picture.view, Projection::of(&picture.view));
     let mut walked = projection.clone();
     let mut reasons = Vec::new();
@@ -103,8 +107,11 @@ fn against(picture: &Picture, plan: &Plan) -> Vec<String> {
         let name = view.guest_name(step.step.guest);
         match walked.host_of(step.step.guest) {
             Some(home) if home == step.step.from => walked.book(step.step),
-            Some(home) => reasons.push(format!("{name} is on {}", view.host_name(home))),
-            None => reasons.push(format!("{name} is gone")),
+            Some(home) => {
+                reasons
+                    .push(("place".to_owned(), format!("{name} is on {}", view.host_name(home))));
+            }
+            None => reasons.push(("known".to_owned(), format!("{name} is gone"))),
         }
     }
     if !reasons.is_empty() {
@@ -114,7 +121,7 @@ fn against(picture: &Picture, plan: &Plan) -> Vec<String> {
     let told = violations.into_iter().map(|violation| {
         let step = violation.step;
         let (guest, to) = (view.guest_name(step.guest), view.host_name(step.to));
-        format!("{guest} to {to}: {}", violation.refusal.reason)
+        (violation.refusal.constraint, format!("{guest} to {to}: {}", violation.refusal.reason))
     });
     told.collect()
 }
@@ -158,8 +165,8 @@ mod tests {
         let picture = Picture { view, placement: PlacementPolicy::default() };
         let plan = Plan { batches: vec![vec![step(1, 1, 2)]] };
         let reasons = against(&picture, &plan);
-        assert!(reasons.len() == 1 && reasons[0].contains("is on"), "{reasons:?}");
+        assert!(reasons.len() == 1 && reasons[0].1.contains("is on"), "{reasons:?}");
         let back = Plan { batches: vec![vec![step(1, 2, 1)]] };
-        assert_eq!(against(&picture, &back), Vec::<String>::new());
+        assert_eq!(against(&picture, &back), vec![]);
     }
 }

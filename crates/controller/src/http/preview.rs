@@ -27,9 +27,11 @@ use crate::reconcile::rules::ceilings;
 use crate::records::{Cause, Tables};
 use crate::view::{Over, Samples, cluster_view, samples};
 
-/// A preview looks at so many of the newest samples: enough to be steady, few enough for a
-/// cluster that has just come up.
-pub(super) const PREVIEW_SAMPLES: u32 = 6;
+/// What is weighed against each other is averaged over so many of the newest samples: enough
+/// to be steady, few enough for a cluster that has just come up.
+const STEADY_SAMPLES: u32 = 6;
+/// Whether something is allowed needs fresh values, not steady ones.
+pub(super) const FRESH_SAMPLES: u32 = 2;
 /// Shortest and longest window that can be asked for.
 const PERIOD: RangeInclusive<Duration> = Duration::from_secs(1)..=rule_limits::MAX_PERIOD;
 /// Moves of a preview where no number is given.
@@ -57,7 +59,7 @@ pub(super) async fn preview(
     };
     let period = match &request.period {
         Some(text) => span("period", text, PERIOD)?,
-        None => api.sample_interval * PREVIEW_SAMPLES,
+        None => api.sample_interval * samples_for(&goal),
     };
     let budget = budget(&request, &goal)?;
     let mut picture = picture(&api, period).await?;
@@ -89,6 +91,13 @@ pub(super) async fn picture(api: &Api, period: Duration) -> Result<Picture, Fail
     forgive_moves(&tables, &series, &mut view, over);
     let placement = PlacementPolicy { ceilings: ceilings(&tables), ..standing(&tables) };
     Ok(Picture { view, placement })
+}
+
+const fn samples_for(goal: &Goal) -> u32 {
+    match goal {
+        Goal::Place { .. } | Goal::Repair | Goal::Resize { .. } => FRESH_SAMPLES,
+        _ => STEADY_SAMPLES,
+    }
 }
 
 fn hosts(tables: &Tables, names: &[String]) -> Result<Vec<HostId>, Failed> {

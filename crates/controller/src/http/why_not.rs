@@ -11,7 +11,7 @@ use drover_planner::Plan;
 use drover_rules::{HostLoad, Projection, Refusal, check_movable, check_placement};
 
 use super::Api;
-use super::preview::{PREVIEW_SAMPLES, Picture, picture};
+use super::preview::{FRESH_SAMPLES, Picture, picture};
 use super::reply::{Reply, missing};
 use super::show::{bytes, find_guest, find_host};
 use crate::records::PlanState;
@@ -37,7 +37,7 @@ pub(super) async fn why_not(
             host.ok_or_else(|| missing("host", &request.host))?,
         )
     };
-    let picture = picture(&api, api.sample_interval * PREVIEW_SAMPLES).await?;
+    let picture = picture(&api, api.sample_interval * FRESH_SAMPLES).await?;
     Ok(Json(judge(&picture, &plan, guest, host)))
 }
 
