@@ -146,7 +146,7 @@ fn a_previewed_plan_is_applied_once(stage: &Stage) {
     assert_eq!(plan["report"]["broken_after"].as_array().map(Vec::len), Some(0), "{plan}");
     let printed = stage.drover(&["plan", "preview", "--repair"]);
     assert!(done(&printed).contains("apply it with: drover plan apply "), "{}", printed.out);
-    assert!(printed.out.contains("broken before the plan, not after"), "{}", printed.out);
+    assert!(printed.out.contains("restored: `two`"), "{}", printed.out);
     let made = stage.json(&["token", "create", "eyes", "--role", "viewer"]);
     let config = stage.admin();
     let token = made["secret"].as_str().unwrap();

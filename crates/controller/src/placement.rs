@@ -90,7 +90,8 @@ fn broken_in(view: &ClusterView, placement: PlacementPolicy) -> BTreeMap<String,
     let sentences = report.broken.0.into_iter();
     let named = sentences.filter_map(|text| {
         let name = text.strip_prefix('`')?.split('`').next()?.to_owned();
-        names.contains(&name).then_some((name, text))
+        let why = text.split_once("): ").map_or(text.as_str(), |(_, why)| why).to_owned();
+        names.contains(&name).then_some((name, why))
     });
     named.collect()
 }

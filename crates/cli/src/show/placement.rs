@@ -135,16 +135,15 @@ fn front_point(point: &v1::FrontPoint) -> String {
 }
 
 fn wishes(report: &v1::PlanReport) -> String {
-    let mut text = String::new();
-    for broken in &report.broken_before {
-        let after = if report.broken_after.contains(broken) { "and after it" } else { "not after" };
-        text.push_str(&format!("\nbroken before the plan, {after}: {broken}\n"));
+    let (before, after) = (&report.broken_before, &report.broken_after);
+    let mut lines = Vec::new();
+    for rule in before {
+        let word = if after.contains(rule) { "still broken" } else { "restored" };
+        lines.push(format!("  {word}: {rule}\n"));
     }
-    let new = report.broken_after.iter().filter(|broken| !report.broken_before.contains(broken));
-    for broken in new {
-        text.push_str(&format!("\nbroken after the plan: {broken}\n"));
-    }
-    text
+    let new = after.iter().filter(|rule| !before.contains(rule));
+    lines.extend(new.map(|rule| format!("  broken by the plan: {rule}\n")));
+    if lines.is_empty() { String::new() } else { format!("\nplacement rules\n{}", lines.concat()) }
 }
 
 fn refusals(refused: &[v1::RefusedMove]) -> String {
@@ -208,10 +207,11 @@ pub(crate) fn explained(plan: &v1::Plan) -> String {
 
 pub(crate) fn why_not(answer: &v1::WhyNot) -> String {
     let mut text = format!("{}\n", answer.summary);
-    let loads = [&answer.asked, &answer.chosen];
+    let chosen = answer.chosen.as_ref().filter(|chosen| chosen.host != answer.host);
+    let loads = [answer.asked.as_ref(), chosen];
     let rows = loads
-        .iter()
-        .filter_map(|load| load.as_ref())
+        .into_iter()
+        .flatten()
         .map(|load| {
             vec![
                 load.host.clone(),

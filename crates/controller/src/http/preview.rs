@@ -32,6 +32,9 @@ use crate::view::{Over, Samples, cluster_view, samples};
 const STEADY_SAMPLES: u32 = 6;
 /// Whether something is allowed needs fresh values, not steady ones.
 pub(super) const FRESH_SAMPLES: u32 = 2;
+/// Moves and refusals that are stored of one plan: at 400 bytes each, less than the MiB that
+/// a record may take.
+const MAX_STORED: usize = 1000;
 /// Shortest and longest window that can be asked for.
 const PERIOD: RangeInclusive<Duration> = Duration::from_secs(1)..=rule_limits::MAX_PERIOD;
 /// Moves of a preview where no number is given.
@@ -195,9 +198,29 @@ fn search(
     };
     whole.batches.retain(|batch| !batch.is_empty());
     report.unknown = unmeasured(&view);
+    bound(&mut whole, &mut report);
     let violations = audit::check_plan(&Projection::of(&view), &placement, &whole.steps());
     anyhow::ensure!(violations.is_empty(), "the plan fails its audit: {violations:?}");
     Ok((whole, report))
+}
+
+/// Keeps plan and report small enough to be stored.
+fn bound(plan: &mut Plan, report: &mut PlanReport) {
+    let all = plan.moves().count();
+    if all > MAX_STORED {
+        let mut room = MAX_STORED;
+        plan.batches.retain(|batch| {
+            let fits = batch.len() <= room;
+            room = if fits { room - batch.len() } else { 0 };
+            fits
+        });
+        report.summary.push_str(&format!("; of its {all} moves only the first are kept"));
+    }
+    let refused = report.refused.len();
+    if refused > MAX_STORED {
+        report.refused.truncate(MAX_STORED);
+        report.summary.push_str(&format!("; {MAX_STORED} of {refused} refusals are kept"));
+    }
 }
 
 /// Both plans and both reports as one.
@@ -208,9 +231,15 @@ fn after_leaving(
     (then, mut report): (Plan, PlanReport),
 ) -> (Plan, PlanReport) {
     let names: Vec<String> = gone.iter().map(|host| view.host_name(*host)).collect();
+    let leaving = whole.moves().count();
     whole.batches.extend(then.batches);
     report.summary =
         format!("without {}: {}; then {}", names.join(", "), left.summary, report.summary);
+    // The moves that empty the hosts come first, whatever else is wanted.
+    for point in &mut report.front {
+        point.moves += leaving;
+    }
+    report.broken.0 = left.broken.0;
     report.unplaced.extend(left.unplaced);
     report.refused.extend(left.refused);
     (whole, report)
