@@ -129,6 +129,9 @@ fn prepare(
     now: Timestamp,
     dry_run: bool,
 ) -> Result<(PlanRecord, Vec<OperationRecord>), String> {
+    if !dry_run {
+        alone(tables, order, id)?;
+    }
     let first = order.plan.batches.first().filter(|_| !dry_run);
     let operations: Vec<OperationRecord> = first
         .into_iter()
@@ -147,6 +150,21 @@ fn prepare(
         measure: first.and_then(|batch| measure(order, batch, now)),
     };
     Ok((record, operations))
+}
+
+/// One plan at a time over the whole cluster; a guest that somebody moves by hand is no plan
+/// in this sense. Reconcilers look before they plan; here the last word is said.
+fn alone(tables: &Tables, order: &Order, id: PlanId) -> Result<(), String> {
+    let known = tables.plans.get(id);
+    if let Some(done) = known.filter(|plan| plan.state != PlanState::Proposed) {
+        return Err(format!("the plan is {} already", done.state.as_str()));
+    }
+    let by_hand = matches!(order.cause, Cause::Request { .. }) && known.is_none();
+    let mut others = tables.plans.iter().rev();
+    match others.find(|plan| plan.state == PlanState::Running) {
+        Some(other) if !by_hand => Err(format!("the plan of {} is being carried out", other.cause)),
+        _ => Ok(()),
+    }
 }
 
 fn operation(

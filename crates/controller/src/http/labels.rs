@@ -7,7 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::HostId;
-use drover_rules::{PlacementRule, Scope};
+use drover_rules::{Labels, PlacementRule, Scope};
 
 use super::Api;
 use super::auth::Caller;
@@ -103,7 +103,10 @@ fn consistent(
         return Err(Failed(problem.hint("`drover placement delete` the rule first")));
     }
     let hosts: Vec<HostId> = tables.hosts.iter().map(|record| record.host.id).collect();
-    match contradiction(&rules, &all, &hosts, |guest| tables.guest_name(guest)) {
+    let found =
+        |labels: &Labels| contradiction(&rules, labels, &hosts, |guest| tables.guest_name(guest));
+    let before = found(&labels(tables));
+    match found(&all).filter(|why| before.as_ref() != Some(why)) {
         None => Ok(()),
         Some(why) => Err(Failed(
             Problem::new(ProblemKind::Refused, format!("with these labels {why}"))

@@ -195,9 +195,15 @@ fn acceptable(tables: &Tables, rule: PlacementRule) -> Result<PlacementRule, Fai
         return Err(Failed(problem.hint("`drover placement delete` makes room")));
     }
     let mut rules = standing(tables).rules;
-    rules.push(rule.clone());
     let hosts: Vec<HostId> = tables.hosts.iter().map(|record| record.host.id).collect();
-    match contradiction(&rules, &labels(tables), &hosts, |guest| tables.guest_name(guest)) {
+    let labels = labels(tables);
+    let found = |rules: &[PlacementRule]| {
+        contradiction(rules, &labels, &hosts, |guest| tables.guest_name(guest))
+    };
+    // What others contradict already, since a host went away, is not this rule's fault.
+    let before = found(&rules);
+    rules.push(rule.clone());
+    match found(&rules).filter(|why| before.as_ref() != Some(why)) {
         None => Ok(rule),
         Some(why) => Err(Failed(
             Problem::new(ProblemKind::Refused, format!("`{}` can never hold: {why}", rule.name))

@@ -13,6 +13,7 @@ use drover_model::{ClusterView, HostId, Metric, MigrationSettings, Reading, Time
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
 use drover_rules::{Comparison, PlacementPolicy, Projection, audit, limits as rule_limits};
 use rand_pcg::Pcg64;
+use tokio::sync::Semaphore;
 
 use super::Api;
 use super::auth::Caller;
@@ -32,6 +33,8 @@ use crate::view::{Over, Samples, cluster_view, samples};
 const STEADY_SAMPLES: u32 = 6;
 /// Whether something is allowed needs fresh values, not steady ones.
 pub(super) const FRESH_SAMPLES: u32 = 2;
+/// Searches at once: each takes a whole core, and agents must be answered meanwhile.
+static SEARCHES: Semaphore = Semaphore::const_new(1);
 /// Moves and refusals that are stored of one plan: at 400 bytes each, less than the MiB that
 /// a record may take.
 const MAX_STORED: usize = 1000;
@@ -67,6 +70,7 @@ pub(super) async fn preview(
     let budget = budget(&request, &goal)?;
     let mut picture = picture(&api, period).await?;
     what_if(&mut picture.placement, request.threshold)?;
+    let _turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
     let searched = tokio::task::spawn_blocking(move || search(picture, goal, gone, budget)).await;
     let (plan, report) = searched.map_err(anyhow::Error::from)??;
     let order = Order {

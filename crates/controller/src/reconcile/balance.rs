@@ -170,14 +170,26 @@ pub fn why_wait(tables: &Tables, policy: &BalanceRecord, now: Timestamp) -> Opti
     None
 }
 
-/// A cluster without measurements is not balanced by guesses. Hosts that are off or just
-/// restarted do not hold up the others.
+/// Which hosts that are up have no value yet and will have one by themselves: they joined,
+/// or a move has just changed them. Without theirs the others would be compared with nothing.
+/// Hosts that cannot be measured do not hold up the others.
 fn unmeasured(view: &ClusterView) -> Option<String> {
-    use drover_model::{HostState, Metric};
+    use drover_model::{HostState, Metric, MissingReason, Reading};
     let online = view.hosts.values().filter(|host| host.host.state == HostState::Online);
-    let measured = online
-        .filter(|host| view.host_value(host.host.id, Metric::CpuUsageActive).is_some())
-        .count();
+    let mut coming = Vec::new();
+    let mut measured = 0;
+    for host in online {
+        match host.readings.get(&Metric::CpuUsageActive) {
+            Some(Reading::Known { .. }) => measured += 1,
+            Some(Reading::Missing(MissingReason::TooShort { .. })) => {
+                coming.push(host.host.name.as_str());
+            }
+            _ => {}
+        }
+    }
+    if !coming.is_empty() {
+        return Some(format!("{} is measured for less than the interval", coming.join(", ")));
+    }
     (measured < 2).then(|| "fewer than two hosts are measured over the whole interval".to_owned())
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use drover_api::v1::EventQuery;
 use drover_controller::churn;
 use drover_controller::reconcile::balance::{BalanceCluster, Last, why_wait};
@@ -231,8 +232,19 @@ async fn a_plan_that_was_applied_goes_on_batch_by_batch_and_stops_when_it_no_lon
     let batches = plan["batches"].as_array().unwrap().len();
     assert_eq!(batches, 3, "six guests, two at a time: {plan}");
     let path = format!("/v1/plans/{}/apply", plan["id"].as_str().unwrap());
-    let (status, applied) = world.call("POST", &path, token, Some(serde_json::json!({}))).await;
+    let other = PlanRecord {
+        state: PlanState::Running,
+        ..world.records.read().plans.iter().next().unwrap().clone()
+    };
+    let other = PlanRecord { id: PlanId::from_u128(9), ..other };
+    let body = || Some(serde_json::json!({}));
+    world.update(|txn| txn.put(other.clone())).await;
+    let (status, answer) = world.call("POST", &path, token, body()).await;
+    assert_eq!((status, &answer["kind"]), (StatusCode::CONFLICT, &"conflict".into()), "{answer}");
+    world.update(|txn| txn.delete_plan(other.id)).await;
+    let (status, applied) = world.call("POST", &path, token, body()).await;
     assert_eq!(status, 202, "{applied}");
+    assert_eq!(world.call("POST", &path, token, body()).await.0, StatusCode::CONFLICT, "twice");
     let advance = AdvancePlans {
         records: Arc::clone(&world.records),
         events: Arc::clone(&world.api.events),
