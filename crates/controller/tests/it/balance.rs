@@ -304,3 +304,63 @@ async fn arrive(world: &World) {
         })
         .await;
 }
+
+#[tokio::test]
+async fn a_preview_shows_what_fewer_moves_achieve_and_fewer_can_be_applied() {
+    let (world, _) = uneven().await;
+    let token = world.token(drover_api::v1::Role::Operator).await;
+    let token = Some(token.as_str());
+    let preview = async |more: serde_json::Value| {
+        let mut body = serde_json::json!({"goal": {"for": "balance", "level": 5}});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, plan) = world.call("POST", "/v1/plans/preview", token, Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{plan}");
+        plan
+    };
+    let count = |plan: &serde_json::Value| {
+        let batches = plan["batches"].as_array().unwrap().iter();
+        batches.map(|batch| batch.as_array().unwrap().len()).sum::<usize>()
+    };
+    let plan = preview(serde_json::json!({})).await;
+    assert!(count(&plan) > 1, "{plan}");
+    let scores: Vec<f64> = plan["report"]["front"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| point["score"].as_f64().unwrap())
+        .collect();
+    assert_eq!(scores.len(), count(&plan));
+    assert!(scores.is_sorted_by(|a, b| a > b), "each move improves it: {scores:?}");
+    assert!(plan["batches"][0][0]["gain"].is_number(), "{plan}");
+    assert_eq!(count(&preview(serde_json::json!({"max_moves": 1})).await), 1);
+    let tight = preview(serde_json::json!({"threshold": 10.0})).await;
+    assert_eq!(count(&tight), 0, "no host may come near 10 %: {tight}");
+    let gone = preview(serde_json::json!({"without": ["h2"]})).await;
+    assert_eq!(count(&gone), 0, "what is on h1 has nowhere else to be: {gone}");
+    let path = format!("/v1/plans/{}/apply", plan["id"].as_str().unwrap());
+    let one = Some(serde_json::json!({"max_moves": 1}));
+    let (_, applied) = world.call("POST", &path, token, one).await;
+    assert_eq!(count(&applied), 1, "{applied}");
+    assert!(applied["report"]["summary"].as_str().unwrap().starts_with("the first 1 of "));
+    assert_eq!(world.records.read().operations.len(), 1);
+}
+
+#[tokio::test]
+async fn a_rule_s_plan_keeps_what_is_wished() {
+    let (world, _) = uneven().await;
+    let token = world.token(drover_api::v1::Role::Operator).await;
+    let token = Some(token.as_str());
+    let spec = serde_json::json!({"name": "hot", "spec": {
+        "condition": "cpu.usage_active > 60", "period": "60s"}});
+    world.call("POST", "/v1/rules", token, Some(spec)).await;
+    let test = async || world.call("POST", "/v1/rules/hot/test", token, None).await.1;
+    let free = test().await;
+    assert_eq!(free["plan"]["state"], "proposed", "{free}");
+    let names: Vec<String> = (1..=6).map(|n| format!("vm{n}")).collect();
+    let pin = serde_json::json!({"name": "pin", "kind": "on", "guests": names, "hosts": ["h1"]});
+    world.call("POST", "/v1/placement-rules", token, Some(pin)).await;
+    let pinned = test().await;
+    assert_eq!(pinned["plan"]["state"], "nothing-to-do", "{pinned}");
+    let refused = pinned["plan"]["report"]["refused"].to_string();
+    assert!(refused.contains("`pin` keeps it off h2"), "{refused}");
+}
