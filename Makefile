@@ -32,7 +32,8 @@ lab: setup
 	$(CARGO) test -p drover-lab --test lab
 	$(CARGO) test -p drover-adapter-libvirt --test soak -- --ignored
 
-## bench: figures of docs/benchmarks.md.
+## bench: figures of docs/benchmarks.md. ROADEF_DIR and PLANETLAB_DIR name folders with
+## files of public planning problems; without them those rows are left out.
 bench: setup
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p drover-bench

@@ -39,11 +39,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "drover-adapter-libvirt",
         ],
     ),
-    ("drover-cli", &["drover-api"]),
+    // The public API, and the simulator: `drover sim` needs no controller.
+    ("drover-cli", &["drover-api", "drover-model", "drover-rules", "drover-sim"]),
     ("drover-testkit", &["drover-model"]),
     ("drover-sim", &["drover-model", "drover-rules", "drover-lifecycle", "drover-planner"]),
     ("drover-lab", &[]),
-    ("drover-bench", &["drover-lab", "drover-api", "drover-agent-api", "drover-model"]),
+    (
+        "drover-bench",
+        &[
+            "drover-lab",
+            "drover-api",
+            "drover-agent-api",
+            "drover-model",
+            "drover-rules",
+            "drover-planner",
+            "drover-testkit",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -235,6 +235,11 @@ impl Client {
         self.answer(self.request(Method::GET, &path).query(query)).await
     }
 
+    /// `GET /v1/history`: one page.
+    pub async fn history(&self, query: &v1::HistoryQuery) -> Answer<v1::HistoryPage> {
+        self.answer(self.request(Method::GET, "/v1/history").query(query)).await
+    }
+
     /// `DELETE /v1/hosts/{host}`
     pub async fn remove_host(&self, name: &str, forget_guests: bool) -> Answer<()> {
         let path = format!("/v1/hosts/{}?forget_guests={forget_guests}", escaped(name));

@@ -76,6 +76,8 @@ fn components() -> Map<String, Value> {
         v1::RemoveHostQuery,
         v1::SeriesQuery,
         v1::Series,
+        v1::HistoryQuery,
+        v1::HistoryPage,
         v1::Watch,
         v1::CreateToken,
         v1::CreatedToken,

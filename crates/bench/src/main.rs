@@ -1,50 +1,116 @@
 //! Measures the figures of docs/benchmarks.md: one row per figure, the peer beside it in
-//! the same run where there is one. Needs root for all but `ingest`.
+//! the same run where there is one. Its planning commands take public problems as files
+//! and print one JSON line each.
 
-#![allow(clippy::print_stdout, reason = "rows are what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "rows are what it is for")]
 
 mod agent;
+mod clock_patience;
+mod htools;
 mod ingest;
 mod migration;
+mod output;
+mod planetlab;
+mod planning;
+mod roadef;
 mod row;
+mod synth;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "drover-bench", about = "Measures the figures of docs/benchmarks.md")]
+#[command(
+    name = "drover-bench",
+    about = "Measures the figures of docs/benchmarks.md: all rows, or what is named",
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
-    /// Which; default all.
+    #[command(subcommand)]
     which: Option<Which>,
+    #[command(flatten)]
+    migration: MigrationArguments,
+    #[command(flatten)]
+    agent: AgentArguments,
+    #[command(flatten)]
+    planning: planning::Arguments,
+}
+
+#[derive(Debug, clap::Args)]
+struct MigrationArguments {
     /// Migrations of each kind.
     #[arg(long, default_value_t = 10)]
     runs: usize,
+}
+
+#[derive(Debug, clap::Args)]
+struct AgentArguments {
     /// Guests of the agent's figures.
     #[arg(long, default_value_t = 50)]
     guests: u8,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Which {
-    /// Drover's move beside `virsh migrate` of the same guest.
-    Migration,
-    /// CPU and memory of an agent with many guests.
-    Agent,
-    /// Samples that one droverd takes.
+    /// Rows: Drover's move beside `virsh migrate` of the same guest; needs root.
+    Migration(MigrationArguments),
+    /// Rows: CPU and memory of an agent with many guests; needs root.
+    Agent(AgentArguments),
+    /// Rows: samples that one droverd takes.
     Ingest,
+    /// Rows: the planner beside its peers on public problems.
+    Planning(planning::Arguments),
+    /// Evens out a cluster in Ganeti's text format.
+    Htools(htools::Arguments),
+    /// Writes a cluster in Ganeti's text format that is far from even.
+    HtoolsExample(htools::ExampleArguments),
+    /// Improves an assignment of the ROADEF/EURO challenge 2012.
+    Roadef(roadef::Arguments),
+    /// Plans for a made cluster with users' wishes.
+    Synth(synth::Arguments),
+    /// Replays a day of the PlanetLab consolidation experiment.
+    Planetlab(planetlab::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let wanted = |which| arguments.which.is_none_or(|only| only == which);
-    row::head();
-    if wanted(Which::Ingest) {
-        ingest::run()?;
+fn main() -> std::process::ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
     }
-    if wanted(Which::Migration) {
-        migration::run(arguments.runs)?;
-    }
-    if wanted(Which::Agent) {
-        agent::run(arguments.guests)?;
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.which {
+        None => {
+            row::head();
+            ingest::run()?;
+            migration::run(arguments.migration.runs)?;
+            agent::run(arguments.agent.guests)?;
+            planning::run(&arguments.planning)?;
+        }
+        Some(Which::Ingest) => {
+            row::head();
+            ingest::run()?;
+        }
+        Some(Which::Migration(migration)) => {
+            row::head();
+            migration::run(migration.runs)?;
+        }
+        Some(Which::Agent(agent)) => {
+            row::head();
+            agent::run(agent.guests)?;
+        }
+        Some(Which::Planning(planning)) => {
+            row::head();
+            planning::run(&planning)?;
+        }
+        Some(Which::Htools(arguments)) => output::json(&htools::run(&arguments)?)?,
+        Some(Which::HtoolsExample(arguments)) => htools::write_example(&arguments)?,
+        Some(Which::Roadef(arguments)) => output::json(&roadef::run(&arguments)?)?,
+        Some(Which::Synth(arguments)) => output::json(&synth::run(&arguments)?)?,
+        Some(Which::Planetlab(arguments)) => output::json(&planetlab::run(&arguments)?)?,
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod id;
 mod metric;
 mod migration;
 mod owner;
+mod power;
 mod reading;
 mod sample;
 mod time;
@@ -28,6 +29,7 @@ pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{MigrationOutcome, MigrationProgress, MigrationSettings};
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};
+pub use power::PowerCurve;
 pub use reading::{MissingReason, Reading};
 pub use sample::{GuestSample, HostSample};
 pub use time::Timestamp;

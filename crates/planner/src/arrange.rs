@@ -5,85 +5,107 @@ use std::collections::BTreeMap;
 use drover_model::{ClusterView, GuestId, Metric};
 use drover_rules::{Move, Projection};
 
-use crate::batch::seconds;
+use crate::batch::{into_batches, seconds};
 use crate::candidate::bytes_to_move;
 use crate::dense::Dense;
 use crate::report::{FrontPoint, PlannedMove, Score};
-use crate::search::State;
-use crate::{Policy, broken};
+use crate::search::{Lanes, State, order};
+use crate::{Budget, Policy, broken};
 
 /// Fronts of more moves than this would take longer than the search.
 const FRONT: usize = 600;
 
-/// A unit's move with what it is good for.
-struct Step {
-    unit: usize,
-    to: usize,
-    gain: Option<f64>,
-}
-
 /// What came of a search.
 pub(crate) struct Arranged {
-    pub(crate) moves: Vec<PlannedMove>,
+    pub(crate) batches: Vec<Vec<PlannedMove>>,
     pub(crate) score: Score,
     pub(crate) front: Vec<FrontPoint>,
     pub(crate) broken: (Vec<String>, Vec<String>),
+    /// Guests that stay where they are since no order of moves lets them go.
+    pub(crate) stuck: Vec<GuestId>,
 }
 
-/// The moves that lead to the assignment, the most useful first, with reasons.
+impl Arranged {
+    /// Number of moves.
+    pub(crate) fn moves(&self) -> usize {
+        self.batches.iter().map(Vec::len).sum()
+    }
+}
+
+/// The moves that lead to the assignment, in batches that are feasible at every moment,
+/// with reasons.
 pub(crate) fn arrange(
     dense: &Dense,
     state: &State<'_>,
     view: &ClusterView,
     policy: &Policy,
+    budget: &Budget,
     why: &str,
 ) -> Arranged {
-    let (steps, front) = ordered(dense, state);
+    let instance = &dense.instance;
+    let lanes = Lanes {
+        out: budget.max_out_per_host,
+        into: budget.max_in_per_host,
+        all: budget.max_per_batch,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes are whole")]
+    let duration = |unit: usize| seconds(instance.objective.bytes[unit] as u64, policy);
+    let order = order(instance, state.assignment(), lanes, &duration);
     let mut projection = Projection::of(view);
     let before = broken::rules(&projection, &policy.placement);
-    let mut moves = Vec::new();
-    for step in &steps {
-        for step_of in dense.moves_of(step.unit, step.to) {
-            let planned = planned(&mut projection, policy, step_of, step.gain, why);
-            moves.push(planned);
+    let mut batches = Vec::new();
+    for legs in &order.batches {
+        let mut batch = Vec::new();
+        for leg in legs {
+            let unit = leg.guest as usize;
+            let aside = leg.to != state.assignment()[unit];
+            let gain = state.shift_delta(unit, instance.home[unit] as usize);
+            let worth = match gain {
+                _ if aside => "steps aside so that others can pass".to_owned(),
+                Some(gain) => format!("{why}; without it the plan were {gain:.4} worse"),
+                None => format!("{why}; others need the room that it leaves"),
+            };
+            for guest in &dense.units[unit] {
+                let (from, to) = (dense.hosts[leg.from as usize], dense.hosts[leg.to as usize]);
+                let step = Move { guest: *guest, from, to };
+                batch.push(planned(&mut projection, policy, step, gain, &worth));
+            }
         }
+        // A unit of several guests may exceed a limit: then they go one after the other.
+        batches.extend(into_batches(batch, budget));
     }
     let after = broken::rules(&projection, &policy.placement);
-    let home = State::at_home(&dense.instance);
-    let score = Score { before: home.cost(), after: state.cost() - paid(dense, state) };
-    Arranged { moves, score, front, broken: (before, after) }
+    let home = State::at_home(instance);
+    let mut reached = state.assignment().to_vec();
+    for unit in &order.dropped {
+        reached[*unit as usize] = instance.home[*unit as usize];
+    }
+    let reached = State::of(instance, reached);
+    Arranged {
+        batches,
+        score: Score { before: home.unevenness(), after: reached.unevenness() },
+        front: front(dense, &reached),
+        broken: (before, after),
+        stuck: order
+            .dropped
+            .iter()
+            .flat_map(|unit| dense.units[*unit as usize].iter().copied())
+            .collect(),
+    }
 }
 
-/// What the moves of an assignment cost by themselves.
-fn paid(dense: &Dense, state: &State<'_>) -> f64 {
-    let price = &dense.instance.objective.displacement;
-    state.displaced().iter().filter_map(|unit| price.get(*unit as usize)).sum()
-}
-
-/// Steps in the order that gains most with each next one, and what is had after each.
-fn ordered(dense: &Dense, state: &State<'_>) -> (Vec<Step>, Vec<FrontPoint>) {
+/// What the first moves achieve when the most useful always comes next. Empty where there
+/// are too many to tell in time.
+fn front(dense: &Dense, state: &State<'_>) -> Vec<FrontPoint> {
     let mut left: Vec<usize> = state.displaced().iter().map(|unit| *unit as usize).collect();
     left.sort_unstable();
-    let gain = |unit: usize| state.shift_delta(unit, dense.instance.home[unit] as usize);
-    let mut steps = Vec::new();
     let mut front = Vec::new();
     if left.len() > FRONT {
-        let mut gains: Vec<(Option<f64>, usize)> =
-            left.into_iter().map(|unit| (gain(unit), unit)).collect();
-        gains.sort_by(|a, b| {
-            b.0.unwrap_or(f64::INFINITY)
-                .total_cmp(&a.0.unwrap_or(f64::INFINITY))
-                .then(a.1.cmp(&b.1))
-        });
-        let steps = gains
-            .into_iter()
-            .map(|(gain, unit)| Step { unit, to: state.host_of(unit), gain })
-            .collect();
-        return (steps, front);
+        return front;
     }
     let mut walk = State::at_home(&dense.instance);
-    let mut bytes = 0.0;
-    while !left.is_empty() {
+    let (mut bytes, mut moves) = (0.0, 0);
+    loop {
         let next = left
             .iter()
             .enumerate()
@@ -91,30 +113,23 @@ fn ordered(dense: &Dense, state: &State<'_>) -> (Vec<Step>, Vec<FrontPoint>) {
                 Some((walk.shift_delta(*unit, state.host_of(*unit))?, place))
             })
             .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        // What fits only once another has left comes last, in any order.
-        let (delta, place) = next.unwrap_or((0.0, 0));
-        let unit = left.remove(place);
-        if next.is_some() {
-            walk.shift(unit, state.host_of(unit), delta);
-            bytes += dense.instance.objective.bytes[unit];
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "positive and below 2^53"
-            )]
-            front.push(FrontPoint {
-                moves: steps.len() + 1,
-                score: walk.cost() - paid(dense, &walk),
-                bytes: bytes as u64,
-            });
-        }
-        steps.push(Step { unit, to: state.host_of(unit), gain: gain(unit) });
+        // The rest fits only in exchange for others: no single move of it is a next one.
+        let Some((delta, place)) = next else { return front };
+        let unit = left.swap_remove(place);
+        walk.shift(unit, state.host_of(unit), delta);
+        bytes += dense.instance.objective.bytes[unit];
+        moves += dense.units[unit].len();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive and below 2^53"
+        )]
+        front.push(FrontPoint { moves, score: walk.unevenness(), bytes: bytes as u64 });
     }
-    (steps, front)
 }
 
 /// One move with what it changes; books it.
-pub(crate) fn planned(
+fn planned(
     projection: &mut Projection<'_>,
     policy: &Policy,
     step: Move,
@@ -127,14 +142,10 @@ pub(crate) fn planned(
     let bytes = bytes_to_move(projection, step.guest);
     projection.book(step);
     let after = (value(projection, step.from), value(projection, step.to));
-    let worth = match gain {
-        Some(gain) => format!("without it the plan were {gain:.4} worse"),
-        None => "others need the room that it leaves".to_owned(),
-    };
     PlannedMove {
         step,
         bytes,
-        why_guest: format!("{why}; {worth}"),
+        why_guest: why.to_owned(),
         why_host: format!(
             "the best of all hosts together with the other moves: {} there",
             metric.show(after.1)

@@ -10,6 +10,7 @@ mod arrange;
 mod batch;
 mod broken;
 mod candidate;
+pub mod consolidate;
 mod dense;
 mod goal;
 mod improve;
@@ -37,11 +38,15 @@ pub fn plan(
     budget: &Budget,
     rng: &mut impl Rng,
 ) -> (Plan, PlanReport) {
-    let (moves, report) = match &policy.goal {
+    let (batches, report) = match &policy.goal {
         Goal::Relieve { condition, hosts } => {
-            relieve::relieve(view, policy, *condition, hosts, budget, rng)
+            let (moves, report) = relieve::relieve(view, policy, *condition, hosts, budget, rng);
+            (batch::into_batches(moves, budget), report)
         }
-        Goal::Place { guest, to } => place::place(view, policy, *guest, *to, rng),
+        Goal::Place { guest, to } => {
+            let (moves, report) = place::place(view, policy, *guest, *to, rng);
+            (batch::into_batches(moves, budget), report)
+        }
         Goal::Balance { level } => goal::balance(view, policy, *level, budget, rng),
         Goal::Drain { hosts } => goal::drain(view, policy, hosts, budget, rng),
         Goal::Restart { hosts } => goal::restart(view, policy, hosts, budget, rng),
@@ -52,5 +57,6 @@ pub fn plan(
             goal::resize(view, policy, *guest, *vcpus, Mib(*memory_mib), rng)
         }
     };
-    (Plan { batches: batch::into_batches(moves, budget) }, report)
+    let batches = batches.into_iter().filter(|batch| !batch.is_empty()).collect();
+    (Plan { batches }, report)
 }

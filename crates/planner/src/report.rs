@@ -77,6 +77,9 @@ pub struct PlanReport {
     /// Wishes that are broken before the plan, and after it.
     #[serde(default)]
     pub broken: (Vec<String>, Vec<String>),
+    /// Guests that stay since no order of moves lets them go, though a place was found.
+    #[serde(default)]
+    pub stuck: Vec<GuestId>,
 }
 
 /// The objective of a plan: lower is better, 0 is perfect.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use drover_model::GuestId;
 
-use crate::constraint::TOGETHER;
+use crate::constraint::{TOGETHER, UNDER_WAY};
 use crate::placement_rule::{PlacementKind, Scope, domain_of};
 use crate::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
@@ -32,12 +32,17 @@ pub fn check_plan(
     for (number, batch) in batches.iter().enumerate() {
         let mut during = settled.clone();
         for step in batch {
-            let movable = check_movable(&settled, policy, step.guest);
+            // A guest may step aside and move on in a later batch.
+            let moves_on =
+                settled.is_moved(step.guest) && settled.host_of(step.guest) == Some(step.from);
+            let movable = check_movable(&settled, policy, step.guest)
+                .into_iter()
+                .filter(|refusal| !(moves_on && refusal.constraint == UNDER_WAY));
             let placed = check_placement(&during, policy, step.guest, step.to)
                 .into_iter()
                 // Judged at the end: members of a group arrive one after the other.
                 .filter(|refusal| refusal.constraint != TOGETHER);
-            violations.extend(movable.into_iter().chain(placed).map(|refusal| Violation {
+            violations.extend(movable.chain(placed).map(|refusal| Violation {
                 batch: number,
                 step: *step,
                 refusal,

@@ -1,10 +1,33 @@
-//! Deterministic simulator: the real rules and planner on a modelled cluster with modelled
-//! time and load. Today it answers one question: can rules make guests oscillate?
+//! What rules would do: the real windows, rules, planner and migration state machine on a
+//! modelled cluster with modelled time, load, links and failures.
 //!
-//! Every tick all hosts are sampled, the rule is evaluated over its window and, unless a
-//! plan is under way, a plan is made and its first batch begun, just as the controller
-//! does. Moves take time; the load of guests changes by chance meanwhile.
+//! [`run`] takes a [`Settings`] and gives a [`RunReport`]; the same settings give the same
+//! report. `read` makes clusters and traces of files, `page` shows reports as HTML. Only
+//! `read::files` touches the file system; nothing knows a clock.
 
+mod cluster;
+mod failure;
+mod load;
+pub mod page;
+mod power;
+pub mod read;
+mod report;
+mod settings;
+mod tally;
+mod trace;
+mod transfer;
 mod world;
 
-pub use world::{Moved, Settings, World};
+pub use cluster::{
+    Cluster, ClusterError, DEFAULT_LINK, GuestSpec, HostSpec, limits as cluster_limits,
+};
+pub use failure::by_chance;
+pub use power::{NAMED as NAMED_CURVES, NoCurve, PowerCurve};
+pub use report::{
+    ClusterPoint, Comparison, Figures, Forecast, HostSeries, MAX_POINTS, MoveReport, RunReport,
+};
+pub use settings::{
+    Failure, Model, Replayed, Settings, SettingsError, fitting_interval, limits as run_limits,
+};
+pub use trace::{Step, StepError, Trace, limits as trace_limits};
+pub use world::run;

@@ -32,6 +32,9 @@ pub(crate) struct Node {
     pub(crate) group: String,
     pub(crate) spindles: f64,
     pub(crate) tags: Vec<String>,
+    /// Processors that the node itself uses.
+    pub(crate) node_cpus: f64,
+    pub(crate) cpu_speed: f64,
 }
 
 /// A line of the instance section.
@@ -44,6 +47,8 @@ pub(crate) struct VirtualMachine {
     pub(crate) disk: f64,
     pub(crate) vcpus: f64,
     pub(crate) running: bool,
+    /// Set aside by the administrator: its processors are free.
+    pub(crate) set_aside: bool,
     pub(crate) auto_balance: bool,
     /// Number of its node.
     pub(crate) primary: usize,
@@ -57,6 +62,7 @@ const EXTERNAL: [&str; 5] = ["ext", "rbd", "sharedfile", "gluster", "blockdev"];
 /// Column of the free memory and of the primary node.
 const FREE_MEMORY: usize = 3;
 const PRIMARY: usize = 6;
+const SECONDARY: usize = 7;
 
 impl VirtualMachine {
     /// Whether it can run on any node.
@@ -67,10 +73,10 @@ impl VirtualMachine {
 
 /// Reads a file.
 pub(crate) fn read(text: &str) -> anyhow::Result<File> {
-    let mut sections: Vec<Vec<&str>> = vec![Vec::new()];
-    for line in text.lines() {
+    let mut sections: Vec<Vec<(usize, &str)>> = vec![Vec::new()];
+    for (number, line) in (1..).zip(text.lines()) {
         match (line.is_empty(), sections.last_mut()) {
-            (false, Some(section)) => section.push(line),
+            (false, Some(section)) => section.push((number, line)),
             _ => sections.push(Vec::new()),
         }
     }
@@ -79,32 +85,33 @@ pub(crate) fn read(text: &str) -> anyhow::Result<File> {
         "{} section(s) divided by empty lines; groups, nodes and instances are needed",
         sections.len()
     );
+    if let Some((number, line)) = sections.iter().skip(5).flatten().next() {
+        bail!("line {number}: `{line}` after the fifth section, which is the last");
+    }
     let nodes = each(&sections[1], "node", node)?;
     let mut numbers = BTreeMap::new();
     for (number, node) in nodes.iter().enumerate() {
         let twice = numbers.insert(node.name.clone(), number);
         ensure!(twice.is_none(), "the node {} is there twice", node.name);
     }
-    let instances =
-        each(&sections[2], "instance", |columns| virtual_machine(columns, &numbers))?;
+    let instances = each(&sections[2], "instance", |columns| virtual_machine(columns, &numbers))?;
     let kept = |number: usize| {
         let lines = sections.get(number).into_iter().flatten();
-        lines.map(|line| (*line).to_owned()).collect()
+        lines.map(|(_, line)| (*line).to_owned()).collect()
     };
     Ok(File { groups: kept(0), nodes, instances, tags: kept(3), policies: kept(4) })
 }
 
 fn each<T>(
-    lines: &[&str],
+    lines: &[(usize, &str)],
     what: &str,
     read: impl Fn(Vec<String>) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<T>> {
     lines
         .iter()
-        .enumerate()
         .map(|(number, line)| {
             let columns = line.split('|').map(str::to_owned).collect();
-            read(columns).with_context(|| format!("{what} line {}: `{line}`", number + 1))
+            read(columns).with_context(|| format!("line {number}, {what} `{line}`"))
         })
         .collect()
 }
@@ -123,6 +130,8 @@ fn node(columns: Vec<String>) -> anyhow::Result<Node> {
         group: columns[8].clone(),
         spindles: if columns.len() > 9 { number(&columns, 9)? } else { 1.0 },
         tags: tags(&columns, 10),
+        node_cpus: if columns.len() > 13 { number(&columns, 13)? } else { 1.0 },
+        cpu_speed: if columns.len() > 14 { number(&columns, 14)? } else { 1.0 },
         columns,
     })
 }
@@ -142,6 +151,7 @@ fn virtual_machine(
         disk: number(&columns, 2)?,
         vcpus: number(&columns, 3)?,
         running: !running.contains("down") && running != "ADMIN_offline",
+        set_aside: running == "ADMIN_offline",
         auto_balance: columns[5] == "Y",
         primary: *primary,
         template: columns[8].clone(),
@@ -167,6 +177,11 @@ fn number(columns: &[String], at: usize) -> anyhow::Result<f64> {
 }
 
 impl File {
+    /// Whether an instance has a second node that holds its disks.
+    pub(crate) fn has_secondaries(&self) -> bool {
+        self.instances.iter().any(|machine| !machine.columns[SECONDARY].is_empty())
+    }
+
     /// The file with every instance on the node that `at` says, and free memory with it.
     pub(crate) fn moved(&self, at: &[u32]) -> Self {
         let mut file = self.clone();

@@ -44,7 +44,13 @@ pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
         base: base(file),
         closed: file.nodes.iter().map(|node| node.offline).collect(),
         domains: vec![(0..hosts).map(number).collect()],
-        demand: file.instances.iter().flat_map(|machine| [machine.memory, machine.vcpus]).collect(),
+        demand: file
+            .instances
+            .iter()
+            .flat_map(|machine| {
+                [machine.memory, if machine.set_aside { 0.0 } else { machine.vcpus }]
+            })
+            .collect(),
         home: file.instances.iter().map(|machine| number(machine.primary)).collect(),
         fixed: file
             .instances
@@ -58,13 +64,9 @@ pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
         objective: Objective {
             imbalance: vec![
                 imbalance(file, MEMORY, |node| node.total_memory),
-                imbalance(file, VCPUS, |node| node.cpus),
+                imbalance(file, VCPUS, |node| node.cpus * node.cpu_speed),
             ],
-            shun: file
-                .nodes
-                .iter()
-                .map(|node| if node.offline { OFFLINE } else { 0.0 })
-                .collect(),
+            shun: file.nodes.iter().map(|node| if node.offline { OFFLINE } else { 0.0 }).collect(),
             displacement: file
                 .instances
                 .iter()
@@ -78,9 +80,13 @@ pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
 
 /// What nodes use without the listed guests.
 fn base(file: &File) -> Vec<f64> {
-    let mut base: Vec<f64> =
-        file.nodes.iter().flat_map(|node| [node.total_memory - node.free_memory, 0.0]).collect();
-    for machine in &file.instances {
+    let mut base: Vec<f64> = file
+        .nodes
+        .iter()
+        .flat_map(|node| [node.total_memory - node.free_memory, node.node_cpus])
+        .collect();
+    // What is down is not in use: it is counted besides, so that it can start again.
+    for machine in file.instances.iter().filter(|machine| machine.running) {
         base[machine.primary * RESOURCES + MEMORY] -= machine.memory;
     }
     base
@@ -105,8 +111,7 @@ fn exclusion_groups(file: &File) -> (Vec<Group>, Vec<Vec<u32>>) {
             let next = u32::try_from(groups.len()).unwrap_or(u32::MAX);
             let group = *numbers.entry(tag).or_insert(next);
             if group == next {
-                let law =
-                    Law { kind: LawKind::Apart { most: 1 }, level: 0, weight: TAG_CONFLICT };
+                let law = Law { kind: LawKind::Apart { most: 1 }, level: 0, weight: TAG_CONFLICT };
                 groups.push(Group { members: Vec::new(), laws: vec![law] });
             }
             groups[group as usize].members.push(u32::try_from(guest).unwrap_or(u32::MAX));

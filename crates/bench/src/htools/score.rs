@@ -1,5 +1,6 @@
 //! Ganeti's cluster score without dynamic utilisation, as `hbal --ignore-dynu` prints it
 //! (`HTools.Cluster.Metrics` of Ganeti 3.0; lower is better). Computed from the file alone.
+//! Instances with a secondary node add terms (reserved memory, N+1) that are not here.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +13,16 @@ pub(crate) const TAG_CONFLICT: f64 = 2.0;
 
 /// The score.
 pub(crate) fn score(file: &File) -> f64 {
-    let mut vcpus = vec![0.0; file.nodes.len()];
+    let mut vcpus: Vec<f64> = file.nodes.iter().map(|node| node.node_cpus).collect();
+    let mut claimed = vec![0.0; file.nodes.len()];
     let mut spindles = vec![0.0; file.nodes.len()];
     let mut offline = 0.0;
     let mut tags: Vec<BTreeMap<&str, f64>> = vec![BTreeMap::new(); file.nodes.len()];
     let exclusive = exclusion_prefixes(file);
     for machine in &file.instances {
         let node = machine.primary;
-        vcpus[node] += machine.vcpus;
+        vcpus[node] += if machine.set_aside { 0.0 } else { machine.vcpus };
+        claimed[node] += if machine.running { 0.0 } else { machine.memory };
         if !machine.is_mobile() {
             spindles[node] += machine.spindle_use;
         }
@@ -34,11 +37,19 @@ pub(crate) fn score(file: &File) -> f64 {
     let part = |of: f64, all: f64| if all > 0.0 { of / all } else { 0.0 };
     let memory = |node: usize| part(file.nodes[node].free_memory, file.nodes[node].total_memory);
     let disk = |node: usize| part(file.nodes[node].free_disk, file.nodes[node].total_disk);
-    let cpu = |node: usize| part(vcpus[node], file.nodes[node].cpus);
+    // What is down may start again: half of the weight is on memory with its share taken.
+    let unclaimed = |node: usize| {
+        part(file.nodes[node].free_memory - claimed[node], file.nodes[node].total_memory)
+    };
+    let cpu = |node: usize| part(vcpus[node], file.nodes[node].cpus * file.nodes[node].cpu_speed);
     let limit = spindle_ratio(file);
     let spindle = |node: usize| part(spindles[node], file.nodes[node].spindles * limit);
     let conflicts: f64 = tags.iter().flat_map(BTreeMap::values).map(|count| count - 1.0).sum();
-    spread(&memory) + spread(&disk) + spread(&cpu) + spread(&spindle)
+    0.5 * spread(&memory)
+        + 0.5 * spread(&unclaimed)
+        + spread(&disk)
+        + spread(&cpu)
+        + spread(&spindle)
         + OFFLINE * offline
         + TAG_CONFLICT * conflicts
 }

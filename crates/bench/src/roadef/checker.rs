@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::format::Model;
 
 /// The objective, or every hard constraint that is broken.
-pub(crate) fn check(model: &Model, initial: &[u32], at: &[u32]) -> Result<i64, Vec<String>> {
+pub(crate) fn check(model: &Model, initial: &[u32], at: &[u32]) -> Result<i128, Vec<String>> {
     let mut broken = Vec::new();
     let resources = model.resources.len();
     let mut used = vec![vec![0i64; resources]; model.machines.len()];
@@ -53,26 +53,27 @@ pub(crate) fn check(model: &Model, initial: &[u32], at: &[u32]) -> Result<i64, V
     if broken.is_empty() { Ok(objective(model, initial, at, &used)) } else { Err(broken) }
 }
 
-fn objective(model: &Model, initial: &[u32], at: &[u32], used: &[Vec<i64>]) -> i64 {
+fn objective(model: &Model, initial: &[u32], at: &[u32], used: &[Vec<i64>]) -> i128 {
+    let wide = i128::from;
     let mut cost = 0;
     for (machine, used) in model.machines.iter().zip(used) {
         for (r, resource) in model.resources.iter().enumerate() {
-            cost += resource.weight * (used[r] - machine.safety[r]).max(0);
+            cost += wide(resource.weight) * wide((used[r] - machine.safety[r]).max(0));
         }
-        let free = |r: usize| machine.capacity[r] - used[r];
+        let free = |r: usize| wide(machine.capacity[r] - used[r]);
         for balance in &model.balances {
-            let missing = balance.target * free(balance.of) - free(balance.with);
-            cost += balance.weight * missing.max(0);
+            let missing = wide(balance.target) * free(balance.of) - free(balance.with);
+            cost += wide(balance.weight) * missing.max(0);
         }
     }
-    let mut moved: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut moved: BTreeMap<u32, i128> = BTreeMap::new();
     for ((process, home), host) in model.processes.iter().zip(initial).zip(at) {
         if home != host {
             *moved.entry(process.service).or_default() += 1;
-            cost += model.process_weight * process.move_cost;
+            cost += wide(model.process_weight) * wide(process.move_cost);
         }
         let far = model.machines[*home as usize].move_cost[*host as usize];
-        cost += model.machine_weight * far;
+        cost += wide(model.machine_weight) * wide(far);
     }
-    cost + model.service_weight * moved.values().max().copied().unwrap_or(0)
+    cost + wide(model.service_weight) * moved.values().max().copied().unwrap_or(0)
 }

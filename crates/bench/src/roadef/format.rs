@@ -54,6 +54,9 @@ pub(crate) struct Balance {
 /// Most of anything that a file may announce: ten times the contest's largest.
 const MOST: usize = 1_000_000;
 
+/// Largest number: the contest's are below 2^40.
+const LARGEST: i64 = 1 << 40;
+
 struct Numbers<'t> {
     words: std::str::SplitAsciiWhitespace<'t>,
     read: usize,
@@ -65,12 +68,22 @@ impl Numbers<'_> {
             format!("the file ends after {} numbers; more were announced", self.read)
         })?;
         self.read += 1;
-        word.parse().with_context(|| format!("number {} is `{word}`", self.read))
+        let number: i64 = word
+            .parse()
+            .with_context(|| format!("number {}, `{word}`, is no whole number", self.read))?;
+        ensure!(
+            (-LARGEST..=LARGEST).contains(&number),
+            "number {}, {number}, is beyond {LARGEST}, up to which sums are exact",
+            self.read
+        );
+        Ok(number)
     }
 
     fn of<T: TryFrom<i64>>(&mut self, what: &str) -> anyhow::Result<T> {
         let number = self.number()?;
-        T::try_from(number).ok().with_context(|| format!("{what} cannot be {number}"))
+        T::try_from(number)
+            .ok()
+            .with_context(|| format!("number {}: {what} cannot be {number}", self.read))
     }
 
     fn count(&mut self, what: &str) -> anyhow::Result<usize> {
@@ -86,7 +99,7 @@ impl Numbers<'_> {
     fn quantities(&mut self, count: usize, what: &str) -> anyhow::Result<Vec<i64>> {
         let list = self.list(count)?;
         match list.iter().find(|number| **number < 0) {
-            Some(number) => bail!("{what} cannot be {number}"),
+            Some(number) => bail!("{what} before number {} cannot be {number}", self.read + 1),
             None => Ok(list),
         }
     }
@@ -192,7 +205,11 @@ pub(crate) fn assignment(text: &str, model: &Model) -> anyhow::Result<Vec<u32>> 
     let at = (0..model.processes.len())
         .map(|_| {
             let machine: u32 = file.of("a machine")?;
-            ensure!((machine as usize) < model.machines.len(), "there is no machine {machine}");
+            ensure!(
+                (machine as usize) < model.machines.len(),
+                "number {}: there is no machine {machine}",
+                file.read
+            );
             Ok(machine)
         })
         .collect::<anyhow::Result<Vec<u32>>>()?;

@@ -1,8 +1,6 @@
 //! The contest's problem in the search engine's terms.
 
-use drover_planner::search::{
-    Class, Group, Instance, Law, LawKind, Objective, Stranded,
-};
+use drover_planner::search::{Class, Group, Instance, Law, LawKind, Objective, Stranded};
 
 use super::format::Model;
 
@@ -17,7 +15,8 @@ pub(crate) fn instance(model: &Model, initial: &[u32]) -> Instance {
     let mut groups: Vec<Group> = model
         .services
         .iter()
-        .map(|service| Group { members: Vec::new(), laws: laws(service) })
+        .enumerate()
+        .map(|(own, service)| Group { members: Vec::new(), laws: laws(number(own), service) })
         .collect();
     let mut member_of = Vec::new();
     for (guest, process) in model.processes.iter().enumerate() {
@@ -51,15 +50,15 @@ pub(crate) fn instance(model: &Model, initial: &[u32]) -> Instance {
     }
 }
 
-fn laws(service: &super::format::Service) -> Vec<Law> {
+fn laws(own: u32, service: &super::format::Service) -> Vec<Law> {
     let hard = |kind, level| Law { kind, level, weight: f64::INFINITY };
     let mut laws = vec![hard(LawKind::Apart { most: 1 }, 0)];
     if service.spread > 1 {
         laws.push(hard(LawKind::Spread { least: service.spread }, LOCATION));
     }
-    laws.extend(
-        service.depends_on.iter().map(|other| hard(LawKind::Near { other: *other }, NEIGHBOURHOOD)),
-    );
+    // A service is always near itself.
+    let others = service.depends_on.iter().filter(|other| **other != own);
+    laws.extend(others.map(|other| hard(LawKind::Near { other: *other }, NEIGHBOURHOOD)));
     laws
 }
 

@@ -9,6 +9,7 @@ mod plan;
 mod policy;
 mod preview;
 mod rule;
+mod sim;
 mod token;
 mod top;
 mod wait;
@@ -83,6 +84,9 @@ enum Command {
     Top(top::Top),
     /// Follow everything live: events, operations, samples; one JSON object a line.
     Watch,
+    /// Rules on a modelled cluster: what they would do, and would have done.
+    #[command(subcommand)]
+    Sim(sim::Command),
     /// API tokens.
     #[command(subcommand)]
     Token(token::Command),
@@ -124,6 +128,11 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
             return Ok(());
         }
         Command::Config(ConfigCommand::Show) => return show_config(&given),
+        Command::Sim(command) => {
+            if let Some(done) = sim::offline(format, command) {
+                return done;
+            }
+        }
         _ => {}
     }
     let client = match config::load(&given) {
@@ -147,6 +156,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Event(command) => event::run(&context, command).await,
         Command::Top(top) => top::run(&context, &top).await,
         Command::Watch => watch::run(&context).await,
+        Command::Sim(command) => sim::run(&context, command).await,
         Command::Token(command) => token::run(&context, command).await,
         Command::Version => version(&context).await,
         Command::Completion { .. } | Command::Config(_) => Ok(()),

@@ -16,12 +16,12 @@ use super::show::{find_guest, find_host};
 use crate::moment::rfc3339;
 
 const DEFAULT_SPAN: Duration = Duration::from_secs(3600);
-const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
+pub(super) const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
 type Asked = Result<Query<v1::SeriesQuery>, QueryRejection>;
 
 /// How far back.
-const SPAN: &str = "write for example 30m, 24h or 7d";
+pub(super) const SPAN: &str = "write for example 30m, 24h or 7d";
 
 pub(super) async fn host(
     State(api): State<Arc<Api>>,
@@ -69,12 +69,7 @@ async fn series(
             MetricUnit::Cores => "cores",
         }
         .to_owned(),
-        resolution: match resolution {
-            Resolution::Full => "full",
-            Resolution::FiveMinutes => "5m",
-            Resolution::Hour => "1h",
-        }
-        .to_owned(),
+        resolution: name(resolution).to_owned(),
         points: points
             .into_iter()
             .map(|point| v1::SeriesPoint {
@@ -88,7 +83,16 @@ async fn series(
     }))
 }
 
-fn resolution(asked: Option<&str>, span: Duration) -> Result<Resolution, Failed> {
+/// As it is asked for.
+pub(super) const fn name(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Full => "full",
+        Resolution::FiveMinutes => "5m",
+        Resolution::Hour => "1h",
+    }
+}
+
+pub(super) fn resolution(asked: Option<&str>, span: Duration) -> Result<Resolution, Failed> {
     match asked {
         Some("full") => Ok(Resolution::Full),
         Some("5m") => Ok(Resolution::FiveMinutes),

@@ -5,6 +5,7 @@ mod auth;
 mod enroll;
 mod events;
 mod guests;
+mod history;
 mod hosts;
 mod labels;
 mod metrics;
@@ -82,6 +83,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests/{guest}", get(guests::show))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
+        .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))
         .route("/v1/rules/{rule}", get(rules::show).patch(rules::update).delete(rules::remove))
         .route("/v1/rules/{rule}/test", post(rules::test))

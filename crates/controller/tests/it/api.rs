@@ -1,8 +1,13 @@
 //! The public API: every route, every role, and what bad input gets.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use drover_api::routes::{Access, ROUTES};
 use drover_api::v1::Role;
+use drover_controller::records::{GuestRecord, HostRecord};
+use drover_model::Metric;
+use drover_ports::{Entity, SamplePoint};
 use serde_json::json;
 
 use crate::world::World;
@@ -111,4 +116,59 @@ async fn a_join_token_is_good_for_one_host() {
     let (status, answer) = world.call("POST", "/v1/agents/enroll", None, Some(second)).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "{answer}");
     assert!(answer["hint"].as_str().unwrap().contains("drover host token"));
+}
+
+#[tokio::test]
+async fn history_is_read_page_by_page() {
+    let world = World::new().await;
+    let token = world.token(Role::Viewer).await;
+    let now = world.api.clock.now();
+    let host = drover_testkit::host(1, 8.0, 64);
+    // Two points of each guest and second: more than one page may have.
+    let seconds = 9_000;
+    let ids: Vec<u128> = (1..=13).collect();
+    world
+        .update(|txn| {
+            txn.put(HostRecord { host: host.clone(), disturbed: None });
+            for n in &ids {
+                let guest = drover_testkit::guest(*n, 1, 1024);
+                txn.put(GuestRecord { guest, last_moved: None, absent: false });
+            }
+        })
+        .await;
+    let points = ids.iter().flat_map(|n| {
+        (0..seconds).map(move |second| SamplePoint {
+            entity: Entity::Guest(drover_testkit::guest_id(*n)),
+            at: now.minus(Duration::from_secs(second)),
+            values: vec![(Metric::GuestCpuCores, *n as f64), (Metric::GuestResident, 1e9)],
+        })
+    });
+    world.api.history.append(points.collect()).await.unwrap();
+    let page = async |query: &str| {
+        let path = format!("/v1/history?{query}");
+        world.call_for("GET", &path, Some(&token), None, 64 << 20).await
+    };
+    let (status, first) = page("since=1d&resolution=full").await;
+    assert_eq!(status, StatusCode::OK, "{}", first["detail"]);
+    let items = first["items"].as_array().unwrap();
+    assert_eq!((items.len(), &items[0]["kind"]), (13, &json!("host")), "12 guests and the host");
+    assert_eq!(items[1]["series"][0]["at_ms"].as_array().unwrap().len(), 9_000);
+    let next = first["next"].as_str().unwrap();
+    let (_, last) = page(&format!("since=1d&resolution=full&after={next}")).await;
+    assert_eq!(last["items"][0]["name"], "vm13");
+    assert_eq!(last["items"][0]["series"][0]["mean"][0], 13.0);
+    assert_eq!((&last["next"], last["items"].as_array().unwrap().len()), (&json!(null), 1));
+    for (query, part) in [
+        ("since=soon", "number"),
+        ("since=400d", "366 days"),
+        ("since=1d&from_ms=5", "either"),
+        ("from_ms=9&to_ms=5", "ends before"),
+        ("after=x", "no page after"),
+        ("resolution=2m", "2m"),
+    ] {
+        let (status, answer) = page(query).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(part), "{query}: {answer}");
+        assert!(answer["hint"].is_string(), "{answer}");
+    }
 }

@@ -93,6 +93,18 @@ impl World {
         token: Option<&str>,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        self.call_for(method, path, token, body, 1 << 20).await
+    }
+
+    /// The same for an answer of at most so many bytes.
+    pub(crate) async fn call_for(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+        most: usize,
+    ) -> (StatusCode, Value) {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -110,7 +122,7 @@ impl World {
         if path == "/v1/watch" {
             return (status, Value::Null);
         }
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), most).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 }

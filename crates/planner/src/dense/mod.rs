@@ -11,12 +11,10 @@ mod signature;
 use std::collections::{BTreeMap, BTreeSet};
 
 use drover_model::{ClusterView, GuestId, HostId};
-use drover_rules::{
-    Move, PlacementKind, PlacementPolicy, Projection, Scope, check_movable, domain_of,
-};
+use drover_rules::{PlacementKind, PlacementPolicy, Projection, Scope, check_movable, domain_of};
 
 use crate::Policy;
-use crate::search::{Instance, Objective, State};
+use crate::search::{Instance, Objective};
 
 pub(crate) use capacity::{CPU, MEMORY};
 
@@ -72,25 +70,6 @@ impl Dense {
             objective: Objective { bytes: columns.bytes, ..Objective::default() },
         };
         Self { instance, hosts, units }
-    }
-
-    /// Number of a host.
-    pub(crate) fn host(&self, host: HostId) -> Option<usize> {
-        self.hosts.binary_search(&host).ok()
-    }
-
-    /// The moves that lead from home to an assignment.
-    pub(crate) fn moves(&self, state: &State<'_>) -> Vec<Move> {
-        let mut units: Vec<usize> = state.displaced().iter().map(|unit| *unit as usize).collect();
-        units.sort_unstable();
-        units.into_iter().flat_map(|unit| self.moves_of(unit, state.host_of(unit))).collect()
-    }
-
-    /// The moves that take a unit to a host.
-    pub(crate) fn moves_of(&self, unit: usize, to: usize) -> impl Iterator<Item = Move> + '_ {
-        let from = self.hosts[self.instance.home[unit] as usize];
-        let to = self.hosts[to];
-        self.units[unit].iter().map(move |guest| Move { guest: *guest, from, to })
     }
 }
 

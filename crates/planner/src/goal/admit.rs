@@ -27,5 +27,6 @@ pub(crate) fn admit(
             last_moved: None,
         },
     );
-    place(&with, policy, guest.id, None, rng)
+    let (moves, report) = place(&with, policy, guest.id, None, rng);
+    (vec![moves], report)
 }

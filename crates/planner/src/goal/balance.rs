@@ -4,9 +4,8 @@ use drover_model::ClusterView;
 use rand::Rng;
 
 use super::{Outcome, repair};
-use crate::arrange::arrange;
 use crate::dense::Dense;
-use crate::improve::improve;
+use crate::improve::{Quest, find};
 use crate::objective::{even, price_moves};
 use crate::report::PlanReport;
 use crate::search::Limits;
@@ -24,15 +23,15 @@ pub(crate) fn balance(
     even(&mut dense, view, policy);
     price_moves(&mut dense, view, policy, price);
     let limits = Limits { moves: budget.max_moves, bytes: f64::INFINITY };
-    let state = improve(&dense.instance, &dense.instance.home, limits, budget, rng);
-    let why = "it evens out the hosts";
-    let arranged = arrange(&dense, &state, view, policy, why);
-    let summary = if arranged.moves.is_empty() {
+    let quest = Quest { view, policy, budget, limits, why: "it evens out the hosts" };
+    let start = dense.instance.home.clone();
+    let (arranged, _) = find(&mut dense, &start, quest, rng);
+    let summary = if arranged.batches.is_empty() {
         format!("balanced: no move earns its cost (score {:.4})", arranged.score.before)
     } else {
         format!(
             "{} move(s): score {:.4} → {:.4}",
-            arranged.moves.len(),
+            arranged.moves(),
             arranged.score.before,
             arranged.score.after
         )
@@ -42,7 +41,8 @@ pub(crate) fn balance(
         score: Some(arranged.score),
         front: arranged.front,
         broken: arranged.broken,
+        stuck: arranged.stuck,
         ..PlanReport::default()
     };
-    (arranged.moves, report)
+    (arranged.batches, report)
 }

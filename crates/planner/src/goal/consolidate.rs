@@ -51,19 +51,20 @@ pub(crate) fn consolidate(
             emptied.push(view.host_name(dense.hosts[host]));
         }
     }
-    let arranged = arrange(&dense, &state, view, policy, "its host can be switched off");
+    let arranged = arrange(&dense, &state, view, policy, budget, "its host can be switched off");
     let summary = if emptied.is_empty() {
         "no host can be emptied".to_owned()
     } else {
-        format!("{} move(s) empty {}", arranged.moves.len(), emptied.join(", "))
+        format!("{} move(s) empty {}", arranged.moves(), emptied.join(", "))
     };
     let report = PlanReport {
         summary,
         score: Some(arranged.score),
         broken: arranged.broken,
+        stuck: arranged.stuck,
         ..PlanReport::default()
     };
-    (arranged.moves, report)
+    (arranged.batches, report)
 }
 
 /// Makes the comfortable part of each host all that it has.

@@ -7,10 +7,10 @@ use drover_rules::Projection;
 use rand::Rng;
 
 use super::Outcome;
-use crate::arrange::{Arranged, arrange, names};
+use crate::arrange::{Arranged, names};
 use crate::candidate::{guest_refusals, targets};
 use crate::dense::Dense;
-use crate::improve::improve;
+use crate::improve::{Quest, find};
 use crate::objective::{even, price_moves};
 use crate::report::{PlanReport, RefusedMove};
 use crate::search::Limits;
@@ -35,7 +35,7 @@ pub(crate) fn drain(
     let refused = why_left(view, &policy, &left);
     let total = view.guests.values().filter(|guest| hosts.contains(&guest.guest.host)).count();
     let summary = if left.is_empty() {
-        format!("{total} guest(s) leave with {} move(s)", arranged.moves.len())
+        format!("{total} guest(s) leave with {} move(s)", arranged.moves())
     } else {
         format!("{} of {total} guest(s) cannot leave: {}", left.len(), names(view, &left))
     };
@@ -45,9 +45,10 @@ pub(crate) fn drain(
         unplaced: left,
         score: Some(arranged.score),
         broken: arranged.broken,
+        stuck: arranged.stuck,
         ..PlanReport::default()
     };
-    (arranged.moves, report)
+    (arranged.batches, report)
 }
 
 /// Finds new places for the guests of hosts, and which of them have none.
@@ -90,14 +91,18 @@ fn attempt(
     let shun = dense.hosts.iter().map(|host| if hosts.contains(host) { STAYS } else { 0.0 });
     dense.instance.objective.shun = shun.collect();
     let start = first_fit(&dense);
-    let state = improve(&dense.instance, &start, Limits::NONE, budget, rng);
-    let stays = |unit: &usize| hosts.contains(&dense.hosts[state.host_of(*unit)]);
-    let left = (0..dense.units.len())
-        .filter(stays)
-        .flat_map(|unit| dense.units[unit].iter().copied())
-        .filter(|guest| view.guests[guest].guest.state.is_active())
+    let quest = Quest { view, policy, budget, limits: Limits::NONE, why };
+    let (arranged, at) = find(&mut dense, &start, quest, rng);
+    let left = dense
+        .units
+        .iter()
+        .zip(&at)
+        .filter(|(_, host)| hosts.contains(&dense.hosts[**host as usize]))
+        .flat_map(|(guests, _)| guests.iter().copied())
+        .chain(arranged.stuck.iter().copied())
+        .filter(|guest| leaving.contains(guest) && view.guests[guest].guest.state.is_active())
         .collect();
-    (arrange(&dense, &state, view, policy, why), left)
+    (arranged, left)
 }
 
 /// The large ones first, each to where it costs least: a start from which the search only

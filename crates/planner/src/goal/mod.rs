@@ -19,5 +19,5 @@ pub(crate) use restart::restart;
 
 use crate::report::{PlanReport, PlannedMove};
 
-/// Moves and report of a goal.
-pub(crate) type Outcome = (Vec<PlannedMove>, PlanReport);
+/// Batches of moves, and the report of a goal.
+pub(crate) type Outcome = (Vec<Vec<PlannedMove>>, PlanReport);

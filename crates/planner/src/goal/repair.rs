@@ -4,9 +4,8 @@ use drover_model::ClusterView;
 use rand::Rng;
 
 use super::Outcome;
-use crate::arrange::arrange;
 use crate::dense::Dense;
-use crate::improve::improve;
+use crate::improve::{Quest, find};
 use crate::objective::price_moves;
 use crate::report::PlanReport;
 use crate::search::Limits;
@@ -24,15 +23,16 @@ pub(crate) fn repair(
     let mut dense = Dense::of(view, policy, &|_| true);
     price_moves(&mut dense, view, policy, PRICE);
     let limits = Limits { moves: budget.max_moves, bytes: f64::INFINITY };
-    let state = improve(&dense.instance, &dense.instance.home, limits, budget, rng);
-    let arranged = arrange(&dense, &state, view, policy, "it restores a constraint");
+    let quest = Quest { view, policy, budget, limits, why: "it restores a constraint" };
+    let start = dense.instance.home.clone();
+    let (arranged, _) = find(&mut dense, &start, quest, rng);
     let (before, after) = &arranged.broken;
     let summary = match (before.len(), after.len()) {
         (0, _) => "every constraint holds; nothing to do".to_owned(),
-        (_, 0) => format!("{} move(s) restore every constraint", arranged.moves.len()),
+        (_, 0) => format!("{} move(s) restore every constraint", arranged.moves()),
         (before, after) => format!(
             "{} move(s): {after} of {before} broken constraint(s) cannot be restored",
-            arranged.moves.len()
+            arranged.moves()
         ),
     };
     let report = PlanReport {
@@ -40,7 +40,8 @@ pub(crate) fn repair(
         score: Some(arranged.score),
         front: arranged.front,
         broken: arranged.broken,
+        stuck: arranged.stuck,
         ..PlanReport::default()
     };
-    (arranged.moves, report)
+    (arranged.batches, report)
 }

@@ -42,7 +42,7 @@ pub(crate) fn resize(
     } else {
         format!("{name} cannot grow on {home}: {}", report.summary)
     };
-    (moves, report)
+    (vec![moves], report)
 }
 
 /// The view with the guest as it shall be, its CPU use grown with its vCPUs.

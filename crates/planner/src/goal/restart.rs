@@ -28,7 +28,7 @@ pub(crate) fn restart(
     let why = "its host is dead";
     let (arranged, left) = place_all(&view, &policy, dead, budget, why, rng);
     let summary = if left.is_empty() {
-        format!("{} guest(s) start elsewhere", arranged.moves.len())
+        format!("{} guest(s) start elsewhere", arranged.moves())
     } else {
         format!("{} guest(s) find no host: {}", left.len(), names(&view, &left))
     };
@@ -37,9 +37,10 @@ pub(crate) fn restart(
         unplaced: left,
         score: Some(arranged.score),
         broken: arranged.broken,
+        stuck: arranged.stuck,
         ..PlanReport::default()
     };
-    (arranged.moves, report)
+    (arranged.batches, report)
 }
 
 /// The view in which the dead hosts' guests are asked about as if they ran: a constraint

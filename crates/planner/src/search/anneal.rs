@@ -40,8 +40,7 @@ pub fn anneal(
     rng: &mut impl Rng,
 ) {
     let Some(mut walk) = Walk::new(state, limits) else { return };
-    // Where every move improves, any temperature is as good.
-    let scale = walk.typical_worsening(rng).unwrap_or(1e-9);
+    let scale = walk.typical_change(rng);
     let (hot, cold) = (scale * schedule.hot, scale * schedule.cold);
     let mut spent = patience.spend(0);
     while spent < 1.0 {

@@ -13,6 +13,8 @@ pub(super) struct Census {
     /// Domains in which a group has members, by group and level.
     distinct: Vec<u32>,
     levels: usize,
+    /// Number of domains of each level.
+    sizes: Vec<usize>,
     /// Groups that must be near this one, with the level.
     needed_by: Vec<Vec<(u32, usize)>>,
     /// Displaced members of each group, when that costs.
@@ -51,7 +53,11 @@ impl Census {
                 want(&mut rows, number, law.level);
                 if let LawKind::Near { other } = law.kind {
                     want(&mut rows, other as usize, law.level);
-                    needed_by[other as usize].push((index(number), law.level));
+                    // A group may say the same twice, with different weights.
+                    let need = (index(number), law.level);
+                    if !needed_by[other as usize].contains(&need) {
+                        needed_by[other as usize].push(need);
+                    }
                 }
             }
         }
@@ -60,6 +66,7 @@ impl Census {
             distinct: vec![0; rows.len()],
             rows,
             levels,
+            sizes,
             needed_by,
             moved: vec![0; instance.groups.len()],
             histogram: vec![0],
@@ -88,7 +95,7 @@ impl Census {
         let laws_of = |group: usize| {
             let laws = instance.groups[group].laws.iter();
             laws.filter(move |law| {
-                !law.is_hard() || self.violation(instance, group, law.kind, law.level) > 0.0
+                !law.is_hard() || self.violation(group, law.kind, law.level) > 0.0
             })
             .map(Law::unit_cost)
             .sum::<f64>()
@@ -159,9 +166,7 @@ impl Census {
             .map(|group| {
                 let laws = &instance.groups[group].laws;
                 laws.iter()
-                    .map(|law| {
-                        law.unit_cost() * self.violation(instance, group, law.kind, law.level)
-                    })
+                    .map(|law| law.unit_cost() * self.violation(group, law.kind, law.level))
                     .sum::<f64>()
             })
             .sum();
@@ -169,15 +174,9 @@ impl Census {
     }
 
     /// Units by which a law is broken now.
-    pub(super) fn violation(
-        &self,
-        instance: &Instance,
-        group: usize,
-        kind: LawKind,
-        level: usize,
-    ) -> f64 {
+    pub(super) fn violation(&self, group: usize, kind: LawKind, level: usize) -> f64 {
         let row = self.rows[group * self.levels + level] as usize;
-        let domains = instance.domains[level].iter().max().map_or(0, |most| *most as usize + 1);
+        let domains = self.sizes[level];
         let counts = &self.counts[row..row + domains];
         let members = counts.iter().map(|c| f64::from(*c)).sum::<f64>();
         match kind {
@@ -206,9 +205,25 @@ impl Census {
         from: usize,
         to: usize,
     ) -> Option<f64> {
+        self.shift_beside(instance, at, guest, from, to, &[])
+    }
+
+    /// [`Self::shift`], but laws of the groups `but` see no change: another member goes the
+    /// other way.
+    pub(super) fn shift_beside(
+        &self,
+        instance: &Instance,
+        at: &[u32],
+        guest: usize,
+        from: usize,
+        to: usize,
+        but: &[u32],
+    ) -> Option<f64> {
         let mut delta = 0.0;
         for group in &instance.member_of[guest] {
-            delta += self.shift_of_group(instance, at, *group as usize, from, to)?;
+            if !but.contains(group) {
+                delta += self.shift_of_group(instance, at, *group as usize, from, to)?;
+            }
             delta += self.moved_delta(instance, guest, *group as usize, from, to);
         }
         Some(delta)

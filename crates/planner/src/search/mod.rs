@@ -2,15 +2,21 @@
 
 mod anneal;
 mod census;
+mod greedy;
 mod group;
 mod instance;
+mod order;
 mod patience;
+mod staged;
 mod state;
 mod walk;
 
 pub use anneal::{Schedule, anneal, anneal_on_cores};
+pub use greedy::descend;
 pub use group::{BROKEN, Group, Law, LawKind};
 pub use instance::{Class, Imbalance, Instance, NONE, Objective, Stranded};
+pub use order::{Lanes, Leg, Order, order};
 pub use patience::{Patience, Trials};
+pub use staged::{Length, search};
 pub use state::State;
 pub use walk::Limits;

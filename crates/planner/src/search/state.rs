@@ -4,7 +4,7 @@ use super::census::Census;
 use super::instance::{Imbalance, Instance};
 
 /// A host may exceed its capacity by rounding only, in the unit of the resource.
-const ROUNDING: f64 = 1e-6;
+pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Guests on hosts.
 #[derive(Debug, Clone)]
@@ -130,6 +130,13 @@ impl<'a> State<'a> {
     /// The part of the cost that a host causes by itself.
     pub fn cost_of_host(&self, host: usize) -> f64 {
         self.host_cost[host]
+    }
+
+    /// The part of the cost that overload, stranded resources and imbalance cause.
+    pub fn unevenness(&self) -> f64 {
+        let terms = self.instance.objective.imbalance.iter().zip(&self.deviations);
+        let uneven: f64 = terms.map(|(term, deviation)| term.weight * deviation).sum();
+        self.host_cost.iter().sum::<f64>() + uneven
     }
 
     /// Guests that are not at home, in no order.
@@ -383,13 +390,14 @@ impl<'a> State<'a> {
         if instance.member_of[one].is_empty() && instance.member_of[other].is_empty() {
             return Some(0.0);
         }
-        let first = self.census.shift(instance, &self.at, one, a, b)?;
-        if instance.member_of[one].is_empty() {
+        let (mine, theirs) = (&instance.member_of[one], &instance.member_of[other]);
+        let first = self.census.shift_beside(instance, &self.at, one, a, b, theirs)?;
+        if mine.is_empty() {
             return Some(first + self.census.shift(instance, &self.at, other, b, a)?);
         }
         self.census.relocate(instance, one, a, b);
         self.at[one] = index(b);
-        let second = self.census.shift(instance, &self.at, other, b, a);
+        let second = self.census.shift_beside(instance, &self.at, other, b, a, mine);
         self.census.relocate(instance, one, b, a);
         self.at[one] = index(a);
         Some(first + second?)

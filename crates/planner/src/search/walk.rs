@@ -43,10 +43,14 @@ impl Mix {
 }
 
 /// Worsenings sampled to know what is typical.
-const SAMPLES: usize = 2000;
+const SAMPLES: usize = 500;
+/// So few samples tell nothing.
+const FEW: usize = 20;
 /// Trials to find one sample, at most.
-const TRIES: usize = 10;
-/// Partners for a swap differ in size by at most this part of all ranks.
+const TRIES: usize = 4;
+/// One swap of so many is of guests of any sizes.
+const ANY: u32 = 8;
+/// Partners for the others differ in size by at most this part of all ranks.
 const REACH: f64 = 0.2;
 
 pub(super) struct Walk<'s, 'i> {
@@ -78,18 +82,26 @@ impl<'s, 'i> Walk<'s, 'i> {
         Some(Self { state, limits, mix, by_size, open, best, since: Vec::new(), kept: None })
     }
 
-    /// Median of the worsening that random feasible shifts bring; none when all improve.
-    pub(super) fn typical_worsening(&self, rng: &mut impl Rng) -> Option<f64> {
-        let mut seen = Vec::new();
+    /// Median of the worsening that random feasible shifts bring; of any change, where
+    /// hardly one worsens; one, where nothing changes anything.
+    pub(super) fn typical_change(&self, rng: &mut impl Rng) -> f64 {
+        let (mut worse, mut better) = (Vec::new(), Vec::new());
         for _ in 0..SAMPLES * TRIES {
             let (guest, to) = (self.some_guest(rng), self.some_host(rng));
-            seen.extend(self.state.shift_delta(guest, to).filter(|delta| *delta > 0.0));
-            if seen.len() == SAMPLES {
+            match self.state.shift_delta(guest, to) {
+                Some(delta) if delta > 0.0 => worse.push(delta),
+                Some(delta) if delta < 0.0 => better.push(-delta),
+                _ => {}
+            }
+            if worse.len() == SAMPLES {
                 break;
             }
         }
-        seen.sort_by(f64::total_cmp);
-        seen.get(seen.len() / 2).copied()
+        if worse.len() < FEW {
+            worse.append(&mut better);
+        }
+        worse.sort_by(f64::total_cmp);
+        worse.get(worse.len() / 2).copied().unwrap_or(1.0)
     }
 
     /// Proposes one move and makes it if the temperature allows.
@@ -168,7 +180,11 @@ impl<'s, 'i> Walk<'s, 'i> {
             reason = "a part of a count"
         )]
         let reach = 1 + (ranks as f64 * REACH * rng.random::<f64>().powi(3)) as usize;
-        let like = rank.saturating_sub(reach)..(rank + reach + 1).min(ranks);
+        let like = match rng.random_range(0..ANY) {
+            // Any pair must be possible: with few guests the right one may be far apart.
+            0 => 0..ranks,
+            _ => rank.saturating_sub(reach)..(rank + reach + 1).min(ranks),
+        };
         let (one, other) = (self.by_size[rank], self.by_size[rng.random_range(like)]);
         self.swap_if(one as usize, other as usize, temperature, rng);
     }

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod exact;
+mod goals;
 mod place;
 mod properties;
 mod relief;
+mod scenario;
+mod search;
 
 use std::time::Duration;
 

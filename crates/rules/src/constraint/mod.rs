@@ -48,6 +48,9 @@ pub struct Refusal {
 /// The constraint that a refusal passes by itself: samples come in.
 pub const FRESH_SAMPLES: &str = "fresh-samples";
 
+/// The constraint against moving a guest twice at once.
+pub const UNDER_WAY: &str = "under-way";
+
 /// A constraint's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -141,16 +144,14 @@ struct PlacementCase<'a> {
     target: &'a HostView,
     projection: &'a Projection<'a>,
     policy: &'a PlacementPolicy,
+    /// The wishes about this guest that must hold.
+    required: Vec<&'a PlacementRule>,
 }
 
 impl<'a> PlacementCase<'a> {
     /// The wishes about this guest that must hold.
     fn required_rules(&self) -> impl Iterator<Item = &'a PlacementRule> {
-        let guest = self.guest.guest.id;
-        self.policy
-            .rules
-            .iter()
-            .filter(move |rule| rule.is_required() && rule.guests().contains(&guest))
+        self.required.iter().copied()
     }
 
     /// Which of these guests, other than this one, are in the target's domain.
@@ -189,7 +190,7 @@ type PlacementCheck = fn(&PlacementCase<'_>) -> Verdict;
 const MOVABLE: &[(&str, MovableCheck)] = &[
     ("selected", selected::check),
     ("guest-state", guest_state::check),
-    ("under-way", under_way::check),
+    (UNDER_WAY, under_way::check),
     ("cooldown", cooldown::check),
     ("device", device::check),
 ];
@@ -256,7 +257,10 @@ pub fn check_placement(
         return vec![unknown("host", target)];
     };
     let source = view.hosts.get(&guest.guest.host);
-    let case = PlacementCase { guest, source, target, projection, policy };
+    let about =
+        |rule: &&PlacementRule| rule.is_required() && rule.guests().contains(&guest.guest.id);
+    let required = policy.rules.iter().filter(about).collect();
+    let case = PlacementCase { guest, source, target, projection, policy, required };
     refusals(PLACEMENT.iter().map(|(name, check)| (*name, check(&case))))
 }
 
@@ -269,7 +273,8 @@ pub fn allows_statically(
     target: &HostView,
 ) -> bool {
     let source = projection.view().hosts.get(&guest.guest.host);
-    let case = PlacementCase { guest, source, target, projection, policy };
+    let required = Vec::new();
+    let case = PlacementCase { guest, source, target, projection, policy, required };
     PLACEMENT
         .iter()
         .filter(|(name, _)| STATIC.contains(name))

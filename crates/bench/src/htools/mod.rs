@@ -1,0 +1,143 @@
+//! Ganeti's clusters: its text format, its score, and a plan that evens the cluster out.
+
+mod example;
+mod format;
+mod problem;
+mod score;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use drover_planner::search::{Lanes, Limits, Schedule, State, anneal, descend, order};
+use rand_pcg::Pcg64;
+
+pub(crate) use example::{ExampleArguments, write_example};
+
+use crate::clock_patience::Until;
+use crate::output;
+
+/// Where moves are counted, each counts: none costs by itself.
+const LIMITED: Schedule = Schedule { hot: 3.0, cold: 0.03 };
+/// Evaluations of the descent that the search must beat.
+const DESCENT: u64 = 400_000;
+/// Where they are not, a move must be worth its price.
+const UNLIMITED: Schedule = Schedule { hot: 1.0, cold: 0.003 };
+/// What moving every guest would cost, and sending all their memory, in points of score.
+const PRICE_OF_MOVES: f64 = 0.06;
+const PRICE_OF_MEMORY: f64 = 0.2;
+/// Most moves that leave one node, or come to it, in one batch.
+const LANES: Lanes = Lanes { out: 2, into: 2, all: usize::MAX };
+/// The longest search that nobody asked for, seconds.
+const LONGEST: f64 = 4.7;
+
+/// Evens out a cluster in Ganeti's text format.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The cluster, as `htools -t` reads it.
+    #[arg(long = "in")]
+    pub(crate) input: PathBuf,
+    /// Where the cluster goes with its instances moved.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Most instances that move; default any number that is worth it.
+    #[arg(long)]
+    pub(crate) max_moves: Option<usize>,
+    /// Of search; default by the size of the cluster, at most 4.7.
+    #[arg(long, value_parser = crate::roadef::seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// Another seed, another search.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Report {
+    pub(crate) score_before: f64,
+    pub(crate) score_after: f64,
+    pub(crate) moves: usize,
+    pub(crate) gib_moved: f64,
+    pub(crate) seconds: f64,
+    pub(crate) peak_rss_mib: f64,
+    pub(crate) batches: usize,
+    /// Steps to a third node, where none could begin otherwise.
+    pub(crate) bypasses: usize,
+    /// Moves that were given up since no order makes them possible.
+    pub(crate) dropped: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let text = output::read(&arguments.input)?;
+    let file = format::read(&text).with_context(|| format!("in {}", arguments.input.display()))?;
+    if file.has_secondaries() {
+        eprintln!("warning: instances with a secondary node stay; the score leaves N+1 out");
+    }
+    let (at, report) = rebalance(&file, arguments.max_moves, arguments.seconds, arguments.seed);
+    let moved = file.moved(&at);
+    output::write(&arguments.out, &moved.to_string())?;
+    Ok(Report {
+        score_after: score::score(&moved),
+        seconds: begun.elapsed().as_secs_f64(),
+        peak_rss_mib: output::peak_rss_mib(),
+        ..report
+    })
+}
+
+/// Where each instance goes, and how that comes about.
+fn rebalance(
+    file: &format::File,
+    max_moves: Option<usize>,
+    seconds: Option<f64>,
+    seed: u64,
+) -> (Vec<u32>, Report) {
+    let guests = count(file.instances.len());
+    let gib: f64 = file.instances.iter().map(|machine| machine.memory / 1024.0).sum();
+    let (per_move, per_gib, schedule) = match max_moves {
+        Some(_) => (0.0, 0.0, LIMITED),
+        None => (PRICE_OF_MOVES / guests.max(1.0), PRICE_OF_MEMORY / gib.max(1.0), UNLIMITED),
+    };
+    let instance = problem::instance(file, per_move, per_gib);
+    let mut state = State::at_home(&instance);
+    let limits = Limits { moves: max_moves.unwrap_or(usize::MAX), ..Limits::NONE };
+    let seconds = seconds.unwrap_or_else(|| default_seconds(guests, max_moves.is_some()));
+    let mut patience = Until::seconds(seconds);
+    let mut rng = Pcg64::new(u128::from(seed), 1);
+    descend(&mut state, limits, DESCENT);
+    anneal(&mut state, limits, schedule, &mut patience, &mut rng);
+    let order =
+        order(&instance, state.assignment(), LANES, &|guest| 1.0 + instance.objective.bytes[guest]);
+    let mut at = state.assignment().to_vec();
+    for guest in &order.dropped {
+        at[*guest as usize] = instance.home[*guest as usize];
+    }
+    let reached = State::of(&instance, at);
+    let report = Report {
+        score_before: score::score(file),
+        score_after: f64::NAN,
+        moves: reached.displaced().len(),
+        gib_moved: reached.bytes(),
+        seconds: 0.0,
+        peak_rss_mib: 0.0,
+        batches: order.batches.len(),
+        bypasses: order.bypasses,
+        dropped: order.dropped.len(),
+    };
+    (reached.assignment().to_vec(), report)
+}
+
+/// Enough that longer searches find little more: few moves are found sooner.
+fn default_seconds(guests: f64, limited: bool) -> f64 {
+    let thousands = guests / 1000.0;
+    let seconds =
+        if limited { 0.012 + 0.75 * thousands.powf(1.5) } else { 3.5 * thousands.powf(1.9) };
+    seconds.clamp(0.02, LONGEST)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+const fn count(number: usize) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests;
