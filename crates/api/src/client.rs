@@ -283,6 +283,64 @@ impl Client {
         self.get(&format!("/v1/plans/{}", escaped(id))).await
     }
 
+    /// `POST /v1/plans/preview`
+    pub async fn preview(&self, request: &v1::PreviewRequest) -> Answer<v1::Plan> {
+        self.post("/v1/plans/preview", request).await
+    }
+
+    /// `POST /v1/plans/{plan}/apply`
+    pub async fn apply(&self, id: &str, request: &v1::ApplyRequest) -> Answer<v1::Plan> {
+        self.post(&format!("/v1/plans/{}/apply", escaped(id)), request).await
+    }
+
+    /// `POST /v1/plans/{plan}/why-not`
+    pub async fn why_not(&self, id: &str, request: &v1::WhyNotRequest) -> Answer<v1::WhyNot> {
+        self.post(&format!("/v1/plans/{}/why-not", escaped(id)), request).await
+    }
+
+    /// `GET /v1/placement-rules`
+    pub async fn placement_rules(&self) -> Answer<Vec<v1::PlacementRule>> {
+        self.list("/v1/placement-rules").await
+    }
+
+    /// `POST /v1/placement-rules`
+    pub async fn create_placement_rule(
+        &self,
+        rule: &v1::CreatePlacementRule,
+    ) -> Answer<v1::PlacementRule> {
+        self.post("/v1/placement-rules", rule).await
+    }
+
+    /// `DELETE /v1/placement-rules/{name}`
+    pub async fn delete_placement_rule(&self, name: &str) -> Answer<()> {
+        self.delete(&format!("/v1/placement-rules/{}", escaped(name))).await
+    }
+
+    /// `PATCH /v1/hosts/{host}/labels`
+    pub async fn label_host(
+        &self,
+        host: &str,
+        change: &v1::UpdateLabels,
+    ) -> Answer<v1::HostLabels> {
+        let path = format!("/v1/hosts/{}/labels", escaped(host));
+        self.answer(self.request(Method::PATCH, &path).json(change)).await
+    }
+
+    /// `GET /v1/policies`
+    pub async fn policies(&self) -> Answer<v1::Policies> {
+        self.get("/v1/policies").await
+    }
+
+    /// `PUT /v1/policies/balance`
+    pub async fn set_balance(&self, policy: &v1::SetBalance) -> Answer<v1::BalancePolicy> {
+        self.answer(self.request(Method::PUT, "/v1/policies/balance").json(policy)).await
+    }
+
+    /// `DELETE /v1/policies/balance`
+    pub async fn unset_balance(&self) -> Answer<()> {
+        self.delete("/v1/policies/balance").await
+    }
+
     /// `GET /v1/events`
     pub async fn events(&self, query: &v1::EventQuery) -> Answer<Vec<v1::Event>> {
         let request = self.request(Method::GET, "/v1/events").query(query);

@@ -15,7 +15,7 @@ pub enum Access {
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    /// `GET`, `POST`, `PATCH` or `DELETE`.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// With parameters in braces.
     pub path: &'static str,
@@ -65,11 +65,21 @@ routes! {
     PATCH "/v1/rules/{rule}" OPERATOR, Some("UpdateRule"), Some("Rule"), None, 200, "Change, enable or disable a rule.";
     DELETE "/v1/rules/{rule}" OPERATOR, None, None, None, 204, "Delete a rule.";
     POST "/v1/rules/{rule}/test" VIEWER, None, Some("RuleTest"), None, 200, "Evaluate a rule now and say what it would do.";
+    GET "/v1/placement-rules" VIEWER, None, Some("[PlacementRule]"), None, 200, "List placement rules and whether they hold.";
+    POST "/v1/placement-rules" OPERATOR, Some("CreatePlacementRule"), Some("PlacementRule"), None, 201, "Create a placement rule.";
+    DELETE "/v1/placement-rules/{name}" OPERATOR, None, None, None, 204, "Delete a placement rule.";
+    PATCH "/v1/hosts/{host}/labels" OPERATOR, Some("UpdateLabels"), Some("HostLabels"), None, 200, "Set and take away labels of a host.";
+    GET "/v1/policies" VIEWER, None, Some("Policies"), None, 200, "Show the standing policies.";
+    PUT "/v1/policies/balance" OPERATOR, Some("SetBalance"), Some("BalancePolicy"), None, 200, "Keep the load even from now on.";
+    DELETE "/v1/policies/balance" OPERATOR, None, None, None, 204, "No longer keep the load even.";
     GET "/v1/operations" VIEWER, None, Some("[Operation]"), None, 200, "List operations, the newest first.";
     GET "/v1/operations/{operation}" VIEWER, None, Some("Operation"), None, 200, "Show an operation.";
     POST "/v1/operations/{operation}/cancel" OPERATOR, None, Some("Operation"), None, 202, "Cancel a running operation.";
     GET "/v1/plans" VIEWER, None, Some("[Plan]"), None, 200, "List plans, the newest first.";
     GET "/v1/plans/{plan}" VIEWER, None, Some("Plan"), None, 200, "Show a plan with its report.";
+    POST "/v1/plans/preview" VIEWER, Some("PreviewRequest"), Some("Plan"), None, 201, "Plan for a goal, also under a what-if, and move nothing.";
+    POST "/v1/plans/{plan}/apply" OPERATOR, Some("ApplyRequest"), Some("Plan"), None, 202, "Carry out a proposed plan.";
+    POST "/v1/plans/{plan}/why-not" VIEWER, Some("WhyNotRequest"), Some("WhyNot"), None, 200, "Say why a plan does not send a guest to a host.";
     GET "/v1/events" VIEWER, None, Some("[Event]"), Some("EventQuery"), 200, "Read events, the oldest first.";
     GET "/v1/watch" VIEWER, None, Some("stream Watch"), None, 200, "Follow events, operations and samples live (server-sent events).";
     GET "/v1/tokens" ADMIN, None, Some("[Token]"), None, 200, "List API tokens.";

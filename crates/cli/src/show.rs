@@ -1,5 +1,7 @@
 //! The API's types as tables and lines for people.
 
+pub(crate) mod placement;
+
 use drover_api::v1;
 
 use crate::output::{ago, bytes, clock, fields, metric, or_dash, percent, table};
@@ -59,6 +61,7 @@ pub(crate) fn host(detail: &v1::HostDetail) -> String {
         ("networks", listed(networks)),
         ("shared paths", listed(detail.shared_paths.iter().cloned())),
         ("peer uri", detail.peer_uri.clone()),
+        ("labels", placement::labels(&host.labels)),
         ("guests", listed(detail.guest_names.iter().cloned())),
         ("metrics", metrics.join("\n")),
     ])

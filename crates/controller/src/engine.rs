@@ -383,7 +383,7 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
 pub(crate) fn of_rule(draft: Draft, cause: &Cause) -> Draft {
     match cause {
         Cause::Rule { name, .. } => draft.rule(name.clone()),
-        Cause::Request { .. } => draft,
+        Cause::Policy { .. } | Cause::Request { .. } => draft,
     }
 }
 

@@ -68,6 +68,60 @@ pub async fn launch(
     Ok(stored)
 }
 
+/// How many batches of a plan have begun.
+pub fn begun(plan: &PlanRecord) -> usize {
+    let mut moves = 0;
+    let whole = |batch: &&Vec<PlannedMove>| {
+        moves += batch.len();
+        moves <= plan.operations.len()
+    };
+    plan.plan.batches.iter().take_while(whole).count()
+}
+
+/// Begins the next batch of a plan that is being carried out.
+pub async fn go_on(
+    records: &Records,
+    engine: &Engine,
+    plan: &PlanRecord,
+    now: Timestamp,
+) -> Result<(), LaunchError> {
+    let Some(batch) = plan.plan.batches.get(begun(plan)) else { return Ok(()) };
+    let order = Order {
+        plan: plan.plan.clone(),
+        report: plan.report.clone(),
+        cause: plan.cause.clone(),
+        settings: MigrationSettings::default(),
+        measure_over: plan
+            .measure
+            .as_ref()
+            .map_or(Duration::ZERO, |measure| Duration::from_millis(measure.period_ms)),
+    };
+    let begun = records
+        .update(|tables| {
+            let operations: Result<Vec<OperationRecord>, String> =
+                batch.iter().map(|step| operation(tables, &order, plan.id, now, step)).collect();
+            let operations = match operations {
+                Ok(operations) => operations,
+                Err(reason) => return (Txn::none(), Err(LaunchError::Overtaken(reason))),
+            };
+            let mut txn = Txn::none();
+            let ids: Vec<_> = operations.iter().map(|op| op.migration.operation).collect();
+            let mut record = plan.clone();
+            record.operations.extend(&ids);
+            record.measure = measure(&order, batch, now);
+            txn.put(record);
+            for operation in operations {
+                txn.put(operation);
+            }
+            (txn, Ok(ids))
+        })
+        .await??;
+    for operation in begun {
+        engine.take(operation, MigrationEvent::Begin).await;
+    }
+    Ok(())
+}
+
 fn prepare(
     tables: &Tables,
     order: &Order,
@@ -75,6 +129,9 @@ fn prepare(
     now: Timestamp,
     dry_run: bool,
 ) -> Result<(PlanRecord, Vec<OperationRecord>), String> {
+    if !dry_run {
+        alone(tables, order, id)?;
+    }
     let first = order.plan.batches.first().filter(|_| !dry_run);
     let operations: Vec<OperationRecord> = first
         .into_iter()
@@ -93,6 +150,21 @@ fn prepare(
         measure: first.and_then(|batch| measure(order, batch, now)),
     };
     Ok((record, operations))
+}
+
+/// One plan at a time over the whole cluster; a guest that somebody moves by hand is no plan
+/// in this sense. Reconcilers look before they plan; here the last word is said.
+fn alone(tables: &Tables, order: &Order, id: PlanId) -> Result<(), String> {
+    let known = tables.plans.get(id);
+    if let Some(done) = known.filter(|plan| plan.state != PlanState::Proposed) {
+        return Err(format!("the plan is {} already", done.state.as_str()));
+    }
+    let by_hand = matches!(order.cause, Cause::Request { .. }) && known.is_none();
+    let mut others = tables.plans.iter().rev();
+    match others.find(|plan| plan.state == PlanState::Running) {
+        Some(other) if !by_hand => Err(format!("the plan of {} is being carried out", other.cause)),
+        _ => Ok(()),
+    }
 }
 
 fn operation(

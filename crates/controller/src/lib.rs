@@ -13,6 +13,7 @@
 //! named in `wiring` only.
 
 pub mod ca;
+pub mod churn;
 pub mod config;
 pub mod driver;
 pub mod engine;
@@ -24,6 +25,7 @@ pub mod launch;
 pub mod link;
 pub mod live;
 pub mod moment;
+pub mod placement;
 pub mod reconcile;
 pub mod records;
 pub mod tokens;

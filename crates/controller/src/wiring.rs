@@ -20,8 +20,10 @@ use crate::http::{Api, router};
 use crate::link::Link;
 use crate::live::Live;
 use crate::moment::SystemClock;
+use crate::reconcile::balance::Last;
 use crate::reconcile::{
-    CarryOutOperations, EvaluateRules, FollowPlans, KeepHouse, Reconcile, ReviewCopies, WatchHosts,
+    AdvancePlans, BalanceCluster, CarryOutOperations, EvaluateRules, FollowPlans, KeepHouse,
+    Reconcile, ReviewCopies, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -138,6 +140,23 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         sample_interval,
         said: Mutex::new(BTreeMap::new()),
     };
+    let balance = BalanceCluster {
+        records: Arc::clone(&records),
+        events: Arc::clone(&events),
+        engine: engine.clone(),
+        history: Arc::clone(&history),
+        clock: Arc::clone(&clock),
+        sample_interval,
+        last: Mutex::new(Last::default()),
+    };
+    let advance = AdvancePlans {
+        records: Arc::clone(&records),
+        events: Arc::clone(&events),
+        engine: engine.clone(),
+        history: Arc::clone(&history),
+        clock: Arc::clone(&clock),
+        sample_interval,
+    };
     let plans = FollowPlans {
         records: Arc::clone(&records),
         events: Arc::clone(&events),
@@ -160,9 +179,11 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 6] = [
+    let all: [(Duration, Arc<dyn Reconcile>); 8] = [
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
+        (config.evaluation_interval, Arc::new(balance)),
+        (FOLLOW_PLANS_EVERY, Arc::new(advance)),
         (FOLLOW_PLANS_EVERY, Arc::new(plans)),
         (WATCH_HOSTS_EVERY, Arc::new(hosts)),
         (SAY_AGAIN_EVERY, Arc::new(CarryOutOperations { engine })),

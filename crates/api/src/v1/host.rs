@@ -33,6 +33,9 @@ pub struct Host {
     pub guests: u32,
     /// Version of its agent.
     pub agent_version: String,
+    /// Value by label, e.g. `rack`.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// A host with all that is known of it.

@@ -12,7 +12,7 @@ pub struct Plan {
     pub id: String,
     /// When it was made.
     pub at: Time,
-    /// `rule NAME` or `request`.
+    /// `rule NAME`, `policy NAME` or `request of TOKEN`.
     pub cause: String,
     /// `proposed` (dry run), `running`, `done`, `failed` or `nothing-to-do`.
     pub state: String,
@@ -41,6 +41,13 @@ pub struct PlannedMove {
     pub expected: ExpectedValues,
     /// The operation that does it, once it has begun.
     pub operation: Option<String>,
+    /// How much worse the score were without this move; none where it cannot be left out or
+    /// nothing was scored.
+    #[serde(default)]
+    pub gain: Option<f64>,
+    /// Forecast of its duration, seconds.
+    #[serde(default)]
+    pub seconds: f64,
 }
 
 /// The planned metric on both hosts, before and after a move.
@@ -69,6 +76,41 @@ pub struct PlanReport {
     pub refused: Vec<RefusedMove>,
     /// Hosts left out because their samples are missing or stale.
     pub unknown: Vec<String>,
+    /// Imbalance, overload and broken preferences before and after; 0 is perfect.
+    #[serde(default)]
+    pub score: Option<Score>,
+    /// What can be had with fewer moves, the most useful ones first.
+    #[serde(default)]
+    pub front: Vec<FrontPoint>,
+    /// Names of guests that should have been placed and could not be.
+    #[serde(default)]
+    pub unplaced: Vec<String>,
+    /// Placement rules that do not hold before the plan, and why.
+    #[serde(default)]
+    pub broken_before: Vec<String>,
+    /// Those that do not hold after it.
+    #[serde(default)]
+    pub broken_after: Vec<String>,
+}
+
+/// How good a placement is: lower is better.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Score {
+    /// As it is.
+    pub before: f64,
+    /// With the plan.
+    pub after: f64,
+}
+
+/// What the first moves of a plan achieve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FrontPoint {
+    /// Number of moves.
+    pub moves: usize,
+    /// The score then.
+    pub score: f64,
+    /// Bytes that they send.
+    pub bytes: u64,
 }
 
 /// A host's outlook.

@@ -1,6 +1,7 @@
 //! `drover host`
 
 use clap::Subcommand;
+use drover_api::v1::UpdateLabels;
 
 use super::{Context, Done, done, problem};
 use crate::{output, show};
@@ -13,6 +14,14 @@ pub(crate) enum Command {
     Show {
         /// Name or id.
         host: String,
+    },
+    /// Set labels of a host, such as its rack, or take them away.
+    Label {
+        /// Name or id.
+        host: String,
+        /// `rack=r1` sets a label, `rack-` takes it away.
+        #[arg(required = true, value_name = "LABEL=VALUE|LABEL-", value_parser = label)]
+        labels: Vec<(String, Option<String>)>,
     },
     /// Make a one-time token with which a host joins.
     Token,
@@ -37,6 +46,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let host = client.host(&host).await.map_err(problem)?;
             output::print(context.format, &host, |_| show::host(&host))
         }
+        Command::Label { host, labels } => {
+            let change = UpdateLabels { labels: labels.into_iter().collect() };
+            let after = client.label_host(&host, &change).await.map_err(problem)?;
+            output::print(context.format, &after, |_| {
+                format!("{}: {}", after.host, show::placement::labels(&after.labels))
+            })
+        }
         Command::Remove { host, forget_guests } => {
             client.remove_host(&host, forget_guests).await.map_err(problem)?;
             done(context, &format!("host {host} is removed"))
@@ -45,5 +61,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let token = client.join_token().await.map_err(problem)?;
             output::print(context.format, &token, |_| token.token.clone())
         }
+    }
+}
+
+fn label(text: &str) -> Result<(String, Option<String>), String> {
+    match (text.split_once('='), text.strip_suffix('-')) {
+        (Some((label, value)), _) => Ok((label.to_owned(), Some(value.to_owned()))),
+        (None, Some(label)) => Ok((label.to_owned(), None)),
+        (None, None) => Err(format!("`{text}` is neither LABEL=VALUE nor LABEL-")),
     }
 }

@@ -4,7 +4,10 @@ mod event;
 mod guest;
 mod host;
 mod operation;
+mod placement;
 mod plan;
+mod policy;
+mod preview;
 mod rule;
 mod sim;
 mod token;
@@ -62,7 +65,13 @@ enum Command {
     /// Rules: when to move guests.
     #[command(subcommand)]
     Rule(rule::Command),
-    /// Plans and why they are as they are.
+    /// Placement rules: where guests may and should run.
+    #[command(subcommand)]
+    Placement(placement::Command),
+    /// Policies: what is done all the time, beside rules.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Plans: what would be done, what is, and why.
     #[command(subcommand)]
     Plan(plan::Command),
     /// Operations: what is being done.
@@ -140,6 +149,8 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Host(command) => host::run(&context, command).await,
         Command::Guest(command) => guest::run(&context, command).await,
         Command::Rule(command) => rule::run(&context, command).await,
+        Command::Placement(command) => placement::run(&context, command).await,
+        Command::Policy(command) => policy::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,
         Command::Event(command) => event::run(&context, command).await,

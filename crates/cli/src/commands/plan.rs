@@ -2,11 +2,17 @@
 
 use clap::Subcommand;
 
-use super::{Context, Done, problem};
+use super::{Context, Done, preview, problem};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Plan for a goal and show it; nothing is moved.
+    Preview(preview::Preview),
+    /// Carry out a proposed plan, if it still holds.
+    Apply(preview::Apply),
+    /// Say in words why a plan is as it is, and why not otherwise.
+    Explain(preview::Explain),
     /// Show a plan with its reasons; without an id the newest that was no dry run.
     Show {
         /// Id.
@@ -19,6 +25,9 @@ pub(crate) enum Command {
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
     let client = &context.client;
     match command {
+        Command::Preview(wanted) => preview::preview(context, wanted).await,
+        Command::Apply(wanted) => preview::apply(context, wanted).await,
+        Command::Explain(wanted) => preview::explain(context, wanted).await,
         Command::Show { plan } => {
             let plan = match plan {
                 Some(id) => client.plan(&id).await.map_err(problem)?,

@@ -201,7 +201,7 @@ async fn order(
         forgive_moves(&tables, &series, &mut view, over);
         let mut placement = PlacementPolicy {
             target_hosts: to.into_iter().collect(),
-            ..PlacementPolicy::default()
+            ..crate::placement::standing(&tables)
         };
         // A host that was asked for may go over a rule's threshold: that is the
         // operator's word, and the rule will say so. A choice of ours may not.
@@ -231,7 +231,7 @@ async fn order(
 
 /// A rule must not judge a host by samples from before a move; a request may: the operator
 /// wants the guest moved, and memory is checked with what is booked.
-fn forgive_moves(
+pub(super) fn forgive_moves(
     tables: &Tables,
     series: &crate::view::Samples,
     view: &mut drover_model::ClusterView,
@@ -243,7 +243,7 @@ fn forgive_moves(
     }
 }
 
-fn not_launched(error: LaunchError) -> Failed {
+pub(super) fn not_launched(error: LaunchError) -> Failed {
     match error {
         LaunchError::Overtaken(reason) => Failed(
             Problem::new(ProblemKind::Conflict, reason)

@@ -104,6 +104,7 @@ fn host(api: &Api, tables: &Tables, record: &HostRecord) -> v1::Host {
         guests_active: (host.state == HostState::Online).then(|| on(true)),
         guests: on(false),
         agent_version: host.agent_version.clone(),
+        labels: tables.labels.get(host.id).map(|of| of.labels.clone()).unwrap_or_default(),
     }
 }
 

@@ -1,14 +1,19 @@
 //! The public API over HTTPS: one file per resource; each parses, calls and renders.
 
+mod apply;
 mod auth;
 mod enroll;
 mod events;
 mod guests;
 mod history;
 mod hosts;
+mod labels;
 mod metrics;
 mod operations;
+mod placement;
 mod plans;
+mod policies;
+mod preview;
 mod prometheus;
 mod remove_host;
 mod reply;
@@ -16,12 +21,13 @@ mod rules;
 mod show;
 mod tokens;
 mod watch;
+mod why_not;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post, put};
 use drover_ports::{Clock, History};
 
 use crate::ca::Authority;
@@ -71,6 +77,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/hosts", get(hosts::list))
         .route("/v1/hosts/tokens", post(tokens::join))
         .route("/v1/hosts/{host}", get(hosts::show).delete(remove_host::remove))
+        .route("/v1/hosts/{host}/labels", patch(labels::update))
         .route("/v1/hosts/{host}/metrics/{metric}", get(metrics::host))
         .route("/v1/guests", get(guests::list))
         .route("/v1/guests/{guest}", get(guests::show))
@@ -80,11 +87,18 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/rules", get(rules::list).post(rules::create))
         .route("/v1/rules/{rule}", get(rules::show).patch(rules::update).delete(rules::remove))
         .route("/v1/rules/{rule}/test", post(rules::test))
+        .route("/v1/placement-rules", get(placement::list).post(placement::create))
+        .route("/v1/placement-rules/{name}", delete(placement::remove))
+        .route("/v1/policies", get(policies::show))
+        .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
         .route("/v1/operations", get(operations::list))
         .route("/v1/operations/{operation}", get(operations::show))
         .route("/v1/operations/{operation}/cancel", post(operations::cancel))
         .route("/v1/plans", get(plans::list))
+        .route("/v1/plans/preview", post(preview::preview))
         .route("/v1/plans/{plan}", get(plans::show))
+        .route("/v1/plans/{plan}/apply", post(apply::apply))
+        .route("/v1/plans/{plan}/why-not", post(why_not::why_not))
         .route("/v1/events", get(events::list))
         .route("/v1/watch", get(watch::follow))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))

@@ -7,6 +7,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::HostId;
+use drover_rules::{PlacementKind, PlacementRule};
 
 use super::Api;
 use super::auth::Caller;
@@ -16,7 +17,7 @@ use crate::events::{Draft, Severity};
 use crate::records::{GuestRecord, OperationRecord, Tables, Txn};
 
 /// Guests and operations that one commit can change beside the host itself.
-const MAX_CHANGED: usize = drover_ports::MAX_CHANGES - 2;
+const MAX_CHANGED: usize = drover_ports::MAX_CHANGES - 3;
 
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
@@ -66,6 +67,11 @@ fn enter(
         let detail = format!("rule {} names {name}", rule.name);
         return Err(conflict(detail, "`drover rule update` or `drover rule delete` first"));
     }
+    let emptied = emptied_rule(tables, host);
+    if let Some(rule) = emptied {
+        let detail = format!("placement rule {rule} would be left without a host");
+        return Err(conflict(detail, "`drover placement delete` first"));
+    }
     let guests: Vec<&GuestRecord> =
         tables.guests.iter().filter(|r| r.guest.host == host && !r.absent).collect();
     if !guests.is_empty() && !forget_guests {
@@ -94,7 +100,21 @@ fn enter(
         txn.put(paid);
     }
     txn.delete_host(host);
+    txn.delete_labels_if(tables, host);
     Ok(name)
+}
+
+/// A rule that pins guests to this host and no other: without it they were free to go
+/// anywhere. Other rules do without the host.
+fn emptied_rule(tables: &Tables, host: HostId) -> Option<String> {
+    let pins = |rule: &&PlacementRule| match &rule.kind {
+        PlacementKind::On { hosts, .. } => {
+            hosts.iter().all(|on| *on == host || tables.hosts.get(*on).is_none())
+        }
+        _ => false,
+    };
+    let mut rules = tables.placement.iter().map(|record| &record.rule);
+    rules.find(pins).map(|rule| rule.name.clone())
 }
 
 fn conflict(detail: String, hint: &str) -> Failed {

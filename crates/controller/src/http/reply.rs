@@ -101,6 +101,7 @@ pub(super) fn missing(kind: &str, name: &str) -> Failed {
     let hint = match kind {
         "host" => "`drover host list` shows the hosts",
         "guest" => "`drover guest list` shows the guests",
+        "placement rule" => "`drover placement list` shows the placement rules",
         "rule" => "`drover rule list` shows the rules",
         "operation" => "`drover operation list` shows the operations",
         "plan" => "`drover plan history` shows the plans",

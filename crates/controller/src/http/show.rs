@@ -143,6 +143,8 @@ pub(super) fn plan(tables: &Tables, record: &PlanRecord) -> v1::Plan {
             to_after: step.to.1,
         },
         operation,
+        gain: step.gain,
+        seconds: step.seconds,
     };
     let batches = record
         .plan
@@ -167,6 +169,7 @@ pub(super) fn plan(tables: &Tables, record: &PlanRecord) -> v1::Plan {
 }
 
 fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
+    let of = &record.report;
     v1::PlanReport {
         summary: record.report.summary.clone(),
         hosts: record
@@ -198,6 +201,15 @@ fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
             .iter()
             .map(|(host, reason)| format!("{}: {reason}", tables.host_name(*host)))
             .collect(),
+        score: of.score.map(|score| v1::Score { before: score.before, after: score.after }),
+        front: of
+            .front
+            .iter()
+            .map(|p| v1::FrontPoint { moves: p.moves, score: p.score, bytes: p.bytes })
+            .collect(),
+        unplaced: of.unplaced.iter().map(|guest| tables.guest_name(*guest)).collect(),
+        broken_before: of.broken.0.clone(),
+        broken_after: of.broken.1.clone(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reconcilers: no input, no sleep, no retry; load, decide, act, report. The driver owns
 //! time and may run any of them at any moment.
 
+mod advance;
+pub mod balance;
 mod copies;
 mod hosts;
 mod housekeeping;
@@ -10,6 +12,8 @@ pub mod rules;
 
 use async_trait::async_trait;
 
+pub use advance::AdvancePlans;
+pub use balance::BalanceCluster;
 pub use copies::ReviewCopies;
 pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
@@ -37,4 +41,12 @@ macro_rules! debug_by_name {
     )+};
 }
 
-debug_by_name!(WatchHosts, KeepHouse, FollowPlans, EvaluateRules, ReviewCopies);
+debug_by_name!(
+    WatchHosts,
+    KeepHouse,
+    FollowPlans,
+    EvaluateRules,
+    ReviewCopies,
+    BalanceCluster,
+    AdvancePlans
+);

@@ -10,6 +10,7 @@ use drover_ports::{Clock, History};
 use drover_rules::Aggregate;
 
 use super::Reconcile;
+use super::advance::has_more;
 use crate::engine::of_rule;
 use crate::events::{Draft, Events, Severity};
 use crate::records::{Measure, OperationRecord, PlanRecord, PlanState, Records, Tables, Txn};
@@ -136,6 +137,9 @@ fn close(tables: &Tables, plan: &PlanRecord, now: Timestamp) -> Option<PlanRecor
     }
     let done = |state: &MigrationState| matches!(state, MigrationState::Completed { .. });
     let all_done = operations.iter().all(|operation| done(&operation.migration.state));
+    if all_done && has_more(plan) {
+        return None;
+    }
     let state = if all_done { PlanState::Done } else { PlanState::Failed };
     let measure = plan.measure.clone().filter(|_| all_done).map(|measure| Measure {
         due: now.plus(Duration::from_millis(measure.period_ms)),

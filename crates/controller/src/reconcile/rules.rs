@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
 use crate::launch::{LaunchError, Order, launch};
 use crate::moment::{plan_id, seed};
+use crate::placement::standing;
 use crate::records::{Cause, FiringRecord, PlanRecord, PlanState, Records, Tables, Txn};
 use crate::view::{Over, cluster_view, samples};
 
@@ -271,7 +272,7 @@ fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
         target_hosts: rule.target_hosts.clone(),
         guests: rule.guests.clone(),
         cooldown: rule.cooldown,
-        ..PlacementPolicy::default()
+        ..standing(tables)
     }
 }
 

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
 use drover_model::{
     Guest, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
 };
-use drover_planner::{Plan, PlanReport};
-use drover_rules::HostFiring;
+use drover_planner::{Level, Plan, PlanReport};
+use drover_rules::{HostFiring, PlacementRule};
 use serde::{Deserialize, Serialize};
 
 /// A host and what Drover did to it.
@@ -44,6 +46,11 @@ pub enum Cause {
         /// Its name then.
         name: Name,
     },
+    /// A standing policy asked for it.
+    Policy {
+        /// Which.
+        name: PolicyName,
+    },
     /// Somebody asked.
     Request {
         /// Name of the token.
@@ -55,6 +62,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule { name, .. } => write!(f, "rule {name}"),
+            Self::Policy { name } => write!(f, "policy {name}"),
             Self::Request { who } => write!(f, "request of {who}"),
         }
     }
@@ -154,6 +162,74 @@ pub struct FiringRecord {
     pub rule: RuleId,
     /// Hosts that are not simply clear.
     pub hosts: BTreeMap<HostId, HostFiring>,
+}
+
+/// A wish about where guests run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlacementRecord {
+    /// Id.
+    pub id: RuleId,
+    /// The wish.
+    pub rule: PlacementRule,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// What an operator says of a host: its failure domains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelsRecord {
+    /// The host.
+    pub host: HostId,
+    /// Value by label.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The standing policies there can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyName {
+    /// Even out the load.
+    Balance,
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Balance => f.write_str("balance"),
+        }
+    }
+}
+
+impl FromStr for PolicyName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "balance" => Ok(Self::Balance),
+            other => Err(format!("there is no policy `{other}`")),
+        }
+    }
+}
+
+/// Load is kept even as long as this is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalanceRecord {
+    /// How eager.
+    pub level: Level,
+    /// How often, and over which window.
+    pub interval: Duration,
+    /// Nothing for so long after the last move.
+    pub hold: Duration,
+    /// Most moves of one plan.
+    pub max_moves: u32,
+    /// Most moves of one guest in an hour.
+    pub moves_per_guest_per_hour: u32,
+    /// Most moves of an hour, whoever made them.
+    pub moves_per_hour: u32,
+    /// A move must earn back its cost within so long.
+    pub horizon: Duration,
+    /// When it was set.
+    pub set: Timestamp,
 }
 
 /// An API token; its secret is kept as a hash only.

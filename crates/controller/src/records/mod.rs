@@ -14,8 +14,9 @@ use drover_model::{GuestId, HostId, Name};
 use drover_ports::{Change, Store, StoreError};
 
 pub use kinds::{
-    AgentRecord, Cause, FiringRecord, GuestRecord, HostRecord, JoinRecord, Measure,
-    OperationRecord, PlanRecord, PlanState, TokenRecord,
+    AgentRecord, BalanceRecord, Cause, FiringRecord, GuestRecord, HostRecord, JoinRecord,
+    LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord, PlanState, PolicyName,
+    TokenRecord,
 };
 pub use table::{Kept, Record, Table, Txn};
 
@@ -34,6 +35,12 @@ pub struct Tables {
     pub rules: Table<drover_rules::Rule>,
     /// What each rule says of each host.
     pub firings: Table<FiringRecord>,
+    /// Wishes about where guests run.
+    pub placement: Table<PlacementRecord>,
+    /// Labels of hosts that have any.
+    pub labels: Table<LabelsRecord>,
+    /// The balance policy, if there is one.
+    pub balance: Table<BalanceRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -169,6 +176,9 @@ tables! {
     Owner => owners: drover_model::OwnerRecord,
     Rule => rules: drover_rules::Rule,
     Firing => firings: FiringRecord,
+    Placement => placement: PlacementRecord,
+    Labels => labels: LabelsRecord,
+    Balance => balance: BalanceRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

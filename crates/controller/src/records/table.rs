@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AgentRecord, FiringRecord, GuestRecord, HostRecord, JoinRecord, OperationRecord, PlanRecord,
-    RecordError, Tables, TokenRecord,
+    AgentRecord, BalanceRecord, FiringRecord, GuestRecord, HostRecord, JoinRecord, LabelsRecord,
+    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -137,6 +137,9 @@ kinds! {
     Owner(OwnerRecord, GuestId, "owner/", |r| r.guest),
     Rule(Rule, RuleId, "rule/", |r| r.id),
     Firing(FiringRecord, RuleId, "firing/", |r| r.rule),
+    Placement(PlacementRecord, RuleId, "placement/", |r| r.id),
+    Labels(LabelsRecord, HostId, "labels/", |r| r.host),
+    Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -174,6 +177,23 @@ impl Txn {
         if tables.firings.get(id).is_some() {
             self.writes.push(Write::Firing(id, None));
         }
+    }
+
+    /// Deletes a placement rule.
+    pub fn delete_placement(&mut self, id: RuleId) {
+        self.writes.push(Write::Placement(id, None));
+    }
+
+    /// Deletes the labels of a host, if it has any.
+    pub fn delete_labels_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.labels.get(host).is_some() {
+            self.writes.push(Write::Labels(host, None));
+        }
+    }
+
+    /// Ends the balance policy.
+    pub fn delete_balance(&mut self) {
+        self.writes.push(Write::Balance(PolicyName::Balance, None));
     }
 
     /// Deletes an API token.

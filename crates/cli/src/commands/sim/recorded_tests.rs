@@ -32,6 +32,7 @@ fn host(number: u32, name: &str) -> v1::Host {
         guests_active: None,
         guests: 1,
         agent_version: String::new(),
+        labels: std::collections::BTreeMap::new(),
     }
 }
 
