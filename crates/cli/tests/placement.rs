@@ -125,6 +125,8 @@ fn what_if_and_why_not_are_answered(stage: &Stage) {
     done(&stage.drover(&["placement", "delete", "stay"]));
     refused(&stage.drover(&["plan", "preview", "--drain", "h9"]), 4, "not found", "h9");
     refused(&stage.drover(&["plan", "preview", "--threshold", "0"]), 2, "bad request", "percent");
+    let few = ["plan", "preview", "--drain", "h1", "--max-moves", "1"];
+    refused(&stage.drover(&few), 2, "bad request", "planned whole");
     refused(&stage.drover(&["plan", "preview", "--effort", "99"]), 2, "bad request", "effort");
     refused(&stage.drover(&["plan", "explain", "nothing"]), 4, "not found", "nothing");
     refused(&stage.drover(&["plan", "apply", id]), 6, "refused", "moves nothing");

@@ -56,7 +56,8 @@ const fn default_spare() -> u32 {
 pub struct PreviewRequest {
     /// What the plan is to be for.
     pub goal: PreviewGoal,
-    /// Most moves. Default: no limit for emptying hosts, else 16.
+    /// Most moves; not for a drain, which is planned whole. Default: no limit for
+    /// consolidation, else 16.
     #[serde(default)]
     pub max_moves: Option<u32>,
     /// What if every CPU threshold were this, percent.

@@ -33,7 +33,8 @@ pub(crate) struct Preview {
     /// Where to; without it the least loaded feasible host.
     #[arg(long, value_name = "HOST", requires = "guest")]
     to: Option<String>,
-    /// Most moves [default: 16; no limit for --drain and --consolidate].
+    /// Most moves [default: 16; no limit for --consolidate]; not for --drain, which is
+    /// planned whole.
     #[arg(long, value_name = "N")]
     max_moves: Option<u32>,
     /// What if every CPU threshold were this?

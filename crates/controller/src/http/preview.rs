@@ -144,6 +144,10 @@ fn budget(request: &v1::PreviewRequest, goal: &Goal) -> Result<Budget, Failed> {
     let empties = matches!(goal, Goal::Drain { .. } | Goal::Consolidate { .. });
     let max_moves = match request.max_moves {
         Some(0) => return Err(bad("max_moves must be at least 1", "a preview moves nothing")),
+        Some(_) if matches!(goal, Goal::Drain { .. }) => {
+            let hint = "`drover plan apply ID --max-moves N` makes only the first of its moves";
+            return Err(bad("a drain is planned whole", hint));
+        }
         Some(number) => number as usize,
         None if empties => usize::MAX,
         None => MAX_MOVES,
