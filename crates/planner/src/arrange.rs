@@ -63,7 +63,9 @@ pub(crate) fn arrange(
             let worth = match gain {
                 _ if aside => "steps aside so that others can pass".to_owned(),
                 Some(gain) => format!("{why}; without it the plan were {gain:.4} worse"),
-                None => format!("{why}; others need the room that it leaves"),
+                None => format!(
+                    "{why}; it cannot stay: a constraint, or others that take its room, forbid it"
+                ),
             };
             for guest in &dense.units[unit] {
                 let (from, to) = (dense.hosts[leg.from as usize], dense.hosts[leg.to as usize]);

@@ -1,6 +1,6 @@
 //! What a plan should make small: overload first, then imbalance, and the moves themselves.
 
-use drover_model::{ClusterView, HostState};
+use drover_model::{ClusterView, HostState, Metric};
 
 use crate::Policy;
 use crate::dense::{CPU, Dense, MEMORY};
@@ -18,7 +18,11 @@ pub(crate) fn even(dense: &mut Dense, view: &ClusterView, policy: &Policy) {
         .iter()
         .map(|host| {
             let online = view.hosts[host].host.state == HostState::Online;
-            online && !policy.placement.draining.contains(host)
+            // A host that is not measured is not idle: its load is unknown.
+            let measured = [Metric::CpuUsageActive, Metric::MemAvailable]
+                .into_iter()
+                .all(|metric| view.host_value(*host, metric).is_some());
+            online && measured && !policy.placement.draining.contains(host)
         })
         .collect();
     let sizes = sizes(dense, view, policy);

@@ -27,11 +27,14 @@ pub(crate) fn repair(
     let start = dense.instance.home.clone();
     let (arranged, _) = find(&mut dense, &start, quest, rng);
     let (before, after) = &arranged.broken;
-    let summary = match (before.len(), after.len()) {
+    let name = |text: &str| text.split(" (").next().unwrap_or_default().to_owned();
+    let is_still = |was: &&String| after.iter().any(|is| name(is) == name(was));
+    let still = before.iter().filter(is_still).count();
+    let summary = match (before.len(), still) {
         (0, _) => "every constraint holds; nothing to do".to_owned(),
         (_, 0) => format!("{} move(s) restore every constraint", arranged.moves()),
-        (before, after) => format!(
-            "{} move(s): {after} of {before} broken constraint(s) cannot be restored",
+        (before, still) => format!(
+            "{} move(s): {still} of {before} broken constraint(s) cannot be restored",
             arranged.moves()
         ),
     };

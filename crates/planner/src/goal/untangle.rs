@@ -15,6 +15,11 @@ use crate::{Budget, Policy};
 /// Cost of a whole host's worth of excess; moving every guest once costs 1.
 const EXCESS: f64 = 1000.0;
 
+/// Stages of the search: rules ask every few seconds while a host stays hot.
+const EFFORT: u8 = 0;
+/// In larger clusters single moves alone are tried: some other host takes them.
+const MOST_GUESTS: usize = 20_000;
+
 /// A plan that leaves less excess than `so_far`, if the search finds one.
 pub(crate) fn untangle(
     view: &ClusterView,
@@ -24,6 +29,10 @@ pub(crate) fn untangle(
     budget: &Budget,
     rng: &mut impl Rng,
 ) -> Option<Outcome> {
+    if view.guests.len() > MOST_GUESTS {
+        return None;
+    }
+    let budget = &Budget { effort: EFFORT, ..*budget };
     let hosts: Vec<HostId> = so_far.hosts.iter().map(|outlook| outlook.host).collect();
     let mut dense = Dense::of(view, policy, &|_| true);
     limit_to(&mut dense, view, condition, &hosts)?;

@@ -43,7 +43,7 @@ impl Mix {
 }
 
 /// Worsenings sampled to know what is typical.
-const SAMPLES: usize = 500;
+const SAMPLES: usize = 200;
 /// So few samples tell nothing.
 const FEW: usize = 20;
 /// Trials to find one sample, at most.
