@@ -1,6 +1,7 @@
 //! Search, order, and search again around what no order lets through.
 
-use drover_model::ClusterView;
+use drover_model::{ClusterView, GuestId};
+use drover_rules::{Move, Projection, audit};
 use rand::{Rng, RngExt as _};
 
 use crate::arrange::{Arranged, arrange};
@@ -37,18 +38,46 @@ pub(crate) fn find(
     loop {
         let seed = rng.random();
         let state = search(&dense.instance, &start, quest.limits, length, seed);
-        let arranged = arrange(dense, &state, quest.view, quest.policy, quest.budget, quest.why);
-        let mut at = state.assignment().to_vec();
-        if arranged.stuck.is_empty() || round == AGAIN {
+        let mut arranged =
+            arrange(dense, &state, quest.view, quest.policy, quest.budget, quest.why);
+        let at = state.assignment().to_vec();
+        // The order keeps capacity and what stays apart; the audit knows every constraint.
+        let broken = broken_steps(&arranged, quest);
+        if arranged.stuck.is_empty() && broken.is_empty() {
+            return (arranged, at);
+        }
+        if round == AGAIN {
+            cut(&mut arranged, quest);
             return (arranged, at);
         }
         for (unit, guests) in dense.units.iter().enumerate() {
-            if guests.iter().any(|guest| arranged.stuck.contains(guest)) {
+            let blocked = |guest| arranged.stuck.contains(guest) || broken.contains(guest);
+            if guests.iter().any(blocked) {
                 dense.instance.fixed[unit] = true;
-                at[unit] = dense.instance.home[unit];
                 start[unit] = dense.instance.home[unit];
             }
         }
         round += 1;
+    }
+}
+
+/// Guests whose moves the audit objects to.
+fn broken_steps(arranged: &Arranged, quest: Quest<'_>) -> Vec<GuestId> {
+    let steps: Vec<Vec<Move>> = arranged
+        .batches
+        .iter()
+        .map(|batch| batch.iter().map(|planned| planned.step).collect())
+        .collect();
+    let start = Projection::of(quest.view);
+    let violations = audit::check_plan(&start, &quest.policy.placement, &steps);
+    violations.into_iter().map(|violation| violation.step.guest).collect()
+}
+
+/// Leaves out the last batches until the audit is content: what comes first does not depend
+/// on them.
+fn cut(arranged: &mut Arranged, quest: Quest<'_>) {
+    while !broken_steps(arranged, quest).is_empty() {
+        let left_out = arranged.batches.pop().unwrap_or_default();
+        arranged.stuck.extend(left_out.iter().map(|planned| planned.step.guest));
     }
 }
