@@ -19,6 +19,7 @@ pub mod driver;
 pub mod engine;
 pub mod events;
 pub mod files;
+pub mod foresight;
 pub mod http;
 pub mod inventory;
 pub mod launch;

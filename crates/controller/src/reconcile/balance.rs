@@ -18,6 +18,7 @@ use super::rules::{ceilings, running_plan};
 use crate::churn;
 use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
+use crate::foresight::look_ahead;
 use crate::launch::{LaunchError, Order, launch};
 use crate::moment::{plan_id, seed};
 use crate::placement::standing;
@@ -78,7 +79,7 @@ impl Reconcile for BalanceCluster {
             aggregate: Aggregate::Mean,
             sample_interval: self.sample_interval,
         };
-        let (view, placement, left) = {
+        let (mut view, placement, left) = {
             let tables = self.records.read();
             let view = cluster_view(&tables, &series, now, over);
             (view, placement(&tables, &policy), churn::left(&tables, &policy, now))
@@ -88,6 +89,7 @@ impl Reconcile for BalanceCluster {
             return Ok(());
         }
         self.last().planned = Some(now);
+        look_ahead(&mut view, self.history.as_ref(), policy.horizon).await?;
         self.act(&policy, &view, placement, left, now).await
     }
 }
