@@ -8,7 +8,7 @@ use drover_rules::{Move, Projection};
 use crate::batch::{into_batches, seconds};
 use crate::candidate::bytes_to_move;
 use crate::dense::Dense;
-use crate::report::{FrontPoint, PlannedMove, Score};
+use crate::report::{FrontPoint, PlanReport, PlannedMove, Score};
 use crate::search::{Lanes, State, order};
 use crate::{Budget, Policy, broken};
 
@@ -29,6 +29,19 @@ impl Arranged {
     /// Number of moves.
     pub(crate) fn moves(&self) -> usize {
         self.batches.iter().map(Vec::len).sum()
+    }
+
+    /// Batches and report under this summary.
+    pub(crate) fn reported(self, summary: String) -> (Vec<Vec<PlannedMove>>, PlanReport) {
+        let report = PlanReport {
+            summary,
+            score: Some(self.score),
+            front: self.front,
+            broken: self.broken,
+            stuck: self.stuck,
+            ..PlanReport::default()
+        };
+        (self.batches, report)
     }
 }
 

@@ -7,7 +7,6 @@ use super::{Outcome, repair};
 use crate::dense::Dense;
 use crate::improve::{Quest, find};
 use crate::objective::{even, price_moves};
-use crate::report::PlanReport;
 use crate::search::Limits;
 use crate::{Budget, Level, Policy};
 
@@ -36,13 +35,5 @@ pub(crate) fn balance(
             arranged.score.after
         )
     };
-    let report = PlanReport {
-        summary,
-        score: Some(arranged.score),
-        front: arranged.front,
-        broken: arranged.broken,
-        stuck: arranged.stuck,
-        ..PlanReport::default()
-    };
-    (arranged.batches, report)
+    arranged.reported(summary)
 }

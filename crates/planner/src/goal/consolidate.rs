@@ -11,7 +11,6 @@ use super::Outcome;
 use crate::arrange::arrange;
 use crate::dense::{CPU, Dense, MEMORY};
 use crate::objective::even;
-use crate::report::PlanReport;
 use crate::search::{Instance, State};
 use crate::survive::survives;
 use crate::{Budget, Policy};
@@ -57,14 +56,7 @@ pub(crate) fn consolidate(
     } else {
         format!("{} move(s) empty {}", arranged.moves(), emptied.join(", "))
     };
-    let report = PlanReport {
-        summary,
-        score: Some(arranged.score),
-        broken: arranged.broken,
-        stuck: arranged.stuck,
-        ..PlanReport::default()
-    };
-    (arranged.batches, report)
+    arranged.reported(summary)
 }
 
 /// Makes the comfortable part of each host all that it has.

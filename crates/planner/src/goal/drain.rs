@@ -39,16 +39,8 @@ pub(crate) fn drain(
     } else {
         format!("{} of {total} guest(s) cannot leave: {}", left.len(), names(view, &left))
     };
-    let report = PlanReport {
-        summary,
-        refused,
-        unplaced: left,
-        score: Some(arranged.score),
-        broken: arranged.broken,
-        stuck: arranged.stuck,
-        ..PlanReport::default()
-    };
-    (arranged.batches, report)
+    let (batches, report) = arranged.reported(summary);
+    (batches, PlanReport { refused, unplaced: left, ..report })
 }
 
 /// Finds new places for the guests of hosts, and which of them have none.

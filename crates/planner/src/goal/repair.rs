@@ -7,7 +7,6 @@ use super::Outcome;
 use crate::dense::Dense;
 use crate::improve::{Quest, find};
 use crate::objective::price_moves;
-use crate::report::PlanReport;
 use crate::search::Limits;
 use crate::{Budget, Policy};
 
@@ -38,13 +37,5 @@ pub(crate) fn repair(
             arranged.moves()
         ),
     };
-    let report = PlanReport {
-        summary,
-        score: Some(arranged.score),
-        front: arranged.front,
-        broken: arranged.broken,
-        stuck: arranged.stuck,
-        ..PlanReport::default()
-    };
-    (arranged.batches, report)
+    arranged.reported(summary)
 }

@@ -32,15 +32,8 @@ pub(crate) fn restart(
     } else {
         format!("{} guest(s) find no host: {}", left.len(), names(&view, &left))
     };
-    let report = PlanReport {
-        summary,
-        unplaced: left,
-        score: Some(arranged.score),
-        broken: arranged.broken,
-        stuck: arranged.stuck,
-        ..PlanReport::default()
-    };
-    (arranged.batches, report)
+    let (batches, report) = arranged.reported(summary);
+    (batches, PlanReport { unplaced: left, ..report })
 }
 
 /// The view in which the dead hosts' guests are asked about as if they ran: a constraint
