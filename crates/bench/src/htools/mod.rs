@@ -23,9 +23,6 @@ const LIMITED: Schedule = Schedule { hot: 3.0, cold: 0.03 };
 const DESCENT: u64 = 400_000;
 /// Where they are not, a move must be worth its price.
 const UNLIMITED: Schedule = Schedule { hot: 1.0, cold: 0.003 };
-/// What moving every guest would cost, and sending all their memory, in points of score.
-const PRICE_OF_MOVES: f64 = 0.05;
-const PRICE_OF_MEMORY: f64 = 0.24;
 /// Most moves that leave one node, or come to it, in one batch.
 const LANES: Lanes = Lanes { out: 2, into: 2, all: usize::MAX };
 /// The longest search that nobody asked for, seconds.
@@ -95,7 +92,10 @@ fn rebalance(
     let gib: f64 = file.instances.iter().map(|machine| machine.memory / 1024.0).sum();
     let (per_move, per_gib, schedule) = match max_moves {
         Some(_) => (0.0, 0.0, LIMITED),
-        None => (PRICE_OF_MOVES / guests.max(1.0), PRICE_OF_MEMORY / gib.max(1.0), UNLIMITED),
+        None => {
+            let (moves, memory) = prices(guests);
+            (moves / guests.max(1.0), memory / gib.max(1.0), UNLIMITED)
+        }
     };
     let instance = problem::instance(file, per_move, per_gib);
     let mut state = State::at_home(&instance);
@@ -124,6 +124,14 @@ fn rebalance(
         dropped: order.dropped.len(),
     };
     (reached.assignment().to_vec(), report)
+}
+
+/// What moving every guest would cost, and sending all their memory, in points of score. Up
+/// to a thousand guests memory is what a good balance takes most of; in larger clusters it
+/// is moves.
+fn prices(guests: f64) -> (f64, f64) {
+    let large = (guests / 1000.0).max(1.0).log10().min(1.0);
+    (0.05 + 0.07 * large, 0.24 - 0.12 * large)
 }
 
 /// Enough that longer searches find little more: few moves are found sooner.

@@ -31,23 +31,21 @@ pub struct State<'a> {
 /// First and second moment of one imbalance.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
-    count: f64,
+    /// One by the number of hosts that count; 0 when none does.
+    part: f64,
     sum: f64,
     squares: f64,
 }
 
 impl Moments {
     fn deviation(self) -> f64 {
-        if self.count < 1.0 {
-            return 0.0;
-        }
-        let mean = self.sum / self.count;
-        (self.squares / self.count - mean * mean).max(0.0).sqrt()
+        let mean = self.sum * self.part;
+        (self.squares * self.part - mean * mean).max(0.0).sqrt()
     }
 
     fn replaced(mut self, before: f64, after: f64) -> Self {
         self.sum += after - before;
-        self.squares += after * after - before * before;
+        self.squares += (after - before) * (after + before);
         self
     }
 }
@@ -163,11 +161,10 @@ impl<'a> State<'a> {
             .imbalance
             .iter()
             .map(|term| {
-                let mut moments = Moments::default();
+                let counted = term.scale.iter().filter(|scale| **scale > 0.0).count();
+                let part = if counted > 0 { 1.0 / count(counted) } else { 0.0 };
+                let mut moments = Moments { part, ..Moments::default() };
                 for host in 0..instance.hosts() {
-                    if term.scale[host] > 0.0 {
-                        moments.count += 1.0;
-                    }
                     let x = term.scale[host] * self.used(host)[term.resource];
                     moments = moments.replaced(0.0, x);
                 }
