@@ -53,7 +53,7 @@ fn the_score_is_the_one_that_hbal_prints() {
 #[test]
 fn an_offline_node_is_emptied_and_tags_are_kept_apart() {
     let file = read(&hand_made("ADMIN_down"));
-    let (at, report) = rebalance(&file, None, Some(0.05), 1);
+    let (at, report) = rebalance(&file, None, Some(0.05), 1).unwrap();
     let moved = read(&file.moved(&at).to_string());
     assert!(moved.instances.iter().all(|machine| !moved.nodes[machine.primary].offline));
     let of = |name: &str| moved.instances.iter().find(|machine| machine.name == name).unwrap();
@@ -67,7 +67,7 @@ fn an_offline_node_is_emptied_and_tags_are_kept_apart() {
 #[test]
 fn what_was_moved_reads_back_the_same() {
     let file = read(&example::example(10, 80, 3));
-    let (at, report) = rebalance(&file, Some(7), Some(0.05), 1);
+    let (at, report) = rebalance(&file, Some(7), Some(0.05), 1).unwrap();
     let moved = file.moved(&at);
     let again = read(&moved.to_string());
     assert_eq!(again, moved);
@@ -107,7 +107,7 @@ proptest! {
         }
         let text = String::from_utf8(bytes).unwrap();
         if let Ok(file) = format::read(&text) {
-            let (at, _) = rebalance(&file, Some(3), Some(0.001), 1);
+            let (at, _) = rebalance(&file, Some(3), Some(0.001), 1).unwrap();
             let _ = score(&file.moved(&at));
         }
     }
