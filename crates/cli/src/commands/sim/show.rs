@@ -17,7 +17,8 @@ const ROWS: &[Row] = &[
     ("overload", |f| format!("{:.1} host-min", f.overload_host_minutes)),
     ("longest overload", |f| {
         let host = f.longest_overload_host.as_deref();
-        format!("{:.1} min{}", f.longest_overload_minutes, or_dash(host, |h| format!(" on {h}")))
+        let on = host.map_or_else(String::new, |host| format!(" on {host}"));
+        format!("{:.1} min{on}", f.longest_overload_minutes)
     }),
     ("guests short of CPU", |f| format!("{:.1} guest-min", f.short_guest_minutes)),
     ("unserved", |f| format!("{:.1} core-min", f.unserved_core_minutes)),

@@ -79,7 +79,8 @@ pub(super) fn run(format: Format, run: &Run) -> Done {
         trace,
     };
     let html = run.common.html.as_deref();
-    let assumptions = assumptions(run);
+    let mut assumptions = assumptions(run);
+    assumptions.extend(beyond_size(&settings.cluster, &settings.trace));
     if settings.rules.is_empty() {
         let report = drover_sim::run(settings).map_err(|error| cannot_run(&error))?;
         return finish(format, html, &report, &[("nobody moves", &report)], &assumptions);
@@ -159,6 +160,37 @@ fn assumptions(run: &Run) -> Vec<String> {
     }
     if !run.fail.is_empty() || run.mtbf.is_some() {
         all.push("guests of a host that died start with it again, and nowhere else".to_owned());
+    }
+    all
+}
+
+/// What the trace and the cluster's sizes contradict each other in: it changes what the
+/// figures say.
+fn beyond_size(cluster: &Cluster, trace: &Trace) -> Vec<String> {
+    let mut all = Vec::new();
+    let asks_for_more = |guest: &&drover_sim::GuestSpec| {
+        let most = f64::from(guest.vcpus);
+        trace.steps(&guest.name).iter().any(|step| step.cores > most)
+    };
+    let cut = cluster.guests().iter().filter(asks_for_more).count();
+    if cut > 0 {
+        all.push(format!(
+            "{cut} of {} guests ask for more cores than their vCPUs at times: what is beyond \
+             is cut off and counts nowhere (give them more vCPUs with --cluster)",
+            cluster.guests().len()
+        ));
+    }
+    for host in cluster.hosts() {
+        let on_it = cluster.guests().iter().filter(|guest| guest.host == host.id);
+        let promised: u64 = on_it.map(|guest| guest.memory.bytes().0).sum();
+        if promised > host.memory.0 {
+            all.push(format!(
+                "{} begins with guests of {} on {}: no guest can move to it",
+                host.name,
+                drover_model::Bytes(promised),
+                host.memory
+            ));
+        }
     }
     all
 }
