@@ -32,7 +32,7 @@ pub(crate) fn even(dense: &mut Dense, view: &ClusterView, policy: &Policy) {
     let mean_of = |column: usize| {
         let all: f64 =
             (0..counts.len()).filter(|h| counts[*h]).map(|h| sizes[h * r + column]).sum();
-        (all / hosts).max(f64::MIN_POSITIVE)
+        all / hosts
     };
     let comfortable = |column| match column {
         CPU => weights.comfortable_cpu,
@@ -42,8 +42,10 @@ pub(crate) fn even(dense: &mut Dense, view: &ClusterView, policy: &Policy) {
     let objective: &mut Objective = &mut dense.instance.objective;
     objective.limit = (0..counts.len() * r).map(|at| sizes[at] * comfortable(at % r)).collect();
     // One host's worth of overload counts as its deviation would, times the weight.
-    objective.overload =
-        (0..r).map(|column| weights.overload / (mean_of(column) * hosts.sqrt())).collect();
+    // Where no host is measured, none is overloaded.
+    let weight =
+        |mean: f64| if mean > 0.0 { weights.overload / (mean * hosts.sqrt()) } else { 0.0 };
+    objective.overload = (0..r).map(|column| weight(mean_of(column))).collect();
     objective.imbalance = columns(r, policy)
         .map(|(resource, weight)| Imbalance {
             resource,
