@@ -5,7 +5,8 @@ use std::time::Duration;
 use drover_model::{GuestId, HostId, Name, RuleId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::Condition;
+use crate::constraint::Ceiling;
+use crate::{Condition, PlacementPolicy};
 
 /// How the samples of the period become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -106,6 +107,39 @@ pub enum RuleLimitError {
 }
 
 impl Rule {
+    /// Whether it moves guests: a dry run must not change what others do.
+    pub const fn acts(&self) -> bool {
+        self.enabled && !self.dry_run
+    }
+
+    /// Its condition, which no target that it watches may come near.
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling {
+            condition: self.condition,
+            hosts: self.source_hosts.clone(),
+            rule: self.name.clone(),
+        }
+    }
+
+    /// What its plans must keep beside `standing`: its own condition and those of the
+    /// others that act. Its own holds on every host, also those it does not watch and also
+    /// when it is disabled and only tested.
+    pub fn placement<'r>(
+        &self,
+        all: impl IntoIterator<Item = &'r Self>,
+        standing: PlacementPolicy,
+    ) -> PlacementPolicy {
+        let own = Ceiling { hosts: vec![], ..self.ceiling() };
+        let others = all.into_iter().filter(|other| other.acts() && other.id != self.id);
+        PlacementPolicy {
+            ceilings: std::iter::once(own).chain(others.map(Self::ceiling)).collect(),
+            target_hosts: self.target_hosts.clone(),
+            guests: self.guests.clone(),
+            cooldown: self.cooldown,
+            ..standing
+        }
+    }
+
     /// Checks every limit; all that is wrong at once.
     pub fn check(&self) -> Vec<RuleLimitError> {
         let mut wrong = Vec::new();

@@ -153,7 +153,7 @@ pub fn why_wait(tables: &Tables, policy: &BalanceRecord, now: Timestamp) -> Opti
     if !crate::view::in_flight(tables).is_empty() {
         return Some("an operation is under way".to_owned());
     }
-    let acts = tables.rules.iter().filter(|rule| rule.enabled && !rule.dry_run);
+    let acts = tables.rules.iter().filter(|rule| rule.acts());
     let fires = |states: &crate::records::FiringRecord| {
         states.hosts.values().any(|state| matches!(state, HostFiring::Firing { .. }))
     };

@@ -250,30 +250,11 @@ pub fn plan_for(
 
 /// The conditions of all rules that act, which no target may come near.
 pub fn ceilings(tables: &Tables) -> Vec<Ceiling> {
-    tables.rules.iter().filter(|rule| acts(rule)).map(ceiling).collect()
-}
-
-/// A dry run must not change what others do.
-const fn acts(rule: &Rule) -> bool {
-    rule.enabled && !rule.dry_run
-}
-
-fn ceiling(rule: &Rule) -> Ceiling {
-    Ceiling { condition: rule.condition, hosts: rule.source_hosts.clone(), rule: rule.name.clone() }
+    tables.rules.iter().filter(|rule| rule.acts()).map(Rule::ceiling).collect()
 }
 
 fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
-    // The rule's own condition holds on every host, also those it does not watch and
-    // also when it is disabled and only tested.
-    let own = Ceiling { hosts: vec![], ..ceiling(rule) };
-    let others = tables.rules.iter().filter(|other| acts(other) && other.id != rule.id);
-    PlacementPolicy {
-        ceilings: std::iter::once(own).chain(others.map(ceiling)).collect(),
-        target_hosts: rule.target_hosts.clone(),
-        guests: rule.guests.clone(),
-        cooldown: rule.cooldown,
-        ..standing(tables)
-    }
+    rule.placement(tables.rules.iter(), standing(tables))
 }
 
 /// The plan that is being carried out, if there is one.

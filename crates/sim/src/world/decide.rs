@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use drover_model::{HostId, Metric, Name, Reading, Timestamp};
 use drover_planner::{Budget, Goal, Plan, Policy, plan};
-use drover_rules::constraint::Ceiling;
 use drover_rules::{
     Aggregate, HostFiring, PlacementPolicy, Projection, Rule, Transition, advance, audit,
 };
@@ -107,7 +106,7 @@ impl World {
         }
         self.look_at_guests(Over { period: rule.period, aggregate: rule.aggregate });
         let goal = Goal::Relieve { condition: rule.condition, hosts };
-        let policy = Policy::new(goal, placement(rules, rule));
+        let policy = Policy::new(goal, rule.placement(rules, PlacementPolicy::default()));
         let budget = Budget { max_moves: rule.max_moves as usize, ..Budget::default() };
         let (plan, _) = plan(&self.view, &policy, &budget, &mut self.plans);
         if plan.is_empty() {
@@ -160,24 +159,5 @@ impl World {
         }
         waiting.reverse();
         self.replay.extend(waiting);
-    }
-}
-
-/// What every placement must keep: the rule's own condition on all hosts, and those of the
-/// other rules on theirs.
-fn placement(rules: &[Rule], rule: &Rule) -> PlacementPolicy {
-    let ceiling = |rule: &Rule| Ceiling {
-        condition: rule.condition,
-        hosts: rule.source_hosts.clone(),
-        rule: rule.name.clone(),
-    };
-    let own = Ceiling { hosts: vec![], ..ceiling(rule) };
-    let others = rules.iter().filter(|other| !other.dry_run && other.id != rule.id);
-    PlacementPolicy {
-        ceilings: std::iter::once(own).chain(others.map(ceiling)).collect(),
-        target_hosts: rule.target_hosts.clone(),
-        guests: rule.guests.clone(),
-        cooldown: rule.cooldown,
-        ..PlacementPolicy::default()
     }
 }
