@@ -1,12 +1,12 @@
 //! From an assignment to a plan with its reasons.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use drover_model::{ClusterView, GuestId, Metric};
+use drover_model::{ClusterView, GuestId};
 use drover_rules::{Move, Projection};
 
 use crate::batch::{into_batches, seconds};
-use crate::candidate::bytes_to_move;
+use crate::candidate::booked;
 use crate::dense::Dense;
 use crate::report::{FrontPoint, PlanReport, PlannedMove, Score};
 use crate::search::{Lanes, State, order};
@@ -83,7 +83,13 @@ pub(crate) fn arrange(
             for guest in &dense.units[unit] {
                 let (from, to) = (dense.hosts[leg.from as usize], dense.hosts[leg.to as usize]);
                 let step = Move { guest: *guest, from, to };
-                batch.push(planned(&mut projection, policy, step, gain, &worth));
+                let mut planned = booked(&mut projection, policy, step, &worth);
+                planned.gain = gain;
+                planned.why_host = format!(
+                    "the best of all hosts together with the other moves: {} there",
+                    planned.metric.show(planned.to.1)
+                );
+                batch.push(planned);
             }
         }
         // A unit of several guests may exceed a limit: then they go one after the other.
@@ -143,39 +149,8 @@ fn front(dense: &Dense, state: &State<'_>) -> Vec<FrontPoint> {
     }
 }
 
-/// One move with what it changes; books it.
-fn planned(
-    projection: &mut Projection<'_>,
-    policy: &Policy,
-    step: Move,
-    gain: Option<f64>,
-    why: &str,
-) -> PlannedMove {
-    let metric = Metric::CpuUsageActive;
-    let value = |projection: &Projection<'_>, host| projection.value(host, metric).unwrap_or(0.0);
-    let before = (value(projection, step.from), value(projection, step.to));
-    let bytes = bytes_to_move(projection, step.guest);
-    projection.book(step);
-    let after = (value(projection, step.from), value(projection, step.to));
-    PlannedMove {
-        step,
-        bytes,
-        why_guest: why.to_owned(),
-        why_host: format!(
-            "the best of all hosts together with the other moves: {} there",
-            metric.show(after.1)
-        ),
-        metric,
-        from: (before.0, after.0),
-        to: (before.1, after.1),
-        gain,
-        seconds: seconds(bytes, policy),
-    }
-}
-
 /// Guests of a view by name, for sentences.
 pub(crate) fn names(view: &ClusterView, guests: &[GuestId]) -> String {
-    let sorted: BTreeMap<String, ()> =
-        guests.iter().map(|guest| (view.guest_name(*guest), ())).collect();
-    sorted.into_keys().collect::<Vec<String>>().join(", ")
+    let sorted: BTreeSet<String> = guests.iter().map(|guest| view.guest_name(*guest)).collect();
+    sorted.into_iter().collect::<Vec<String>>().join(", ")
 }

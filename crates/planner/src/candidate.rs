@@ -1,10 +1,12 @@
 //! Where one guest could go, and which of these hosts is best.
 
 use drover_model::{GuestId, HostId, Metric};
-use drover_rules::{PlacementPolicy, Projection, check_movable, check_placement};
+use drover_rules::{Move, PlacementPolicy, Projection, check_movable, check_placement};
 use rand::{Rng, RngExt as _};
 
-use crate::report::RefusedMove;
+use crate::Policy;
+use crate::batch::seconds;
+use crate::report::{PlannedMove, RefusedMove};
 
 /// Two loads this close (percent points) count as equal.
 const EQUAL_LOAD: f64 = 0.01;
@@ -77,6 +79,32 @@ fn load_after(projection: &Projection<'_>, guest: GuestId, host: HostId) -> f64 
         _ => 0.0,
     };
     cpu.max(memory)
+}
+
+/// A move with what it changes of CPU use on both hosts; books it. Why this host, and what
+/// it gains, is the caller's to say.
+pub(crate) fn booked(
+    projection: &mut Projection<'_>,
+    policy: &Policy,
+    step: Move,
+    why_guest: &str,
+) -> PlannedMove {
+    let metric = Metric::CpuUsageActive;
+    let value = |projection: &Projection<'_>, host| projection.value(host, metric).unwrap_or(0.0);
+    let before = (value(projection, step.from), value(projection, step.to));
+    let bytes = bytes_to_move(projection, step.guest);
+    projection.book(step);
+    PlannedMove {
+        step,
+        bytes,
+        why_guest: why_guest.to_owned(),
+        why_host: String::new(),
+        metric,
+        from: (before.0, value(projection, step.from)),
+        to: (before.1, value(projection, step.to)),
+        gain: None,
+        seconds: seconds(bytes, policy),
+    }
 }
 
 /// Bytes that a move of the guest sends, roughly: its resident memory.

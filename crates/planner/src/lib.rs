@@ -55,7 +55,7 @@ pub fn plan(
         Goal::Balance { level } => goal::balance(view, policy, *level, budget, rng),
         Goal::Drain { hosts } => goal::drain(view, policy, hosts, budget, rng),
         Goal::Restart { hosts } => goal::restart(view, policy, hosts, budget, rng),
-        Goal::Consolidate { spare } => goal::consolidate(view, policy, *spare, budget, rng),
+        Goal::Consolidate { spare } => goal::consolidate(view, policy, *spare, budget),
         Goal::Admit { guest } => goal::admit(view, policy, guest, rng),
         Goal::Repair => goal::repair(view, policy, budget, rng),
         Goal::Resize { guest, vcpus, memory_mib } => {

@@ -4,7 +4,7 @@ use drover_model::{ClusterView, HostState, Metric};
 
 use crate::Policy;
 use crate::dense::{CPU, Dense, MEMORY};
-use crate::search::{Imbalance, Objective};
+use crate::search::{Imbalance, Objective, count};
 
 /// Moving a guest again within a day costs this many times more.
 const RESTLESS: f64 = 2.0;
@@ -108,9 +108,4 @@ pub(crate) fn price_moves(dense: &mut Dense, view: &ClusterView, policy: &Policy
             hurry * factor * (price / units + policy.weights.bytes * size / bytes)
         })
         .collect();
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-pub(crate) const fn count(number: usize) -> f64 {
-    number as f64
 }

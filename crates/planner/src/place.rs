@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use drover_model::{ClusterView, GuestId, HostId, Metric};
+use drover_model::{ClusterView, GuestId, HostId};
 use drover_rules::{Move, Projection};
 use rand::Rng;
 
 use crate::Policy;
-use crate::candidate::{bytes_to_move, guest_refusals, least_loaded, targets};
+use crate::candidate::{booked, guest_refusals, least_loaded, targets};
 use crate::report::{PlanReport, PlannedMove};
 
 pub(crate) fn place(
@@ -59,27 +59,15 @@ fn planned(
     asked: bool,
     feasible: usize,
 ) -> Option<PlannedMove> {
-    let metric = Metric::CpuUsageActive;
     let from = projection.host_of(guest)?;
-    let step = Move { guest, from, to };
-    let mut after = projection.clone();
-    after.book(step);
-    let value = |projection: &Projection<'_>, host| projection.value(host, metric).unwrap_or(0.0);
-    Some(PlannedMove {
-        step,
-        bytes: bytes_to_move(projection, guest),
-        why_guest: "it was asked for".to_owned(),
-        why_host: if asked {
-            "it was asked for".to_owned()
-        } else {
-            format!("least loaded of {feasible} feasible host(s) once the guest is there")
-        },
-        metric,
-        from: (value(projection, from), value(&after, from)),
-        to: (value(projection, to), value(&after, to)),
-        gain: None,
-        seconds: crate::batch::seconds(bytes_to_move(projection, guest), policy),
-    })
+    let why = "it was asked for";
+    let planned = booked(&mut projection.clone(), policy, Move { guest, from, to }, why);
+    let why_host = if asked {
+        why.to_owned()
+    } else {
+        format!("least loaded of {feasible} feasible host(s) once the guest is there")
+    };
+    Some(PlannedMove { why_host, ..planned })
 }
 
 /// Each reason with the hosts that it holds for.

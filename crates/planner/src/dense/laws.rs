@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use drover_model::{GuestId, HostId};
 use drover_rules::{PlacementKind, PlacementPolicy, PlacementRule, Scope, Strength, domain_of};
 
-use super::number;
-use crate::search::{Group, Law, LawKind};
+use crate::search::{Group, Law, LawKind, index};
 
 type Groups = (Vec<Group>, Vec<Vec<u32>>, Vec<Vec<u32>>);
 
@@ -16,7 +15,7 @@ pub(super) fn groups(policy: &PlacementPolicy, hosts: &[HostId], units: &[Vec<Gu
     let domains = scopes.iter().map(|scope| numbered(policy, scope, hosts)).collect();
     let mut unit_of: BTreeMap<GuestId, u32> = BTreeMap::new();
     for (unit, guests) in units.iter().enumerate() {
-        unit_of.extend(guests.iter().map(|guest| (*guest, number(unit))));
+        unit_of.extend(guests.iter().map(|guest| (*guest, index(unit))));
     }
     let mut groups = Vec::new();
     let mut member_of = vec![Vec::new(); units.len()];
@@ -35,7 +34,7 @@ pub(super) fn groups(policy: &PlacementPolicy, hosts: &[HostId], units: &[Vec<Gu
             Strength::Preferred(weight) => weight,
         };
         for member in &members {
-            member_of[*member as usize].push(number(groups.len()));
+            member_of[*member as usize].push(index(groups.len()));
         }
         groups.push(Group { members, laws: vec![Law { kind, level, weight }] });
     }
@@ -69,7 +68,7 @@ fn numbered(policy: &PlacementPolicy, scope: &Scope, hosts: &[HostId]) -> Vec<u3
     hosts
         .iter()
         .map(|host| {
-            let next = number(numbers.len());
+            let next = index(numbers.len());
             *numbers.entry(domain_of(&policy.labels, scope, *host)).or_insert(next)
         })
         .collect()

@@ -14,7 +14,7 @@ use drover_model::{ClusterView, GuestId, HostId};
 use drover_rules::{PlacementKind, PlacementPolicy, Projection, Scope, check_movable, domain_of};
 
 use crate::Policy;
-use crate::search::{Instance, Objective};
+use crate::search::{Instance, Objective, index};
 
 pub(crate) use capacity::{CPU, MEMORY};
 
@@ -37,7 +37,7 @@ impl Dense {
         let projection = Projection::of(view);
         let hosts: Vec<HostId> = view.hosts.keys().copied().collect();
         let numbers: BTreeMap<HostId, u32> =
-            hosts.iter().enumerate().map(|(n, host)| (*host, number(n))).collect();
+            hosts.iter().enumerate().map(|(n, host)| (*host, index(n))).collect();
         let units = units(view, &policy.placement, &numbers);
         let home: Vec<u32> =
             units.iter().map(|unit| numbers[&view.guests[&unit[0]].guest.host]).collect();
@@ -103,8 +103,4 @@ fn units(
         }
     }
     units.into_values().collect()
-}
-
-pub(crate) fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -10,9 +10,8 @@ use std::path::Path;
 use drover_model::{DiskSource, GuestId, GuestView, HostId, HostView, NicSource, Reading};
 use drover_rules::{PlacementKind, PlacementRule, Projection, Strength, allows_statically};
 
-use super::number;
 use crate::Policy;
-use crate::search::Class;
+use crate::search::{Class, index};
 
 /// The class of each unit, and the classes.
 pub(super) fn classes(
@@ -42,7 +41,7 @@ pub(super) fn classes(
             .collect();
         rules.sort_unstable();
         rules.dedup();
-        let next = number(classes.len());
+        let next = index(classes.len());
         let at = *numbers.entry((of.clone(), rules.clone())).or_insert(next);
         if at == next {
             classes.push(kinds.class(&of, &rules));

@@ -5,7 +5,6 @@
 //! free, and can lose as many hosts as the placement policy asks.
 
 use drover_model::{ClusterView, HostState};
-use rand::Rng;
 
 use super::Outcome;
 use crate::arrange::arrange;
@@ -20,11 +19,10 @@ pub(crate) fn consolidate(
     policy: &Policy,
     spare: usize,
     budget: &Budget,
-    _rng: &mut impl Rng,
 ) -> Outcome {
     let mut dense = Dense::of(view, policy, &|_| true);
     even(&mut dense, view, policy);
-    keep_comfortable(&mut dense.instance, policy);
+    keep_comfortable(&mut dense.instance);
     let instance = dense.instance.clone();
     let mut state = State::at_home(&instance);
     let online = |host: &usize| {
@@ -60,7 +58,7 @@ pub(crate) fn consolidate(
 }
 
 /// Makes the comfortable part of each host all that it has.
-fn keep_comfortable(instance: &mut Instance, policy: &Policy) {
+fn keep_comfortable(instance: &mut Instance) {
     let r = instance.resources;
     for at in 0..instance.capacity.len() {
         if matches!(at % r, CPU | MEMORY) {
@@ -68,7 +66,6 @@ fn keep_comfortable(instance: &mut Instance, policy: &Policy) {
             instance.capacity[at] = instance.capacity[at].min(comfortable);
         }
     }
-    let _ = policy;
 }
 
 fn cost_of_emptying(state: &State<'_>, host: usize) -> f64 {

@@ -7,9 +7,9 @@ use rand::Rng;
 use super::Outcome;
 use crate::dense::{CPU, Dense, MEMORY};
 use crate::improve::{Quest, find};
-use crate::objective::{count, price_moves};
+use crate::objective::price_moves;
 use crate::report::{HostOutlook, PlanReport};
-use crate::search::Limits;
+use crate::search::{Limits, count};
 use crate::{Budget, Policy};
 
 /// Cost of a whole host's worth of excess; moving every guest once costs 1.

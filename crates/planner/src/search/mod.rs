@@ -19,4 +19,5 @@ pub use order::{Lanes, Leg, Order, order};
 pub use patience::{Patience, Trials};
 pub use staged::{Length, search};
 pub use state::State;
+pub(crate) use state::{count, index};
 pub use walk::Limits;

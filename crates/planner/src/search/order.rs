@@ -13,7 +13,7 @@
 mod ledger;
 
 use super::instance::{Instance, NONE};
-use super::state::index;
+use super::state::{count, index};
 use ledger::Ledger;
 
 /// How many moves run at once.
@@ -192,8 +192,8 @@ impl<'l, 'i> Attempt<'l, 'i> {
         let mut out = vec![0.0; self.ledger.hosts()];
         let mut into = out.clone();
         for pending in &self.pending {
-            out[pending.leg.from as usize] += pending.duration / real(self.lanes.out);
-            into[pending.leg.to as usize] += pending.duration / real(self.lanes.into);
+            out[pending.leg.from as usize] += pending.duration / count(self.lanes.out);
+            into[pending.leg.to as usize] += pending.duration / count(self.lanes.into);
         }
         (out, into)
     }
@@ -359,9 +359,4 @@ impl Linked {
             self.0[one] = index(other);
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "lanes are few; without number is as good")]
-const fn real(lanes: usize) -> f64 {
-    lanes as f64
 }
