@@ -1,8 +1,6 @@
 //! Which wishes about placement are broken.
 
-use std::collections::BTreeMap;
-
-use drover_rules::{PlacementKind, PlacementPolicy, Projection, Strength, domain_of};
+use drover_rules::{PlacementKind, PlacementPolicy, Projection, Strength};
 
 /// A sentence for each rule that does not hold, required ones first.
 pub(crate) fn rules(projection: &Projection<'_>, policy: &PlacementPolicy) -> Vec<String> {
@@ -28,27 +26,21 @@ fn broken(
     kind: &PlacementKind,
 ) -> Option<String> {
     let view = projection.view();
-    let domains = |guests: &[drover_model::GuestId], scope| {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for host in guests.iter().filter_map(|guest| projection.host_of(*guest)) {
-            *counts.entry(domain_of(&policy.labels, scope, host)).or_default() += 1;
-        }
-        counts
-    };
+    let places = |guests: &[_], scope| projection.places(&policy.labels, scope, guests);
     match kind {
         PlacementKind::Apart { guests, scope, most } => {
-            let over = domains(guests, scope).values().filter(|n| **n > usize::from(*most)).count();
+            let over = places(guests, scope).values().filter(|n| **n > usize::from(*most)).count();
             (over > 0).then(|| format!("{over} place(s) have more than {most} of its guests"))
         }
         PlacementKind::Together { guests, scope } => {
-            let places = domains(guests, scope).len();
-            (places > 1).then(|| format!("its guests are in {places} places"))
+            let among = places(guests, scope).len();
+            (among > 1).then(|| format!("its guests are in {among} places"))
         }
         PlacementKind::Spread { guests, scope, least } => {
-            let places = domains(guests, scope).len();
+            let among = places(guests, scope).len();
             let there = guests.iter().filter(|guest| projection.host_of(**guest).is_some()).count();
             let wanted = usize::from(*least).min(there);
-            (places < wanted).then(|| format!("its guests are in {places} places, not {least}"))
+            (among < wanted).then(|| format!("its guests are in {among} places, not {least}"))
         }
         PlacementKind::On { guests, hosts } => {
             let off = guests.iter().filter(|guest| {

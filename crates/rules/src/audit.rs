@@ -1,11 +1,9 @@
 //! Checks a whole plan, independently of the search that made it.
 
-use std::collections::BTreeMap;
-
 use drover_model::GuestId;
 
 use crate::constraint::{TOGETHER, UNDER_WAY};
-use crate::placement_rule::{PlacementKind, Scope, domain_of};
+use crate::placement_rule::{PlacementKind, Scope};
 use crate::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 /// A move of a plan that breaks a constraint at its moment.
@@ -65,10 +63,7 @@ fn torn(
     batches: &[Vec<Move>],
 ) -> Vec<Violation> {
     let outside = |projection: &Projection<'_>, guests: &[GuestId], scope: &Scope| {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for host in guests.iter().filter_map(|guest| projection.host_of(*guest)) {
-            *counts.entry(domain_of(&policy.labels, scope, host)).or_default() += 1;
-        }
+        let counts = projection.places(&policy.labels, scope, guests);
         counts.values().sum::<usize>() - counts.values().max().copied().unwrap_or(0)
     };
     let mut violations = Vec::new();

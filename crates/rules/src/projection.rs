@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use drover_model::{ClusterView, GuestId, HostId, Metric};
 use serde::{Deserialize, Serialize};
 
+use crate::placement_rule::{Labels, Scope, domain_of};
+
 /// A guest from one host to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Move {
@@ -103,6 +105,20 @@ impl<'a> Projection<'a> {
         let stay = self.view.guests_on(host).map(|view| view.guest.id);
         let come = self.moved.iter().filter(move |(_, to)| **to == host).map(|(guest, _)| *guest);
         stay.filter(|guest| !self.moved.contains_key(guest)).chain(come)
+    }
+
+    /// How many of these guests are in each domain, by its name.
+    pub fn places(
+        &self,
+        labels: &Labels,
+        scope: &Scope,
+        guests: &[GuestId],
+    ) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for host in guests.iter().filter_map(|guest| self.host_of(*guest)) {
+            *counts.entry(domain_of(labels, scope, host)).or_default() += 1;
+        }
+        counts
     }
 
     /// Whether a move of this guest is booked.
