@@ -11,7 +11,7 @@ use crate::domain_xml::domain_xml;
 use crate::lab::{CTL, Lab};
 use crate::storage::{GuestDisk, GuestLease, GuestStorage, LOCKSPACE, Locks};
 use crate::tools::{wait_for, write};
-use crate::{MAX_GUESTS, guest};
+use crate::{MAX_GUESTS, guest, sanlock};
 
 /// Guests answer within so long, each more guest adding its boot under emulation.
 const GUESTS_UP: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
@@ -68,7 +68,7 @@ impl Lab {
             GuestDisk::Iscsi => self.export_lun(guest)?,
         }
         if lease == GuestLease::Explicit {
-            self.make_lease(guest, host)?;
+            self.make_lease(guest)?;
         }
         write(&self.kept_guest(guest), &serde_json::to_string(&storage)?)?;
         let xml = domain_xml(guest, self.spec().guest_memory_mib, storage, self.spec().locks)
@@ -103,8 +103,8 @@ impl Lab {
     }
 
     /// Makes what a lease is kept in. virtlockd locks an empty file; sanlock needs its
-    /// blocks laid out, by a host's daemon.
-    fn make_lease(&self, guest: &str, _host: &str) -> anyhow::Result<()> {
+    /// blocks laid out.
+    fn make_lease(&self, guest: &str) -> anyhow::Result<()> {
         match self.spec().locks {
             Locks::None => {
                 bail!("a lease needs a lock daemon: this lab was brought up with `--locks none`")
@@ -118,7 +118,7 @@ impl Lab {
                     .map(drop)
                     .with_context(|| format!("create {}", path.display()))
             }
-            Locks::Sanlock => bail!("not yet"),
+            Locks::Sanlock => sanlock::make_lease(&self.shared(), guest),
         }
     }
 

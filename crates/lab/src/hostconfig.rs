@@ -7,12 +7,9 @@ use anyhow::Context as _;
 use crate::addresses::{host_address, number_of};
 use crate::domain_xml::SHARED;
 use crate::lab::Lab;
+use crate::sanlock::sanlock_conf;
 use crate::storage::{LOCAL, LOCKSPACE, Locks};
 use crate::tools::{run, write};
-
-/// sanlock gives up an I/O after so many seconds; all its other times are multiples. Its
-/// own default is 10: a lab should not wait as long.
-const SANLOCK_IO_TIMEOUT_S: u32 = 2;
 
 impl Lab {
     pub(crate) fn write_host_config(&self, host: &str) -> anyhow::Result<()> {
@@ -98,14 +95,5 @@ fn lockd_conf() -> String {
     format!(
         "auto_disk_leases = 1\nrequire_lease_for_disks = 0\n\
          file_lockspace_dir = \"{SHARED}/{LOCKSPACE}\"\n"
-    )
-}
-
-/// Only with leases for disks does libvirt join a lockspace by itself.
-fn sanlock_conf(number: u8) -> String {
-    format!(
-        "auto_disk_leases = 1\nrequire_lease_for_disks = 0\nhost_id = {number}\n\
-         disk_lease_dir = \"{SHARED}/{LOCKSPACE}\"\nio_timeout = {SANLOCK_IO_TIMEOUT_S}\n\
-         user = \"root\"\ngroup = \"root\"\n"
     )
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use rustix::process::{WaitOptions, wait};
 
 use crate::root;
+use crate::sanlock::sanlock;
 use crate::spec::LabSpec;
 use crate::storage::{Locks, STORAGE};
 use crate::targets::tgtd;
@@ -62,7 +63,9 @@ fn host(locks: Locks) -> Vec<Daemon> {
             Some(daemon("virtlockd", "/usr/sbin/virtlockd", None)),
             Some("/run/libvirt/virtlockd-sock"),
         ),
-        Locks::Sanlock => (None, None),
+        Locks::Sanlock => {
+            (Some(daemon("sanlock", &sanlock(), None)), Some("/run/sanlock/sanlock.sock"))
+        }
     };
     let mut daemons: Vec<Daemon> = lock_daemon.into_iter().collect();
     daemons.extend([

@@ -9,12 +9,13 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{CONTROLLER, Network, guest_address, host_address, number_of};
+use crate::fault::ProxyHandle;
 use crate::hostinit::environment;
 use crate::root::DROPPED_NAMES;
 use crate::spec::LabSpec;
-use crate::storage::{GuestDisk, LOCKSPACE, STORAGE};
+use crate::storage::{GuestDisk, LOCKSPACE, Locks, STORAGE};
 use crate::tools::{output, run, start_time, wait_for, write};
-use crate::{ProbeHandle, claim, guest, image, network, pki, probe};
+use crate::{ProbeHandle, claim, guest, image, network, pki, probe, sanlock};
 
 /// The controller's name as a member.
 pub(crate) const CTL: &str = "ctl";
@@ -82,6 +83,9 @@ impl Lab {
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
         say("guest image");
         image::make(&lab.spec.dir.join("image"))?;
+        if lab.spec.locks == Locks::Sanlock {
+            sanlock::prepare(&lab.spec.dir.join("image"))?;
+        }
         pki::make(&lab.spec.dir, &lab.spec.host_names())?;
         std::fs::create_dir_all(lab.shared().join(LOCKSPACE))?;
         std::fs::create_dir_all(lab.spec.dir.join("guests"))?;
@@ -314,6 +318,20 @@ impl Lab {
             command.args(["--seconds", &limit.as_secs().to_string()]);
         }
         ProbeHandle::start(command)
+    }
+
+    /// Puts a proxy in front of a port of a host, at another port of its management
+    /// address.
+    pub fn proxy(&self, host: &str, port: u16, front: u16) -> anyhow::Result<ProxyHandle> {
+        let address = self.address(host)?;
+        let listen = format!("{address}:{front}");
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace(host)])
+            .arg(self.spec.bin_dir.join("drover-lab"))
+            .args(["proxy-worker", "--listen", &listen])
+            .args(["--server", &format!("{address}:{port}")]);
+        ProxyHandle::start(command, listen)
     }
 
     /// libvirt URI of a host, usable from outside its namespaces.

@@ -168,6 +168,7 @@ fn variable(root: &Path, own: &Path) -> anyhow::Result<()> {
     }
     std::os::unix::fs::symlink("/run", root.join("var/run"))?;
     std::fs::create_dir_all(root.join("run/lock"))?;
+    std::fs::create_dir_all(root.join("run/sanlock"))?;
     for (kept, at) in [
         ("run-libvirt", "run/libvirt"),
         ("run-lab", "run/lab"),

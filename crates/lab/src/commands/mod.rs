@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use drover_lab::fault::{MoveBy, lose_reply, proxy};
 use drover_lab::{
     Drover, GuestDisk, GuestLease, GuestStorage, Lab, LabSpec, LinkState, Locks, Network,
     ProbeReport, host_init, probe,
@@ -132,6 +133,18 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Move a guest and lose the reply that says that it has arrived: does it run twice?
+    /// Takes a minute and a half; ends with 1 when it does.
+    LoseReply {
+        /// The guest.
+        guest: String,
+        /// The target.
+        #[arg(long)]
+        to: String,
+        /// Who moves it.
+        #[arg(long, value_enum, default_value = "virsh")]
+        by: MoveBy,
+    },
     #[command(hide = true)]
     HostInit {
         #[arg(long)]
@@ -145,6 +158,13 @@ enum Command {
         seconds: Option<u64>,
         #[arg(long, default_value_t = 50)]
         interval_ms: u64,
+    },
+    #[command(hide = true)]
+    ProxyWorker {
+        #[arg(long)]
+        listen: String,
+        #[arg(long)]
+        server: String,
     },
 }
 
@@ -272,6 +292,12 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
+        Command::LoseReply { guest, to, by } => {
+            let lost = lose_reply(&with_guest(&dir, &guest)?, &guest, &to, by)?;
+            println!("{}", serde_json::to_string_pretty(&lost)?);
+            return Ok(if lost.doubled() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::ProxyWorker { listen, server } => proxy::work(&listen, &server)?,
         Command::ProbeWorker { address, seconds, interval_ms } => {
             let interval = Duration::from_millis(interval_ms.max(1));
             let report = probe::work(&address, seconds.map(Duration::from_secs), interval)?;
