@@ -27,7 +27,10 @@ pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use metric::{Metric, MetricUnit, UnknownMetric};
-pub use migration::{MigrationOutcome, MigrationProgress, MigrationSettings};
+pub use migration::{
+    ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,
+    MigrationProgress, MigrationSettings, PostCopy, StorageCopy,
+};
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};
 pub use power::PowerCurve;
 pub use reading::{MissingReason, Reading};
