@@ -68,4 +68,8 @@ pub struct HostCapabilities {
     pub networks: Vec<NetworkDescription>,
     /// Directories that the operator declared to be the same on all hosts.
     pub shared_paths: Vec<String>,
+    /// libvirt's lock manager for guests: `lockd` or `sanlock`. Without one libvirt ignores
+    /// the leases that a guest names.
+    #[serde(default)]
+    pub lock_manager: Option<String>,
 }

@@ -21,7 +21,12 @@ pub struct Machine {
     pub microcode: Option<String>,
     /// Host bridges.
     pub bridges: Vec<NetworkDescription>,
+    /// libvirt's lock manager for guests.
+    pub lock_manager: Option<String>,
 }
+
+/// libvirt tells nobody its lock manager: it is read where libvirt reads it.
+const QEMU_CONF: &str = "/etc/libvirt/qemu.conf";
 
 impl Machine {
     /// Reads it now.
@@ -33,6 +38,7 @@ impl Machine {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             microcode: parse::microcode(&text("/proc/cpuinfo")),
             bridges: bridges(Path::new("/sys/class/net")),
+            lock_manager: parse::lock_manager(&text(QEMU_CONF)),
         }
     }
 }
@@ -60,6 +66,7 @@ pub fn capabilities(
         pools: description.pools,
         networks: description.networks.into_iter().chain(machine.bridges).collect(),
         shared_paths: config.shared_paths.clone(),
+        lock_manager: machine.lock_manager,
     }
 }
 
