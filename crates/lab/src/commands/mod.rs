@@ -134,7 +134,7 @@ enum Command {
         keep: bool,
     },
     /// Move a guest and lose the reply that says that it has arrived: does it run twice?
-    /// Takes a minute and a half; ends with 1 when it does.
+    /// Takes up to two minutes; ends with 1 when it does.
     LoseReply {
         /// The guest.
         guest: String,
