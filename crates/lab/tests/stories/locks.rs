@@ -15,11 +15,15 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Tells a story on a lab of two hosts and one guest, and takes it down in any case.
 fn on_a_lab(
+    world: &World,
     disk: GuestDisk,
     lease: GuestLease,
     story: impl FnOnce(&Lab) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
+    // The guests' image is the same: it need not be built again.
+    let image = world.lab.spec().dir.join("image");
+    std::os::unix::fs::symlink(image, dir.path().join("image"))?;
     let of_all = spec(dir.path().to_owned())?;
     let spec = LabSpec { name: "llock".to_owned(), hosts: 2, guests: 0, ..of_all };
     let lab = Lab::up(spec, &|_| {})?;
@@ -56,9 +60,9 @@ fn moved(lab: &Lab, to: &str) -> anyhow::Result<()> {
 }
 
 pub(crate) fn a_lease_keeps_a_second_copy_away_and_goes_with_its_guest(
-    _world: &World,
+    world: &World,
 ) -> anyhow::Result<()> {
-    on_a_lab(GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
+    on_a_lab(world, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
         is_refused(lab, "h2")?;
         let shown = Drover::of(lab).json(&["guest", "show", GUEST])?;
         ensure!(text(&shown["disks"][0], "protection") == "lease", "{shown}");
@@ -81,8 +85,8 @@ pub(crate) fn a_lease_keeps_a_second_copy_away_and_goes_with_its_guest(
     })
 }
 
-pub(crate) fn a_lost_reply_with_a_lease(_world: &World) -> anyhow::Result<()> {
-    on_a_lab(GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
+pub(crate) fn a_lost_reply_with_a_lease(world: &World) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
         let lost = lose_reply(lab, GUEST, "h2", MoveBy::Virsh)?;
         ensure!(lost.target.ran() && !lost.source.ran(), "{lost:#?}");
         ensure!(lost.said.contains("error"), "the fault did not bite: {lost:#?}");
@@ -90,10 +94,8 @@ pub(crate) fn a_lost_reply_with_a_lease(_world: &World) -> anyhow::Result<()> {
     })
 }
 
-pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(
-    _world: &World,
-) -> anyhow::Result<()> {
-    on_a_lab(GuestDisk::Iscsi, GuestLease::None, |lab| {
+pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(world: &World) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Iscsi, GuestLease::None, |lab| {
         // droverd must know the guest before it can be asked to move it.
         moved(lab, "h2")?;
         let lost = lose_reply(lab, GUEST, "h1", MoveBy::Drover)?;
@@ -103,8 +105,8 @@ pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(
     })
 }
 
-pub(crate) fn a_local_disk_is_copied(_world: &World) -> anyhow::Result<()> {
-    on_a_lab(GuestDisk::Local, GuestLease::None, |lab| {
+pub(crate) fn a_local_disk_is_copied(world: &World) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Local, GuestLease::None, |lab| {
         let beat = lab.guest_exec(GUEST, "dd if=/dev/urandom of=/dev/vda bs=1M seek=8 count=4 \
             conv=notrunc,fsync 2>/dev/null; dd if=/dev/vda bs=1M skip=8 count=4 2>/dev/null | md5sum")?;
         let uri = lab.peer_uri("h2")?;
