@@ -378,6 +378,7 @@ fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
         cpu_mode: "custom".to_owned(),
         cpu_model: Some("qemu64".to_owned()),
         disks: Vec::new(),
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,
