@@ -4,6 +4,7 @@
 //! nobody waits for is dropped: nothing durable depends on either.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 pub use drover_agent_api::v1::query::Question;
@@ -92,13 +93,15 @@ impl Live {
         let number = answer.query_id.parse().unwrap_or_default();
         let mut inner = self.lock();
         inner.questions.skews.insert(host, answer.at_ms.saturating_sub(now.as_millis()));
-        let asked = inner.questions.waiting.get(&number).is_some_and(|(of, _)| *of == host);
-        if let (true, Some((_, waiting))) = (asked, inner.questions.waiting.remove(&number)) {
-            // Whoever asked may have stopped waiting.
-            let _ = waiting.send(answer);
-        } else {
-            tracing::debug!(%host, query = answer.query_id, "an answer that nobody waits for");
-        }
+        let waiting = match inner.questions.waiting.entry(number) {
+            Entry::Occupied(entry) if entry.get().0 == host => entry.remove().1,
+            _ => {
+                tracing::debug!(%host, query = answer.query_id, "an answer nobody waits for");
+                return;
+            }
+        };
+        // Whoever asked may have stopped waiting.
+        let _ = waiting.send(answer);
     }
 
     fn pose(
