@@ -32,7 +32,10 @@ pub use inspection::{
     IncomingQuestion, Medium, PortOutcome, PortProbe, PortPurpose, TyingDevice,
 };
 pub use metric::{Metric, MetricUnit, UnknownMetric};
-pub use migration::{MigrationOutcome, MigrationProgress, MigrationSettings};
+pub use migration::{
+    ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,
+    MigrationProgress, MigrationSettings, PostCopy, StorageCopy,
+};
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};
 pub use power::PowerCurve;
 pub use reading::{MissingReason, Reading};
