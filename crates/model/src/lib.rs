@@ -26,7 +26,7 @@ mod view;
 pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
 pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
 pub use host::{Host, HostState};
-pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use id::{BaselineId, GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use inspection::{
     CpuFingerprint, CpuFit, CpuOffer, CpuPlatform, FreePages, GuestInspection, IncomingCheck,
     IncomingQuestion, Medium, NamedCpu, PortOutcome, PortProbe, PortPurpose, TyingDevice,

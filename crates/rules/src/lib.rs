@@ -7,6 +7,7 @@
 //! that made it.
 
 pub mod audit;
+pub mod baseline;
 mod condition;
 pub mod constraint;
 mod firing;
