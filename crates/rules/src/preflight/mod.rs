@@ -183,7 +183,8 @@ pub fn is_clear(findings: &[Finding]) -> bool {
 fn is_superseded(refusal: &Refusal, facts: &Facts<'_>) -> bool {
     match refusal.constraint.as_str() {
         DEVICE => facts.inspection.this().is_some_and(|found| !found.ties.is_empty()),
-        GUEST_STATE => {
+        // A guest that is off loads nothing and is not measured.
+        GUEST_STATE | crate::constraint::FRESH_SAMPLES | "threshold" => {
             facts.settings.mode == MigrationMode::Cold && !facts.guest.state.is_active()
                 || facts.settings.mode == MigrationMode::Rescue
         }
@@ -231,6 +232,7 @@ mod tests {
     fn a_guest_that_is_off_may_go_cold() {
         let mut case = Case::new();
         case.refuse("guest-state", "it is shut-off");
+        case.refuse("fresh-samples", "no samples in the window");
         case.guest.state = GuestState::ShutOff;
         assert!(!is_clear(&findings(&case.facts())));
         case.settings.mode = MigrationMode::Cold;
