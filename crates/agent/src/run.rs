@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::network::listen::listen;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
+use crate::query::Queries;
 use crate::random;
 use crate::session::Link;
 use crate::session::outbox::Outbox;
@@ -70,6 +71,7 @@ impl Prepared {
         let shared_paths = config.shared_paths.clone();
         let commands =
             Commands::new(host, Arc::clone(&hypervisor), epochs, shared_paths, outbox.clone());
+        let queries = Queries::new(Arc::clone(&commands));
         let link = Link {
             config,
             identity,
@@ -79,6 +81,7 @@ impl Prepared {
             samples,
             sample_interval,
             commands: Arc::clone(&commands),
+            queries,
             outbox,
         };
 

@@ -203,6 +203,49 @@ impl Client {
         self.post(&format!("/v1/guests/{}/migrate", escaped(guest)), request).await
     }
 
+    /// `GET /v1/guests/{guest}/check`
+    pub async fn check(&self, guest: &str, query: &v1::CheckQuery) -> Answer<v1::GuestCheck> {
+        let path = format!("/v1/guests/{}/check", escaped(guest));
+        self.answer(self.request(Method::GET, &path).query(query)).await
+    }
+
+    /// `GET /v1/baselines`
+    pub async fn baselines(&self) -> Answer<Vec<v1::Baseline>> {
+        self.list("/v1/baselines").await
+    }
+
+    /// `PUT /v1/baselines/{group}`
+    pub async fn compute_baseline(
+        &self,
+        group: &str,
+        request: &v1::ComputeBaseline,
+    ) -> Answer<v1::Baseline> {
+        let path = format!("/v1/baselines/{}", escaped(group));
+        self.answer(self.request(Method::PUT, &path).json(request)).await
+    }
+
+    /// `POST /v1/baselines/{group}/apply`
+    pub async fn apply_baseline(
+        &self,
+        group: &str,
+        request: &v1::ApplyBaseline,
+    ) -> Answer<Vec<v1::AppliedCpu>> {
+        let path = format!("/v1/baselines/{}/apply", escaped(group));
+        Ok(self.post::<_, List<v1::AppliedCpu>>(&path, request).await?.items)
+    }
+
+    /// `GET /v1/baselines/{group}/trapped`
+    pub async fn trapped(
+        &self,
+        group: &str,
+        query: &v1::TrappedQuery,
+    ) -> Answer<Vec<v1::TrappedGuest>> {
+        let path = format!("/v1/baselines/{}/trapped", escaped(group));
+        let list: List<v1::TrappedGuest> =
+            self.answer(self.request(Method::GET, &path).query(query)).await?;
+        Ok(list.items)
+    }
+
     /// `GET /v1/rules`
     pub async fn rules(&self) -> Answer<Vec<v1::Rule>> {
         self.list("/v1/rules").await

@@ -1,5 +1,6 @@
 //! The API's types as tables and lines for people.
 
+pub(crate) mod check;
 pub(crate) mod placement;
 
 use drover_api::v1;

@@ -12,6 +12,7 @@
 //! loads what they need, stores what they say and carries it out. Concrete adapters are
 //! named in `wiring` only.
 
+pub mod baseline;
 pub mod ca;
 pub mod churn;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod link;
 pub mod live;
 pub mod moment;
 pub mod placement;
+pub mod preflight;
 pub mod reconcile;
 pub mod records;
 pub mod tokens;

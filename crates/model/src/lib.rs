@@ -12,6 +12,7 @@ mod capabilities;
 mod guest;
 mod host;
 mod id;
+mod inspection;
 mod metric;
 mod migration;
 mod owner;
@@ -25,7 +26,11 @@ mod view;
 pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
 pub use guest::{Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
 pub use host::{Host, HostState};
-pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use id::{BaselineId, GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use inspection::{
+    CpuFingerprint, CpuFit, CpuOffer, CpuPlatform, FreePages, GuestInspection, IncomingCheck,
+    IncomingQuestion, Medium, NamedCpu, PortOutcome, PortProbe, PortPurpose, TyingDevice,
+};
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{
     ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,

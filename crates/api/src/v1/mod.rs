@@ -1,6 +1,8 @@
 //! Wire types, one file per resource.
 
 mod agent;
+mod baseline;
+mod check;
 mod event;
 mod guest;
 mod host;
@@ -15,6 +17,8 @@ mod token;
 mod watch;
 
 pub use agent::*;
+pub use baseline::*;
+pub use check::*;
 pub use event::*;
 pub use guest::*;
 pub use host::*;

@@ -1,7 +1,7 @@
 //! `drover guest`
 
 use clap::{Args, Subcommand};
-use drover_api::v1::MigrateRequest;
+use drover_api::v1::{CheckQuery, MigrateRequest};
 use drover_api::{Problem, ProblemKind};
 
 use super::migrate_args::MigrateArgs;
@@ -16,6 +16,14 @@ pub(crate) enum Command {
     Show {
         /// Name or id.
         guest: String,
+    },
+    /// Check which hosts a guest could go to, and why not; with --to, a no is exit code 6.
+    Check {
+        /// Name or id.
+        guest: String,
+        /// Only this host.
+        #[arg(long)]
+        to: Option<String>,
     },
     /// Move a guest to another host: live while it runs, cold when it is shut off.
     Migrate(Migrate),
@@ -58,6 +66,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let guest = client.guest(&guest).await.map_err(problem)?;
             output::print(context.format, &guest, |_| show::guest(&guest))
         }
+        Command::Check { guest, to } => check(context, &guest, to).await,
         Command::Migrate(migrate) => self::migrate(context, migrate).await,
         Command::Cancel { guest } => {
             let detail = client.guest(&guest).await.map_err(problem)?;
@@ -67,6 +76,20 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             })?;
             let operation = client.cancel(&id).await.map_err(problem)?;
             output::print(context.format, &operation, |_| show::operation(&operation))
+        }
+    }
+}
+
+async fn check(context: &Context, guest: &str, to: Option<String>) -> Done {
+    let one = to.is_some();
+    let checked = context.client.check(guest, &CheckQuery { to }).await.map_err(problem)?;
+    output::print(context.format, &checked, |_| show::check::matrix(&checked))?;
+    match checked.targets.first().filter(|target| one && !target.allowed) {
+        None => Ok(()),
+        Some(target) => {
+            let detail = format!("{} cannot go to {}", checked.guest, target.host);
+            let hint = "every cause above that blocks has its cure beside it";
+            Err(Problem::new(ProblemKind::Refused, detail).hint(hint))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file per resource; each parses, calls the API and prints.
 
+mod baseline;
 mod event;
 mod guest;
 mod host;
@@ -69,6 +70,9 @@ enum Command {
     /// Placement rules: where guests may and should run.
     #[command(subcommand)]
     Placement(placement::Command),
+    /// CPU baselines: one CPU that every host of a group has.
+    #[command(subcommand)]
+    Baseline(baseline::Command),
     /// Policies: what is done all the time, beside rules.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -151,6 +155,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Guest(command) => guest::run(&context, command).await,
         Command::Rule(command) => rule::run(&context, command).await,
         Command::Placement(command) => placement::run(&context, command).await,
+        Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The cluster; gone when it is dropped.
 pub struct Stage {
     dir: TempDir,
-    hosts: Vec<MemoryHypervisor>,
+    pub hosts: Vec<MemoryHypervisor>,
     triggers: Vec<ShutdownTrigger>,
     runtime: Runtime,
 }

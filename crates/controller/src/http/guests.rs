@@ -163,6 +163,7 @@ pub(super) async fn migrate(
         (guest, to)
     };
     let order = order(&api, guest, to, settings, &caller).await?;
+    super::check::admit(&api, &order).await?;
     let (id, now) = (plan_id(), api.clock.now());
     let record = launch(&api.records, &api.engine, order, id, now, request.dry_run)
         .await

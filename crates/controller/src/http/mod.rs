@@ -3,6 +3,8 @@
 mod adjust;
 mod apply;
 mod auth;
+mod baselines;
+mod check;
 mod enroll;
 mod events;
 mod guests;
@@ -22,6 +24,7 @@ mod rules;
 mod settings;
 mod show;
 mod tokens;
+mod trapped;
 mod watch;
 mod why_not;
 
@@ -83,6 +86,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/hosts/{host}/metrics/{metric}", get(metrics::host))
         .route("/v1/guests", get(guests::list))
         .route("/v1/guests/{guest}", get(guests::show))
+        .route("/v1/guests/{guest}/check", get(check::check))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
         .route("/v1/history", get(history::page))
@@ -93,6 +97,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/placement-rules/{name}", delete(placement::remove))
         .route("/v1/policies", get(policies::show))
         .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
+        .route("/v1/baselines", get(baselines::list))
+        .route("/v1/baselines/{group}", put(baselines::compute))
+        .route("/v1/baselines/{group}/apply", post(baselines::apply))
+        .route("/v1/baselines/{group}/trapped", get(trapped::trapped))
         .route("/v1/operations", get(operations::list))
         .route("/v1/operations/{operation}", get(operations::show).patch(adjust::adjust))
         .route("/v1/operations/{operation}/cancel", post(operations::cancel))

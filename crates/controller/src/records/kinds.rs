@@ -9,7 +9,8 @@ use std::time::Duration;
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
 use drover_model::{
-    Guest, GuestId, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
+    BaselineId, CpuFingerprint, CpuPlatform, Guest, GuestId, Host, HostId, Metric, Name, NamedCpu,
+    OperationId, PlanId, RuleId, Timestamp, TokenId,
 };
 use drover_planner::{Level, Plan, PlanReport};
 use drover_rules::{HostFiring, PlacementRule};
@@ -241,6 +242,25 @@ pub struct BalanceRecord {
     pub horizon: Duration,
     /// When it was set.
     pub set: Timestamp,
+}
+
+/// The CPU that fits every host of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    /// Id.
+    pub id: BaselineId,
+    /// `all`, or a label and its value: `rack=r1`.
+    pub group: Name,
+    /// Counts the outcomes: the same outcome again is the same generation.
+    pub generation: u32,
+    /// What it is for.
+    pub platform: CpuPlatform,
+    /// The CPU.
+    pub cpu: NamedCpu,
+    /// The hosts it was computed from, as they were.
+    pub hosts: BTreeMap<HostId, CpuFingerprint>,
+    /// When it was last computed.
+    pub computed: Timestamp,
 }
 
 /// An API token; its secret is kept as a hash only.

@@ -14,9 +14,9 @@ use drover_model::{GuestId, HostId, Name};
 use drover_ports::{Change, Store, StoreError};
 
 pub use kinds::{
-    AgentRecord, BalanceRecord, Cause, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
-    JoinRecord, LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord, PlanState,
-    PolicyName, TokenRecord,
+    AgentRecord, BalanceRecord, BaselineRecord, Cause, DefinitionRecord, FiringRecord, GuestRecord,
+    HostRecord, JoinRecord, LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord,
+    PlanState, PolicyName, TokenRecord,
 };
 pub use table::{Kept, Record, Table, Txn};
 
@@ -43,6 +43,8 @@ pub struct Tables {
     pub labels: Table<LabelsRecord>,
     /// The balance policy, if there is one.
     pub balance: Table<BalanceRecord>,
+    /// CPU baselines of groups of hosts.
+    pub baselines: Table<BaselineRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -182,6 +184,7 @@ tables! {
     Placement => placement: PlacementRecord,
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
+    Baseline => baselines: BaselineRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

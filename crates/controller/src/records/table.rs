@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use drover_model::{GuestId, HostId, OperationId, OwnerRecord, PlanId, RuleId, TokenId};
+use drover_model::{
+    BaselineId, GuestId, HostId, OperationId, OwnerRecord, PlanId, RuleId, TokenId,
+};
 use drover_ports::{Change, Expected, Generation, Store};
 use drover_rules::Rule;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AgentRecord, BalanceRecord, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
-    JoinRecord, LabelsRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName,
+    AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestRecord,
+    HostRecord, JoinRecord, LabelsRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName,
     RecordError, Tables, TokenRecord,
 };
 
@@ -142,6 +144,7 @@ kinds! {
     Placement(PlacementRecord, RuleId, "placement/", |r| r.id),
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
+    Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agents;
 mod api;
 mod balance;
+mod check;
 mod engine;
 mod inventory;
 mod world;
