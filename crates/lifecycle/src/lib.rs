@@ -8,7 +8,9 @@ mod departure;
 mod epoch;
 mod migration;
 
-pub use departure::{Beginning, Look, QUIET_LOOKS, Verdict, beginning, judge};
+pub use departure::{
+    Beginning, Look, QUIET_LOOKS, Verdict, beginning, exit_proves_departure, judge,
+};
 pub use epoch::{Admission, admission};
 pub use migration::{
     Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,
