@@ -189,7 +189,8 @@ impl World {
             let look = Look { state, job, process_gone: *process_gone, quiet: *quiet };
             match judge(&look) {
                 Verdict::Runs(_) if cancel => self.abort_job(host),
-                Verdict::Runs(_) | Verdict::LookAgain => {}
+                // No transfer here switches to post-copy.
+                Verdict::Runs(_) | Verdict::LookAgain | Verdict::Broke => {}
                 Verdict::Left => return self.conclude(host, operation, Ok(())),
                 Verdict::Stayed(kind, why) => {
                     return self.conclude(host, operation, Err(failure(kind, why)));
