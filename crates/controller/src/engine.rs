@@ -10,9 +10,7 @@ use drover_agent_api::v1::{
     AcceptIncoming, CancelMigration, Command, DefineIncoming, DiscardIncoming, FromController,
     RemoveDeparted, Resume, StartGuest, StartMigration, command, from_controller,
 };
-use drover_lifecycle::{
-    Effect, Failure, FailureKind, Migration, MigrationEvent, MigrationState, TargetFate,
-};
+use drover_lifecycle::{Effect, Failure, Migration, MigrationEvent, MigrationState, answer};
 use drover_model::{HostId, HostState, MigrationMode, MigrationOutcome, OperationId, OwnerPhase};
 use drover_ports::{Clock, StoreError};
 
@@ -329,43 +327,6 @@ fn command_id(effect: Effect) -> &'static str {
 /// The effect that a command id names.
 pub fn effect_of(command_id: &str) -> Option<Effect> {
     EFFECTS.iter().find(|(id, _)| *id == command_id).map(|(_, effect)| *effect)
-}
-
-/// What an agent's answer means to the state machine.
-fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
-    use MigrationEvent as E;
-    let Some(failure) = failure else {
-        return match effect {
-            Effect::AcceptIncoming => Some(E::TargetAccepted),
-            // What becomes of these is told by the migration's own updates.
-            Effect::StartMigration | Effect::CancelMigration => None,
-            Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetRuns),
-            Effect::DefineAtTarget => Some(E::TargetDefined),
-            Effect::RemoveAtSource => Some(E::SourceClean),
-            Effect::DiscardAtTarget => Some(E::TargetCopy(TargetFate::Clean)),
-            Effect::ResumeAtSource => Some(E::SourceRuns),
-        };
-    };
-    match effect {
-        Effect::AcceptIncoming => Some(E::TargetRefused(failure)),
-        Effect::StartMigration => Some(E::SourceFailed(failure)),
-        Effect::CancelMigration => None,
-        Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetResumeFailed(failure)),
-        Effect::DefineAtTarget => Some(E::TargetDefineFailed(failure)),
-        Effect::RemoveAtSource => match failure.kind {
-            FailureKind::Gone => Some(E::SourceClean),
-            _ => Some(E::SourceCleanFailed(failure)),
-        },
-        Effect::DiscardAtTarget => match failure.kind {
-            FailureKind::Gone => Some(E::TargetCopy(TargetFate::Clean)),
-            FailureKind::Conflict | FailureKind::Refused => Some(E::TargetCopy(TargetFate::HasRun)),
-            FailureKind::Retry
-            | FailureKind::Cancelled
-            | FailureKind::Broken
-            | FailureKind::StaleEpoch => Some(E::TargetDiscardFailed(failure)),
-        },
-        Effect::ResumeAtSource => Some(E::SourceResumeFailed(failure)),
-    }
 }
 
 /// What happened, in words; none where it is no news.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_lifecycle::{Look, Verdict, judge};
+use drover_lifecycle::{Look, Verdict, exit_proves_departure, judge};
 use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -42,7 +42,9 @@ pub(crate) async fn follow(
     let mut switched = false;
     let mut watching_since = Instant::now();
     loop {
-        if let Ok((state, job)) = look(&commands, guest).await {
+        let looked = look(&commands, guest).await;
+        let seen = looked.as_ref().ok().and_then(|(state, _)| *state);
+        if let Ok((state, job)) = looked {
             quiet = if job.is_some() { 0 } else { quiet + 1 };
             match judge(&Look { state, job, process_gone, quiet }) {
                 Verdict::Runs(progress) => {
@@ -81,7 +83,7 @@ pub(crate) async fn follow(
             watched = &mut gone, if !process_gone => match watched {
                 Ok(()) => {
                     process_gone = true;
-                    if watching_since.elapsed() >= SIGHTING {
+                    if watching_since.elapsed() >= SIGHTING && exit_proves_departure(seen) {
                         commands.tell_source_gone(operation);
                     }
                 }

@@ -170,6 +170,18 @@ impl Operations {
         }
     }
 
+    /// Somebody wants the guest to stay; whether a migration of it may still be ended.
+    pub fn ask_all_to_cancel(&self, guest: GuestId) -> bool {
+        let mut any = false;
+        for operation in self.list().iter_mut().filter(|operation| operation.guest == guest) {
+            if matches!(operation.status, Status::Running(_)) {
+                operation.cancel = true;
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Whether somebody wants it cancelled.
     pub fn is_to_be_cancelled(&self, id: OperationId) -> bool {
         self.list().iter().any(|operation| operation.id == id && operation.cancel)
