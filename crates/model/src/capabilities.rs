@@ -72,4 +72,7 @@ pub struct HostCapabilities {
     /// the leases that a guest names.
     #[serde(default)]
     pub lock_manager: Option<String>,
+    /// QEMU has certificates to send and receive guests encrypted.
+    #[serde(default)]
+    pub migration_tls: bool,
 }

@@ -104,6 +104,8 @@ fn nic(node: Node<'_, '_>) -> Nic {
     Nic {
         mac: child(node, "mac").and_then(|mac| attribute(mac, "address")).unwrap_or_default(),
         source: kind,
+        tap: child(node, "target").and_then(|target| attribute(target, "dev")),
+        addresses: Vec::new(),
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
         <disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>
         <disk type='network' device='disk'><source protocol='iscsi' name='iqn.x/1'/><target dev='vdb'/></disk>
         <lease><lockspace>locks</lockspace><key>vm1</key><target path='/srv/shared'/></lease>
-        <interface type='bridge'><mac address='52:54:00:88:00:0b'/><source bridge='br0'/></interface>
+        <interface type='bridge'><mac address='52:54:00:88:00:0b'/><source bridge='br0'/><target dev='vnet3'/></interface>
       </devices></domain>";
 
     #[test]
@@ -161,6 +163,7 @@ mod tests {
         let lease = Lease { lockspace: "locks".to_owned(), key: "vm1".to_owned() };
         assert_eq!(guest.leases, [lease]);
         assert_eq!(guest.nics[0].source, NicSource::Bridge { name: "br0".to_owned() });
+        assert_eq!(guest.nics[0].tap.as_deref(), Some("vnet3"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use drover_ports::HostDescription;
 
 use super::parse;
 use crate::config::Config;
+use crate::join::libvirt_pki::{DEFAULT_ROOT, qemu_is_ready};
 
 /// What the kernel says of the machine.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,6 +24,8 @@ pub struct Machine {
     pub bridges: Vec<NetworkDescription>,
     /// libvirt's lock manager for guests.
     pub lock_manager: Option<String>,
+    /// QEMU has its certificates.
+    pub migration_tls: bool,
 }
 
 /// libvirt tells nobody its lock manager: it is read where libvirt reads it.
@@ -39,6 +42,7 @@ impl Machine {
             microcode: parse::microcode(&text("/proc/cpuinfo")),
             bridges: bridges(Path::new("/sys/class/net")),
             lock_manager: parse::lock_manager(&text(QEMU_CONF)),
+            migration_tls: qemu_is_ready(Path::new(DEFAULT_ROOT)),
         }
     }
 }
@@ -67,6 +71,7 @@ pub fn capabilities(
         networks: description.networks.into_iter().chain(machine.bridges).collect(),
         shared_paths: config.shared_paths.clone(),
         lock_manager: machine.lock_manager,
+        migration_tls: machine.migration_tls,
     }
 }
 
