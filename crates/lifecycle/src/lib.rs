@@ -4,6 +4,8 @@
 //! are carried out; every effect may be repeated, so after a crash the shell simply asks
 //! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
 
+pub mod convergence;
+pub mod forecast;
 mod migration;
 
 pub use migration::{

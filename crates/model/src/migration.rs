@@ -247,6 +247,10 @@ pub struct MigrationProgress {
     pub iteration: u32,
     /// The pause that QEMU expects at the switch-over.
     pub expected_downtime_ms: Option<u64>,
+    /// How far QEMU slows the guest's vCPUs down (auto-converge), percent; none where it
+    /// does not.
+    #[serde(default)]
+    pub throttle_percent: Option<u8>,
 }
 
 impl MigrationProgress {

@@ -45,6 +45,9 @@ pub(crate) fn progress(params: &Params, at: Timestamp) -> MigrationProgress {
         throughput: Bytes(number("memory_bps")),
         iteration: u32::try_from(number("memory_iteration")).unwrap_or(u32::MAX),
         expected_downtime_ms: params.get("downtime").map(|_| number("downtime")),
+        throttle_percent: params
+            .get("auto_converge_throttle")
+            .map(|_| u8::try_from(number("auto_converge_throttle")).unwrap_or(u8::MAX)),
     }
 }
 
