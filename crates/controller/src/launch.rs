@@ -197,6 +197,17 @@ fn operation(
              discarded as soon as the host answers"
         ));
     }
+    let remains = tables.operations.iter().any(|op| {
+        op.migration.guest == guest
+            && op.migration.from == step.step.to
+            && op.migration.source_unclean
+    });
+    if remains {
+        return Err(format!(
+            "the target still has a definition or disks of guest {guest} from before it left; \
+             they are removed as soon as the host answers"
+        ));
+    }
     let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],

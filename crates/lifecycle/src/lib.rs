@@ -5,9 +5,13 @@
 //! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
 
 pub mod convergence;
+mod departure;
+mod epoch;
 pub mod forecast;
 mod migration;
 
+pub use departure::{Beginning, Look, QUIET_LOOKS, Verdict, beginning, judge};
+pub use epoch::{Admission, admission};
 pub use migration::{
     Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,
     Stepped, TargetFate,
