@@ -20,6 +20,7 @@ use crate::describe::Describer;
 use crate::identity::Identity;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
+use crate::query::Queries;
 use crate::random;
 use crate::session::Link;
 use crate::session::outbox::Outbox;
@@ -69,6 +70,7 @@ impl Prepared {
         let shared_paths = config.shared_paths.clone();
         let commands =
             Commands::new(host, Arc::clone(&hypervisor), epochs, shared_paths, outbox.clone());
+        let queries = Queries::new(Arc::clone(&commands));
         let link = Link {
             config,
             identity,
@@ -78,6 +80,7 @@ impl Prepared {
             samples,
             sample_interval,
             commands: Arc::clone(&commands),
+            queries,
             outbox,
         };
 

@@ -12,6 +12,7 @@ mod capabilities;
 mod guest;
 mod host;
 mod id;
+mod inspection;
 mod metric;
 mod migration;
 mod owner;
@@ -26,6 +27,10 @@ pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, Poo
 pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use inspection::{
+    CpuFingerprint, CpuFit, CpuOffer, CpuPlatform, FreePages, GuestInspection, IncomingCheck,
+    IncomingQuestion, Medium, PortOutcome, PortProbe, PortPurpose, TyingDevice,
+};
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{
     ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,

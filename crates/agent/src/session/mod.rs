@@ -23,6 +23,7 @@ use crate::command::Commands;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::observe::sampler::SampleStore;
+use crate::query::Queries;
 use crate::shutdown::Shutdown;
 use crate::{random, reach};
 use outbox::Outbox;
@@ -48,6 +49,8 @@ pub struct Link {
     pub sample_interval: watch::Sender<std::time::Duration>,
     /// Carries out commands.
     pub commands: Arc<Commands>,
+    /// Answers questions.
+    pub queries: Arc<Queries>,
     /// What goes to the controller.
     pub outbox: Outbox,
 }
