@@ -262,6 +262,15 @@ impl MigrationProgress {
     }
 }
 
+/// One measured window: how much memory a guest dirtied within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirtyWindow {
+    /// Length of the window, milliseconds.
+    pub window_ms: u64,
+    /// Memory that was dirtied at least once within it.
+    pub dirtied: Bytes,
+}
+
 /// What a completed migration measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MigrationOutcome {

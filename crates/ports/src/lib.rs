@@ -19,7 +19,7 @@ pub use history::{
 };
 pub use hypervisor::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    OutgoingMigration,
+    MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 pub use store::{
     Change, Expected, Generation, MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store, StoreError,

@@ -48,6 +48,11 @@ impl Domain {
         Self { raw }
     }
 
+    /// For the calls of this module's siblings.
+    pub(super) const fn raw(&self) -> sys::virDomainPtr {
+        self.raw
+    }
+
     /// Its UUID.
     pub(crate) fn uuid(&self) -> Option<GuestId> {
         // SAFETY: `self.raw` is a live reference.
@@ -149,6 +154,12 @@ impl Domain {
         check(unsafe { sys::virDomainAbortJob(self.raw) })
     }
 
+    /// Pauses the domain.
+    pub(crate) fn suspend(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainSuspend(self.raw) })
+    }
+
     /// Lets a paused domain run.
     pub(crate) fn resume(&self) -> Result<(), LibvirtError> {
         // SAFETY: `self.raw` is a live reference.
@@ -187,6 +198,6 @@ pub(super) unsafe fn uuid_of(raw: sys::virDomainPtr) -> Option<GuestId> {
     (result == 0).then(|| GuestId::from_bytes(bytes))
 }
 
-fn check(result: c_int) -> Result<(), LibvirtError> {
+pub(super) fn check(result: c_int) -> Result<(), LibvirtError> {
     if result < 0 { Err(last_error()) } else { Ok(()) }
 }

@@ -6,7 +6,7 @@ mod stats;
 
 pub(crate) use capabilities::{capabilities, pool};
 pub(crate) use domain::{guest, guest_state};
-pub(crate) use stats::{guest_stats, outcome, progress};
+pub(crate) use stats::{dirty_window, guest_stats, outcome, progress};
 
 use roxmltree::Node;
 

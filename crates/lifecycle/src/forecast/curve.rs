@@ -1,15 +1,8 @@
 //! How much memory a guest dirties within a time: a curve through what was measured.
 
-use super::real;
+use drover_model::DirtyWindow;
 
-/// One measured window: how much was dirtied at least once within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct DirtyWindow {
-    /// Length of the window, milliseconds.
-    pub window_ms: u64,
-    /// Memory that was dirtied within it, bytes; a page counts once.
-    pub dirtied: drover_model::Bytes,
-}
+use super::real;
 
 /// d(t) = W (1 − e^(−r t / W)): at first as fast as the guest writes (r), in the end no more
 /// than the memory that it writes over and over (W).

@@ -11,10 +11,9 @@ mod score;
 mod transfer;
 mod words;
 
-use drover_model::Bytes;
+use drover_model::{Bytes, DirtyWindow};
 use serde::{Deserialize, Serialize};
 
-pub use curve::DirtyWindow;
 pub use score::{Correction, Past, Score, median};
 
 use curve::Curve;

@@ -1,9 +1,9 @@
 //! Forecasts: against the model of QEMU, against recorded migrations, and what they learn.
 
 use drover_lifecycle::forecast::{
-    Correction, DirtyWindow, Forecast, Otherwise, Past, Prospect, Score, Verdict, median,
+    Correction, Forecast, Otherwise, Past, Prospect, Score, Verdict, median,
 };
-use drover_model::{Bytes, MigrationOutcome};
+use drover_model::{Bytes, DirtyWindow, MigrationOutcome};
 use proptest::prelude::*;
 
 use crate::precopy::{End, MIB, PreCopy, Scene};

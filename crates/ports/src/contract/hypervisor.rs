@@ -47,6 +47,8 @@ pub async fn run(make: impl AsyncFn() -> Rig) {
         guests::a_running_guest_is_seen_and_counted,
         guests::a_guest_that_is_not_there_is_gone,
         guests::a_running_guest_is_not_gone,
+        guests::a_paused_guest_stays_and_runs_again,
+        guests::dirtying_is_measured_within_a_window,
         guests::a_guest_that_did_not_arrive_is_not_discarded,
         migrations::a_guest_arrives_paused_and_runs_when_it_is_resumed,
         migrations::a_running_migration_tells_its_progress,
