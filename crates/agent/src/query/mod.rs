@@ -3,6 +3,7 @@
 //! Each runs in a task of its own beside the commands. Who asks waits a limited time, so an
 //! answer that comes late is dropped there.
 
+mod dirtying;
 mod ports;
 
 use std::sync::Arc;
@@ -54,6 +55,7 @@ impl Queries {
     async fn answer(&self, question: Option<Question>) -> Result<Answer, Failure> {
         match question {
             Some(Question::ListenForProbe(listen)) => self.listen(&listen).await,
+            Some(Question::MeasureDirtying(measure)) => self.measure_dirtying(&measure).await,
             Some(Question::ProbePorts(probe)) => Ok(ports::probe(&probe).await),
             Some(_) | None => {
                 Err(failure(FailureKind::Refused, "this agent does not know the question"))
