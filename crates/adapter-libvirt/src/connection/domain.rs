@@ -48,6 +48,11 @@ impl Domain {
         Self { raw }
     }
 
+    /// The pointer, valid for as long as this is.
+    pub(super) const fn raw(&self) -> sys::virDomainPtr {
+        self.raw
+    }
+
     /// Its UUID.
     pub(crate) fn uuid(&self) -> Option<GuestId> {
         // SAFETY: `self.raw` is a live reference.
@@ -187,6 +192,6 @@ pub(super) unsafe fn uuid_of(raw: sys::virDomainPtr) -> Option<GuestId> {
     (result == 0).then(|| GuestId::from_bytes(bytes))
 }
 
-fn check(result: c_int) -> Result<(), LibvirtError> {
+pub(super) fn check(result: c_int) -> Result<(), LibvirtError> {
     if result < 0 { Err(last_error()) } else { Ok(()) }
 }

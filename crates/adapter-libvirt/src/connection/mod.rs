@@ -9,6 +9,7 @@
 
 mod callbacks;
 mod domain;
+mod inspect;
 mod params;
 
 use std::ffi::{CStr, CString};

@@ -3,6 +3,8 @@
 //! Each runs in a task of its own beside the commands. Who asks waits a limited time, so an
 //! answer that comes late is dropped there.
 
+mod inspect;
+mod kernel;
 mod ports;
 
 use std::sync::Arc;
@@ -53,11 +55,14 @@ impl Queries {
 
     async fn answer(&self, question: Option<Question>) -> Result<Answer, Failure> {
         match question {
+            Some(Question::InspectGuest(asked)) => self.inspect_guest(&asked).await,
+            Some(Question::CheckIncoming(asked)) => self.check_incoming(&asked).await,
+            Some(Question::DescribeCpu(asked)) => self.describe_cpu(&asked).await,
+            Some(Question::BaselineCpu(asked)) => self.baseline_cpu(&asked).await,
+            Some(Question::DefineCpu(asked)) => self.define_cpu(&asked).await,
             Some(Question::ListenForProbe(listen)) => self.listen(&listen).await,
             Some(Question::ProbePorts(probe)) => Ok(ports::probe(&probe).await),
-            Some(_) | None => {
-                Err(failure(FailureKind::Refused, "this agent does not know the question"))
-            }
+            None => Err(failure(FailureKind::Refused, "this agent does not know the question")),
         }
     }
 
