@@ -85,7 +85,7 @@ impl Libvirt {
         }
     }
 
-    async fn call<T: Send + 'static>(
+    pub(crate) async fn call<T: Send + 'static>(
         &self,
         guest: Option<GuestId>,
         job: impl FnOnce(&Connection) -> Result<T, LibvirtError> + Send + 'static,

@@ -8,6 +8,7 @@
 mod connection;
 mod error;
 mod hypervisor;
+mod inspection;
 mod outgoing;
 mod parse;
 mod process;

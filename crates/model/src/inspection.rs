@@ -17,6 +17,40 @@ pub struct CpuPlatform {
     pub machine: String,
 }
 
+/// A CPU by model and features, as every libvirt knows it: a guest that is given it starts
+/// with it or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NamedCpu {
+    /// libvirt's model name.
+    pub model: String,
+    /// Vendor, e.g. `Intel`; none where it does not matter.
+    pub vendor: Option<String>,
+    /// Features and whether the guest must have them (true) or must not (false).
+    pub features: BTreeMap<String, bool>,
+}
+
+impl NamedCpu {
+    /// libvirt's `<cpu>` element that gives a guest exactly this CPU on any host that has it.
+    pub fn xml(&self) -> String {
+        let mut xml = String::from("<cpu mode='custom' match='exact' check='partial'>\n");
+        xml.push_str(&format!("  <model fallback='forbid'>{}</model>\n", escaped(&self.model)));
+        if let Some(vendor) = &self.vendor {
+            xml.push_str(&format!("  <vendor>{}</vendor>\n", escaped(vendor)));
+        }
+        for (name, required) in &self.features {
+            let policy = if *required { "require" } else { "disable" };
+            let name = escaped(name);
+            xml.push_str(&format!("  <feature policy='{policy}' name='{name}'/>\n"));
+        }
+        xml.push_str("</cpu>");
+        xml
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&apos;")
+}
+
 /// A device or setting that may keep a guest where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -95,8 +129,8 @@ pub struct GuestInspection {
     /// Its CPU as it must be offered elsewhere: the live one of a running guest, the stored
     /// one of a guest that is shut off. libvirt's XML; none for a guest without.
     pub cpu_xml: Option<String>,
-    /// CPU features that the guest was given and that no other host can go on with.
-    pub unmovable_features: Vec<String>,
+    /// Names of the features that [`GuestInspection::cpu_xml`] requires beyond its model.
+    pub cpu_features: Vec<String>,
     /// Page sizes, KiB, that its memory must come from; empty for ordinary pages.
     pub hugepages_kib: Vec<u64>,
     /// Its disks, beyond what [`Guest`] says.
@@ -154,8 +188,6 @@ pub struct IncomingCheck {
     pub host_uuid: Option<HostId>,
     /// Whether it has the guest's CPU.
     pub cpu: CpuFit,
-    /// Memory that the host can still give, without swapping.
-    pub available: Bytes,
     /// Free huge pages.
     pub hugepages: Vec<FreePages>,
     /// Those of the asked paths that are not there.
@@ -224,8 +256,26 @@ pub struct CpuFingerprint {
 /// The CPU that a host can give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuOffer {
-    /// libvirt's host-model CPU as XML; none where there is none for this platform.
-    pub host_model: Option<String>,
+    /// libvirt's host-model CPU; none where there is none for this platform.
+    pub host_model: Option<NamedCpu>,
     /// What it depends on.
     pub fingerprint: CpuFingerprint,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_cpu_is_written_as_libvirt_reads_it() {
+        let features = [("avx".to_owned(), true), ("hle".to_owned(), false)].into();
+        let cpu = NamedCpu { model: "EPYC".to_owned(), vendor: Some("AMD".to_owned()), features };
+        assert_eq!(
+            cpu.xml(),
+            "<cpu mode='custom' match='exact' check='partial'>\n  \
+             <model fallback='forbid'>EPYC</model>\n  <vendor>AMD</vendor>\n  \
+             <feature policy='require' name='avx'/>\n  \
+             <feature policy='disable' name='hle'/>\n</cpu>"
+        );
+    }
 }

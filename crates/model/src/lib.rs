@@ -29,7 +29,7 @@ pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use inspection::{
     CpuFingerprint, CpuFit, CpuOffer, CpuPlatform, FreePages, GuestInspection, IncomingCheck,
-    IncomingQuestion, Medium, PortOutcome, PortProbe, PortPurpose, TyingDevice,
+    IncomingQuestion, Medium, NamedCpu, PortOutcome, PortProbe, PortPurpose, TyingDevice,
 };
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{

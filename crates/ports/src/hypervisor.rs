@@ -10,6 +10,8 @@ use drover_model::{
 };
 use tokio::sync::broadcast;
 
+use crate::Inspection;
+
 /// What the hypervisor itself says of the host; the agent adds kernel, memory and budget.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HostDescription {
@@ -151,7 +153,7 @@ pub enum HypervisorError {
 
 /// The hypervisor of one host.
 #[async_trait]
-pub trait Hypervisor: Send + Sync {
+pub trait Hypervisor: Inspection {
     /// Describes host and hypervisor.
     async fn describe(&self) -> Result<HostDescription, HypervisorError>;
 

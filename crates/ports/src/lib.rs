@@ -7,6 +7,7 @@
 mod clock;
 mod history;
 mod hypervisor;
+mod inspection;
 mod store;
 
 pub mod contract;
@@ -21,6 +22,7 @@ pub use hypervisor::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
     MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
+pub use inspection::{CpuCounts, Inspection};
 pub use store::{
     Change, Expected, Generation, MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store, StoreError,
     Versioned, WatchEvent,

@@ -3,7 +3,7 @@
 //! Three pure parts: metric expressions and windows (`condition`, `window`), the
 //! firing of a rule host by host (`firing`), and placement constraints, one per file
 //! (`constraint`), checked against an exact bookkeeping of planned moves
-//! (`projection`). `audit` checks a whole plan afterwards, independently of the search
+//! (`projection`). `preflight` judges one move by what both hosts told. `audit` checks a whole plan afterwards, independently of the search
 //! that made it.
 
 pub mod audit;
@@ -12,6 +12,7 @@ pub mod constraint;
 mod firing;
 mod forecast;
 mod placement_rule;
+pub mod preflight;
 mod projection;
 mod rule;
 mod window;

@@ -57,7 +57,7 @@ impl Domain {
         Self { raw }
     }
 
-    /// For the calls of this module's siblings.
+    /// The pointer, valid for as long as this is.
     pub(super) const fn raw(&self) -> sys::virDomainPtr {
         self.raw
     }

@@ -10,6 +10,7 @@
 mod callbacks;
 mod dirty_rate;
 mod domain;
+mod inspect;
 mod params;
 
 use std::ffi::{CStr, CString};

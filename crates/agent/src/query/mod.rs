@@ -4,6 +4,8 @@
 //! answer that comes late is dropped there.
 
 mod dirtying;
+mod inspect;
+mod kernel;
 mod ports;
 
 use std::sync::Arc;
@@ -54,12 +56,15 @@ impl Queries {
 
     async fn answer(&self, question: Option<Question>) -> Result<Answer, Failure> {
         match question {
+            Some(Question::InspectGuest(asked)) => self.inspect_guest(&asked).await,
+            Some(Question::CheckIncoming(asked)) => self.check_incoming(&asked).await,
+            Some(Question::DescribeCpu(asked)) => self.describe_cpu(&asked).await,
+            Some(Question::BaselineCpu(asked)) => self.baseline_cpu(&asked).await,
+            Some(Question::DefineCpu(asked)) => self.define_cpu(&asked).await,
             Some(Question::ListenForProbe(listen)) => self.listen(&listen).await,
             Some(Question::MeasureDirtying(measure)) => self.measure_dirtying(&measure).await,
             Some(Question::ProbePorts(probe)) => Ok(ports::probe(&probe).await),
-            Some(_) | None => {
-                Err(failure(FailureKind::Refused, "this agent does not know the question"))
-            }
+            None => Err(failure(FailureKind::Refused, "this agent does not know the question")),
         }
     }
 

@@ -148,6 +148,11 @@ impl Scripted {
         }
     }
 
+    /// As it is told at present.
+    pub fn listed(&self, id: GuestId) -> Result<Option<Guest>, HypervisorError> {
+        Ok(self.reach()?.guests.get(&id).cloned())
+    }
+
     fn reach(&self) -> Result<MutexGuard<'_, State>, HypervisorError> {
         let state = self.state();
         if state.out_of_reach { Err(HypervisorError::Retry("down".to_owned())) } else { Ok(state) }

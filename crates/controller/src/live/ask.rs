@@ -166,13 +166,13 @@ mod tests {
         let answer = |xml: &str| QueryAnswer {
             query_id: query_id.clone(),
             at_ms: 1_007,
-            answer: Some(Answer::BaselineXml(xml.to_owned())),
+            answer: Some(Answer::BaselineJson(xml.into())),
         };
         let now = Timestamp::from_millis(1_000);
         live.answered(OTHER, answer("forged"), now);
         assert_eq!(live.clock_skew_ms(HOST), None);
         live.answered(HOST, answer("true"), now);
-        assert_eq!(asking.await.unwrap(), Ok(Answer::BaselineXml("true".to_owned())));
+        assert_eq!(asking.await.unwrap(), Ok(Answer::BaselineJson("true".into())));
         live.answered(HOST, answer("late"), now);
         assert_eq!(live.clock_skew_ms(HOST), Some(7));
     }

@@ -3,6 +3,7 @@
 mod clock;
 mod history;
 mod hypervisor;
+mod inspection;
 mod store;
 
 pub use clock::MemoryClock;
