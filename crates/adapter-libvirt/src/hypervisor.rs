@@ -27,9 +27,6 @@ use crate::reconnect::Reconnecting;
 /// vCPU threads only start up. A guest that ran for a tenth of a second has used more.
 const NEVER_RAN_NS: u64 = 50_000_000;
 
-/// QEMU's default of `downtime-limit`, ms: needs no call.
-const QEMU_DEFAULT_DOWNTIME_MS: u64 = 300;
-
 /// What libvirt takes for no cap, MiB/s: the largest that fits QEMU's bytes per second.
 const NO_CAP_MIB_S: u64 = (i64::MAX as u64) >> 20;
 
@@ -369,9 +366,8 @@ fn read_guest(domain: &Domain, host: HostId) -> Option<Guest> {
 fn send_away(connection: &Connection, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
     let domain = connection.domain(migration.guest)?;
     let settings = &migration.settings;
-    if settings.max_downtime_ms != QEMU_DEFAULT_DOWNTIME_MS {
-        domain.set_max_downtime(settings.max_downtime_ms)?;
-    }
+    // Always: an earlier try may have left its own in this QEMU.
+    domain.set_max_downtime(settings.max_downtime_ms)?;
     domain.migrate(&outgoing::migrate_out(migration))
 }
 

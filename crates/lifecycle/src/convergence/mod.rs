@@ -24,6 +24,8 @@
 mod passes;
 mod remedy;
 
+use std::fmt;
+
 use drover_model::{MigrationProgress, MigrationSettings, PostCopy};
 
 use passes::Passes;
@@ -106,6 +108,20 @@ pub struct Advice {
     pub reason: String,
 }
 
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.action {
+            Action::SetDowntime(ms) => write!(f, "downtime limit {ms} ms: ")?,
+            Action::SetBandwidth(cap) => write!(f, "cap {cap} MiB/s: ")?,
+            Action::SwitchToPostCopy => write!(f, "to be switched to post-copy: ")?,
+            Action::Pause => write!(f, "paused to finish: ")?,
+            Action::Abort => write!(f, "given up: ")?,
+            Action::Wait => {}
+        }
+        f.write_str(&self.reason)
+    }
+}
+
 /// How far the remedies have been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -150,6 +166,20 @@ impl Convergence {
             bandwidth_raised: false,
             told_throttle: false,
         }
+    }
+
+    /// What is allowed changes while it runs. Whoever changes the maximum sets the limit to it.
+    #[must_use]
+    pub fn allowing(&self, limits: Limits) -> Self {
+        let mut next = Self { limits, ..self.clone() };
+        if limits.max_downtime_ms != self.limits.max_downtime_ms {
+            next.limit_ms = limits.max_downtime_ms;
+            next.before_ms = next.limit_ms;
+        }
+        if next.stage == Stage::Waiting {
+            next.stage = Stage::Watching;
+        }
+        next
     }
 
     /// The downtime limit in force, milliseconds.
