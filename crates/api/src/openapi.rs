@@ -71,6 +71,7 @@ fn components() -> Map<String, Value> {
         v1::WhyNotRequest,
         v1::WhyNot,
         v1::Operation,
+        v1::PastMove,
         v1::Plan,
         v1::Event,
         v1::EventQuery,

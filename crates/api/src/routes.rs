@@ -56,6 +56,7 @@ routes! {
     POST "/v1/hosts/tokens" ADMIN, None, Some("JoinToken"), None, 201, "Make a one-time join token.";
     GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";
     GET "/v1/guests/{guest}" VIEWER, None, Some("GuestDetail"), None, 200, "Show a guest.";
+    GET "/v1/guests/{guest}/history" VIEWER, None, Some("[PastMove]"), None, 200, "List the moves of a guest, the newest first.";
     GET "/v1/guests/{guest}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a guest's metric history.";
     POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a guest to another host: live, cold, or from a dead host.";
     GET "/v1/history" VIEWER, None, Some("HistoryPage"), Some("HistoryQuery"), 200, "Read everyone's history of what rules look at, page by page.";

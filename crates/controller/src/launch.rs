@@ -215,6 +215,8 @@ fn operation(
         cause: order.cause.clone(),
         plan,
         created: now,
+        notes: Vec::new(),
+        forecast: None,
     })
 }
 

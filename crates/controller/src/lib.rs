@@ -26,6 +26,7 @@ pub mod launch;
 pub mod link;
 pub mod live;
 pub mod moment;
+mod notes;
 pub mod placement;
 pub mod reconcile;
 pub mod records;

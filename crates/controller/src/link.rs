@@ -332,6 +332,7 @@ impl Link {
             return;
         }
         let event = match body {
+            migration_update::Body::Note(note) => return self.engine.note(operation, note).await,
             migration_update::Body::ProgressJson(json) => {
                 serde_json::from_slice(&json).ok().map(MigrationEvent::Progress)
             }

@@ -145,4 +145,7 @@ pub struct MigrateResponse {
     pub operation: Option<super::Operation>,
     /// Plan with its reasons.
     pub plan: super::Plan,
+    /// What a live move is expected to take.
+    #[serde(default)]
+    pub forecast: Option<super::Forecast>,
 }

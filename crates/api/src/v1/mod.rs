@@ -2,6 +2,7 @@
 
 mod agent;
 mod event;
+mod forecast;
 mod guest;
 mod host;
 mod metric;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use agent::*;
 pub use event::*;
+pub use forecast::*;
 pub use guest::*;
 pub use host::*;
 pub use metric::*;

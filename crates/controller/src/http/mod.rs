@@ -4,6 +4,8 @@ mod apply;
 mod auth;
 mod enroll;
 mod events;
+mod forecast;
+mod guest_history;
 mod guests;
 mod history;
 mod hosts;
@@ -83,6 +85,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests", get(guests::list))
         .route("/v1/guests/{guest}", get(guests::show))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
+        .route("/v1/guests/{guest}/history", get(guest_history::list))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
         .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))

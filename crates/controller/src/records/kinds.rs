@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
+use drover_lifecycle::forecast::Forecast;
 use drover_model::{
     Guest, GuestId, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
 };
@@ -92,6 +93,12 @@ pub struct OperationRecord {
     pub created: Timestamp,
     /// States and when they were entered; the last is the present one.
     pub timeline: Vec<(String, Timestamp)>,
+    /// What the source did to bring the transfer to its end, and why.
+    #[serde(default)]
+    pub notes: Vec<(Timestamp, String)>,
+    /// What it was expected to take; none where nothing could be told.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
 }
 
 impl OperationRecord {
