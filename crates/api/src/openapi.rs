@@ -72,6 +72,8 @@ fn components() -> Map<String, Value> {
         v1::WhyNot,
         v1::Operation,
         v1::PastMove,
+        v1::SetGuestPolicy,
+        v1::GuestPolicy,
         v1::Plan,
         v1::Event,
         v1::EventQuery,

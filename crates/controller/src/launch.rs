@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_lifecycle::{Migration, MigrationEvent};
-use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_model::{GuestId, MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
 
 use crate::engine::Engine;
@@ -208,7 +208,8 @@ fn operation(
              they are removed as soon as the host answers"
         ));
     }
-    let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
+    let migration =
+        Migration::new(operation_id(), *owner, step.step.to, settings(tables, order, guest));
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
         migration,
@@ -218,6 +219,14 @@ fn operation(
         notes: Vec::new(),
         forecast: None,
     })
+}
+
+/// Moves that nobody asked for in detail are done as their guests' policies say.
+fn settings(tables: &Tables, order: &Order, guest: GuestId) -> MigrationSettings {
+    if order.settings == MigrationSettings::default() {
+        return crate::guest_policy::of(tables, guest).fill(order.settings.clone(), false);
+    }
+    order.settings.clone()
 }
 
 fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measure> {

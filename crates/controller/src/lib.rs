@@ -20,6 +20,7 @@ pub mod engine;
 pub mod events;
 pub mod files;
 pub mod foresight;
+pub mod guest_policy;
 pub mod http;
 pub mod inventory;
 pub mod launch;

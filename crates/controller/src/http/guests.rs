@@ -151,6 +151,7 @@ pub(super) async fn migrate(
         };
         (guest, to)
     };
+    let settings = super::guest_policy::within(&api, guest, settings, &request.options)?;
     let order = order(&api, guest, to, settings, &caller).await?;
     let windows = if request.dry_run { DRY_RUN_WINDOWS } else { MOVE_WINDOWS };
     let target = order.plan.moves().next().map(|planned| planned.step.to);

@@ -6,7 +6,7 @@ use drover_model::{Compression, MigrationMode, MigrationSettings, PostCopy, Stor
 use super::reply::{Failed, bad};
 
 /// QEMU's own bounds of `downtime-limit`, milliseconds.
-const DOWNTIME_MS: std::ops::RangeInclusive<u64> = 1..=2_000_000;
+pub(super) const DOWNTIME_MS: std::ops::RangeInclusive<u64> = 1..=2_000_000;
 /// QEMU's own bounds of `multifd-channels`; one is what there is without.
 const PARALLEL: std::ops::RangeInclusive<u32> = 2..=255;
 /// Longest time that a transfer may be given, seconds: a week.

@@ -80,6 +80,28 @@ impl fmt::Display for Cause {
     }
 }
 
+/// How one guest may be moved; what is none is as for every guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPolicyRecord {
+    /// Whose.
+    pub guest: GuestId,
+    /// Longest pause, milliseconds.
+    #[serde(default)]
+    pub max_downtime_ms: Option<u64>,
+    /// Whether it may be slowed down, and is.
+    #[serde(default)]
+    pub auto_converge: Option<bool>,
+    /// Whether it may run on the target before all of its memory is there.
+    #[serde(default)]
+    pub post_copy: Option<bool>,
+    /// Higher ones are moved first.
+    #[serde(default)]
+    pub priority: Option<i32>,
+    /// Whether a probe measures its blackout.
+    #[serde(default)]
+    pub probe: Option<bool>,
+}
+
 /// One migration and its story.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationRecord {

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AgentRecord, BalanceRecord, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
-    JoinRecord, LabelsRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName,
+    AgentRecord, BalanceRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord, GuestRecord,
+    HostRecord, JoinRecord, LabelsRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName,
     RecordError, Tables, TokenRecord,
 };
 
@@ -140,6 +140,7 @@ kinds! {
     Rule(Rule, RuleId, "rule/", |r| r.id),
     Firing(FiringRecord, RuleId, "firing/", |r| r.rule),
     Placement(PlacementRecord, RuleId, "placement/", |r| r.id),
+    GuestPolicy(GuestPolicyRecord, GuestId, "guest-policy/", |r| r.guest),
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
