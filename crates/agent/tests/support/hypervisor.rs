@@ -132,6 +132,10 @@ impl Scripted {
         self.state().resumed.len()
     }
 
+    pub fn adjusted(&self) -> Vec<String> {
+        self.state().adjusted.clone()
+    }
+
     pub fn suspended(&self) -> usize {
         self.state().suspended.len()
     }
