@@ -2,7 +2,7 @@
 
 use drover_model::DirtyWindow;
 
-use super::real;
+use super::{real, whole};
 
 /// d(t) = W (1 − e^(−r t / W)): at first as fast as the guest writes (r), in the end no more
 /// than the memory that it writes over and over (W).
@@ -16,6 +16,8 @@ pub(super) struct Curve {
 
 /// Steps of the search for the working set, between what was seen and all of the memory.
 const STEPS: u32 = 64;
+/// Distances that differ by less than a part in so many are equal.
+const CLOSE: f64 = 1e6;
 /// A window in which more than this part of the working set was written tells no rate.
 const MOST_SEEN: f64 = 0.95;
 
@@ -36,14 +38,14 @@ impl Curve {
             return Some(Self::NOTHING);
         }
         let (least, most) = (seen * 1.001, most.max(seen * 1.01));
-        let candidates = (0..=STEPS).map(|step| {
+        // From the largest on: of equals the first is taken.
+        let candidates = (0..=STEPS).rev().map(|step| {
             let part = f64::from(step) / f64::from(STEPS);
             let working_set = least * (most / least).powf(part);
             let rate = rate_through(windows, working_set);
             Self { rate, working_set }
         });
-        // The last of equals: the largest working set.
-        candidates.min_by(|a, b| a.distance(windows).total_cmp(&(b.distance(windows) * 1.000_001)))
+        candidates.min_by_key(|curve| whole(curve.distance(windows) * CLOSE))
     }
 
     /// Bytes dirtied within a time, milliseconds.
@@ -121,6 +123,12 @@ mod tests {
         let curve = Curve::through(&windows(&[(1000, 20.0), (3000, 60.0)]), 1024.0 * MIB).unwrap();
         assert!(curve.working_set > 1000.0 * MIB, "{curve:?}");
         assert!((curve.rate * 1000.0 / MIB - 20.0).abs() < 2.0, "{curve:?}");
+    }
+
+    #[test]
+    fn a_single_window_says_nothing_about_the_working_set() {
+        let curve = Curve::through(&windows(&[(1000, 14.0)]), 256.0 * MIB).unwrap();
+        assert!(curve.working_set > 255.0 * MIB, "{curve:?}");
     }
 
     #[test]
