@@ -63,6 +63,13 @@ async fn told_in(
     told
 }
 
+/// The limits that were set, milliseconds.
+fn downtimes(hypervisor: &Scripted) -> Vec<u64> {
+    let prefix = format!("{GUEST} downtime ");
+    let all = hypervisor.adjusted();
+    all.iter().filter_map(|one| one.strip_prefix(&prefix)?.parse().ok()).collect()
+}
+
 async fn begun(settings: MigrationSettings) -> (Controller, std::sync::Arc<Scripted>, Agent) {
     let pki = Pki::new();
     let mut controller = Controller::start(&pki).await;
@@ -94,14 +101,16 @@ async fn the_limit_is_raised_within_the_guests_maximum_and_then_it_is_given_up()
     let (mut controller, hypervisor, agent) = begun(settings).await;
     let told = told_in(&mut controller, &hypervisor, 1..12).await;
     assert_eq!(hypervisor.sent()[0].settings.max_downtime_ms, 300, "what it begins with");
-    assert_eq!(hypervisor.adjusted().first(), Some(&format!("{GUEST} downtime 2080")));
+    // A pass would need 2 s by what is measured to be sent.
+    let first = downtimes(&hypervisor)[0];
+    assert!((2000..2200).contains(&first), "{first}");
     let Some(Body::Note(note)) = told.first() else { panic!("{told:?}") };
-    assert!(note.starts_with("downtime limit 2080 ms: passes do not get shorter"), "{note}");
+    let expected = format!("downtime limit {first} ms: passes do not get shorter");
+    assert!(note.starts_with(&expected), "{note}");
 
     told_in(&mut controller, &hypervisor, 12..32).await;
     assert_eq!(hypervisor.cancelled(), 1);
-    let highest = hypervisor.adjusted().pop();
-    assert_eq!(highest, Some(format!("{GUEST} downtime 3000")), "never beyond the maximum");
+    assert_eq!(downtimes(&hypervisor).pop(), Some(3000), "never beyond the maximum");
     hypervisor.end_job(GUEST, Err(HypervisorError::Cancelled("by libvirt".to_owned())));
     let failure = loop {
         match controller.update().await {
@@ -141,7 +150,8 @@ async fn a_forced_finish_pauses_the_guest_where_no_limit_does() {
     };
     let (mut controller, hypervisor, agent) = begun(settings).await;
     let told = told_in(&mut controller, &hypervisor, 1..16).await;
-    assert_eq!(hypervisor.adjusted(), [format!("{GUEST} downtime 2500")]);
+    let set = downtimes(&hypervisor);
+    assert!(set.len() == 1 && (2400..2600).contains(&set[0]), "{set:?}");
     assert_eq!(hypervisor.suspended(), 1, "{told:?}");
     agent.stop().await;
 }
