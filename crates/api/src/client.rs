@@ -194,6 +194,26 @@ impl Client {
         self.get(&format!("/v1/guests/{}", escaped(name))).await
     }
 
+    /// `GET /v1/guests/{guest}/policy`
+    pub async fn guest_policy(&self, name: &str) -> Answer<v1::GuestPolicy> {
+        self.get(&format!("/v1/guests/{}/policy", escaped(name))).await
+    }
+
+    /// `PUT /v1/guests/{guest}/policy`
+    pub async fn set_guest_policy(
+        &self,
+        name: &str,
+        wanted: &v1::SetGuestPolicy,
+    ) -> Answer<v1::GuestPolicy> {
+        let path = format!("/v1/guests/{}/policy", escaped(name));
+        self.answer(self.request(Method::PUT, &path).json(wanted)).await
+    }
+
+    /// `GET /v1/guests/{guest}/history`
+    pub async fn guest_history(&self, name: &str) -> Answer<Vec<v1::PastMove>> {
+        self.list(&format!("/v1/guests/{}/history", escaped(name))).await
+    }
+
     /// `POST /v1/guests/{guest}/migrate`
     pub async fn migrate(
         &self,

@@ -57,7 +57,10 @@ routes! {
     GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";
     GET "/v1/guests/{guest}" VIEWER, None, Some("GuestDetail"), None, 200, "Show a guest.";
     GET "/v1/guests/{guest}/check" VIEWER, None, Some("GuestCheck"), Some("CheckQuery"), 200, "Check which hosts a guest could go to, and why not.";
+    GET "/v1/guests/{guest}/history" VIEWER, None, Some("[PastMove]"), None, 200, "List the moves of a guest, the newest first.";
     GET "/v1/guests/{guest}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a guest's metric history.";
+    GET "/v1/guests/{guest}/policy" VIEWER, None, Some("GuestPolicy"), None, 200, "Show how a guest may be moved.";
+    PUT "/v1/guests/{guest}/policy" OPERATOR, Some("SetGuestPolicy"), Some("GuestPolicy"), None, 200, "Say how a guest may be moved.";
     POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a guest to another host: live, cold, or from a dead host.";
     GET "/v1/history" VIEWER, None, Some("HistoryPage"), Some("HistoryQuery"), 200, "Read everyone's history of what rules look at, page by page.";
     GET "/v1/rules" VIEWER, None, Some("[Rule]"), None, 200, "List rules.";

@@ -1,6 +1,7 @@
 //! The API's types as tables and lines for people.
 
 pub(crate) mod check;
+pub(crate) mod forecast;
 pub(crate) mod placement;
 
 use drover_api::v1;
@@ -332,6 +333,16 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
         rows.push(("failure", failure.clone()));
     }
     rows.push(("timeline", timeline.join("\n")));
+    if !operation.notes.is_empty() {
+        let note = |note: &v1::Note| format!("{} {}", clock(&note.at, false), note.text);
+        rows.push(("notes", operation.notes.iter().map(note).collect::<Vec<_>>().join("\n")));
+    }
+    if let Some(expected) = &operation.forecast {
+        rows.push(("forecast", forecast::forecast(expected)));
+    }
+    if let Some(error) = &operation.forecast_error {
+        rows.push(("off by", forecast::forecast_error(error)));
+    }
     fields(&rows)
 }
 

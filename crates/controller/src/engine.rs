@@ -55,6 +55,18 @@ impl Engine {
         Self { records, live, events, clock }
     }
 
+    pub(crate) fn now(&self) -> drover_model::Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
     /// Takes one event of one operation. Unknown operations and events that mean nothing
     /// in the present state are ignored: they are repeats.
     pub async fn take(&self, operation: OperationId, event: MigrationEvent) {

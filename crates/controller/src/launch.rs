@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_lifecycle::{Migration, MigrationEvent};
-use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_model::{GuestId, MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
 
 use crate::engine::Engine;
@@ -208,7 +208,7 @@ fn operation(
              they are removed as soon as the host answers"
         ));
     }
-    let settings = with_tls(tables, step, &order.settings)?;
+    let settings = with_tls(tables, step, &settings(tables, order, guest))?;
     let migration = Migration::new(operation_id(), *owner, step.step.to, settings);
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
@@ -216,7 +216,17 @@ fn operation(
         cause: order.cause.clone(),
         plan,
         created: now,
+        notes: Vec::new(),
+        forecast: None,
     })
+}
+
+/// Moves that nobody asked for in detail are done as their guests' policies say.
+fn settings(tables: &Tables, order: &Order, guest: GuestId) -> MigrationSettings {
+    if order.settings == MigrationSettings::default() {
+        return crate::guest_policy::of(tables, guest).fill(order.settings.clone(), false);
+    }
+    order.settings.clone()
 }
 
 /// Decides whether a move is encrypted, where that was left open.

@@ -149,10 +149,10 @@ impl Link {
                 }
             }
             from_agent::Body::Migration(update) => self.migration(host, update).await,
-            from_agent::Body::Continuity(report) => self.continuity(host, report).await,
             from_agent::Body::QueryAnswer(answer) => {
                 self.live.answered(host, answer, self.clock.now());
             }
+            from_agent::Body::Continuity(report) => self.continuity(host, report).await,
         }
     }
 
@@ -333,6 +333,7 @@ impl Link {
             return;
         }
         let event = match body {
+            migration_update::Body::Note(note) => return self.engine.note(operation, note).await,
             migration_update::Body::ProgressJson(json) => {
                 serde_json::from_slice(&json).ok().map(MigrationEvent::Progress)
             }

@@ -5,8 +5,10 @@
 //! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
 
 mod answer;
+pub mod convergence;
 mod departure;
 mod epoch;
+pub mod forecast;
 mod migration;
 
 pub use answer::answer;

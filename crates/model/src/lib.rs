@@ -33,7 +33,7 @@ pub use inspection::{
 };
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{
-    ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,
+    ColdCopy, Compression, CopiedDisk, DirtyWindow, DiskCopy, MigrationMode, MigrationOutcome,
     MigrationProgress, MigrationSettings, PostCopy, StorageCopy,
 };
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};

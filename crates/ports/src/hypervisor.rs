@@ -5,8 +5,8 @@
 
 use async_trait::async_trait;
 use drover_model::{
-    CpuDescription, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
-    MigrationSettings, NetworkDescription, PoolDescription,
+    CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
+    MigrationProgress, MigrationSettings, NetworkDescription, PoolDescription,
 };
 use tokio::sync::broadcast;
 
@@ -88,6 +88,9 @@ pub struct OutgoingMigration {
     /// (VIR_MIGRATE_UNSAFE: libvirt 9.0 recognises only some network file systems).
     pub disks_declared_shared: bool,
 }
+
+/// Longest window over which dirtying is measured, seconds: QEMU's own limit.
+pub const MAX_DIRTY_WINDOW_S: u32 = 60;
 
 /// What became of a copy that was to be discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +221,18 @@ pub trait Hypervisor: Inspection {
     /// Destroys a copy that arrived here by a migration and has never run since.
     /// Refused for a guest in any other state.
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError>;
+
+    /// Pauses a running guest, also one that is being sent. No error when it is paused already.
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Measures how much memory a running guest dirties within a window, 1 to
+    /// [`MAX_DIRTY_WINDOW_S`] seconds, and takes as long: an estimate from a sample of its
+    /// pages that does not slow it down.
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError>;
 
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<HypervisorEvent>;

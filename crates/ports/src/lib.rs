@@ -20,7 +20,7 @@ pub use history::{
 };
 pub use hypervisor::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    OutgoingMigration,
+    MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 pub use inspection::{CpuCounts, Inspection};
 pub use store::{

@@ -170,6 +170,12 @@ impl Domain {
         check(unsafe { sys::virDomainAbortJob(self.raw) })
     }
 
+    /// Pauses the domain.
+    pub(crate) fn suspend(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainSuspend(self.raw) })
+    }
+
     /// Lets a paused domain run.
     pub(crate) fn resume(&self) -> Result<(), LibvirtError> {
         // SAFETY: `self.raw` is a live reference.

@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "this folder is the boundary to libvirt's C library")]
 
 mod callbacks;
+mod dirty_rate;
 mod domain;
 mod inspect;
 mod params;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::cancel::cancel_if_asked;
+use super::converge::Converging;
 use super::post_copy::{Switch, recover, switch_or_end};
 use crate::clock;
 use crate::command::Commands;
@@ -40,6 +41,7 @@ pub(crate) async fn follow(
     let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
     let (mut last, mut switch_tries) = (None, 0);
     let mut switched = false;
+    let mut converging = outgoing.as_ref().map(|outgoing| Converging::new(&outgoing.settings));
     let mut watching_since = Instant::now();
     loop {
         let looked = look(&commands, guest).await;
@@ -54,6 +56,9 @@ pub(crate) async fn follow(
                     }
                     looks += 1;
                     cancel_if_asked(&commands, operation, guest).await;
+                    if let Some(converging) = &mut converging {
+                        converging.look(&commands, operation, guest, &progress).await;
+                    }
                     if commands.operations.is_to_switch(operation) && !switched {
                         let outcome =
                             switch_or_end(&commands, operation, guest, &mut switch_tries).await;

@@ -13,6 +13,7 @@
 
 pub(crate) mod adjust;
 mod cancel;
+mod converge;
 pub mod depart;
 pub mod follow;
 pub mod operations;

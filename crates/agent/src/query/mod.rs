@@ -3,6 +3,7 @@
 //! Each runs in a task of its own beside the commands. Who asks waits a limited time, so an
 //! answer that comes late is dropped there.
 
+mod dirtying;
 mod inspect;
 mod kernel;
 mod ports;
@@ -61,6 +62,7 @@ impl Queries {
             Some(Question::BaselineCpu(asked)) => self.baseline_cpu(&asked).await,
             Some(Question::DefineCpu(asked)) => self.define_cpu(&asked).await,
             Some(Question::ListenForProbe(listen)) => self.listen(&listen).await,
+            Some(Question::MeasureDirtying(measure)) => self.measure_dirtying(&measure).await,
             Some(Question::ProbePorts(probe)) => Ok(ports::probe(&probe).await),
             None => Err(failure(FailureKind::Refused, "this agent does not know the question")),
         }

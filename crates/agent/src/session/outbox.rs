@@ -101,8 +101,8 @@ messages! {
     Inventory => Inventory,
     CommandResult => Result,
     MigrationUpdate => Migration,
-    ContinuityReport => Continuity,
     QueryAnswer => QueryAnswer,
+    ContinuityReport => Continuity,
 }
 
 #[cfg(test)]

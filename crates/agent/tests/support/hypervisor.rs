@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, Disk, DiskSource, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
-    MigrationProgress, Vcpus,
+    Bytes, DirtyWindow, Disk, DiskSource, Guest, GuestId, GuestState, HostId, Mib,
+    MigrationOutcome, MigrationProgress, Vcpus,
 };
 use drover_ports::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
@@ -34,6 +34,7 @@ struct State {
     cancelled: Vec<GuestId>,
     adjusted: Vec<String>,
     resumed: Vec<GuestId>,
+    suspended: Vec<GuestId>,
     resume_answers: BTreeMap<GuestId, HypervisorError>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
     out_of_reach: bool,
@@ -129,6 +130,14 @@ impl Scripted {
 
     pub fn resumed(&self) -> usize {
         self.state().resumed.len()
+    }
+
+    pub fn adjusted(&self) -> Vec<String> {
+        self.state().adjusted.clone()
+    }
+
+    pub fn suspended(&self) -> usize {
+        self.state().suspended.len()
     }
 
     async fn wait_for<T>(&self, ready: impl Fn(&mut State) -> Option<T>) -> T {
@@ -283,6 +292,23 @@ impl Hypervisor for Scripted {
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError> {
         let state = self.reach()?;
         state.discard_answers.get(&guest).cloned().unwrap_or(Ok(IncomingDisposal::Absent))
+    }
+
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.reach()?.suspended.push(guest);
+        Ok(())
+    }
+
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError> {
+        let state = self.reach()?;
+        let known = state.guests.contains_key(&guest);
+        known.then_some(()).ok_or(HypervisorError::Gone(guest))?;
+        let window_ms = u64::from(seconds) * 1000;
+        Ok(DirtyWindow { window_ms, dirtied: Bytes(window_ms << 10) })
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

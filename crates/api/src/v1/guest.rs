@@ -101,7 +101,8 @@ pub struct GuestNic {
 pub struct MigrateOptions {
     /// `live` (default), `cold` or `rescue`.
     pub mode: Option<String>,
-    /// Longest pause that QEMU may plan, milliseconds; default 300, 1 to 2,000,000.
+    /// Longest pause, milliseconds, 1 to 2,000,000; default the guest's, which is 1,000 where
+    /// nothing is said. A move begins with 300 at most.
     pub max_downtime_ms: Option<u64>,
     /// Cap, MiB/s; none means the link's speed.
     pub max_bandwidth_mib_s: Option<u64>,
@@ -155,4 +156,7 @@ pub struct MigrateResponse {
     pub operation: Option<super::Operation>,
     /// Plan with its reasons.
     pub plan: super::Plan,
+    /// What a live move is expected to take.
+    #[serde(default)]
+    pub forecast: Option<super::Forecast>,
 }

@@ -49,6 +49,15 @@ pub struct Operation {
     pub failure: Option<String>,
     /// The states it went through.
     pub timeline: Vec<Step>,
+    /// What the source did to bring the transfer to its end, and why.
+    #[serde(default)]
+    pub notes: Vec<super::Note>,
+    /// What it was expected to take.
+    #[serde(default)]
+    pub forecast: Option<super::Forecast>,
+    /// How far that was off, once it is completed.
+    #[serde(default)]
+    pub forecast_error: Option<super::ForecastError>,
 }
 
 /// A state and when it was entered.

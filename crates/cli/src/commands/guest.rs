@@ -1,7 +1,7 @@
 //! `drover guest`
 
-use clap::{Args, Subcommand};
-use drover_api::v1::{CheckQuery, MigrateRequest};
+use clap::{Args, Subcommand, ValueEnum};
+use drover_api::v1::{CheckQuery, MigrateRequest, SetGuestPolicy};
 use drover_api::{Problem, ProblemKind};
 
 use super::migrate_args::MigrateArgs;
@@ -27,6 +27,18 @@ pub(crate) enum Command {
     },
     /// Move a guest to another host: live while it runs, cold when it is shut off.
     Migrate(Migrate),
+    /// List the moves of a guest: what each took, and how far its forecast was off.
+    History {
+        /// Name or id.
+        guest: String,
+    },
+    /// Show how a guest may be moved.
+    Policy {
+        /// Name or id.
+        guest: String,
+    },
+    /// Say how a guest may be moved; what is not named stays as it is.
+    Set(Set),
     /// Cancel the move of a guest.
     Cancel {
         /// Name or id.
@@ -55,6 +67,57 @@ pub(crate) struct Migrate {
     no_wait: bool,
 }
 
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Wanted {
+    /// Longest pause of a live move, e.g. `1s` or `500ms`. Default 1s; a move begins with
+    /// 300 ms at most and gets more only where it does not end otherwise.
+    #[arg(long, value_parser = drover_model::parse_duration)]
+    max_downtime: Option<std::time::Duration>,
+    /// Slow it down where it writes faster than it is sent; `off` forbids it.
+    #[arg(long)]
+    auto_converge: Option<Switch>,
+    /// Let it run on the target before its memory is there where nothing else ends the
+    /// transfer; `off` forbids it.
+    #[arg(long)]
+    post_copy: Option<Switch>,
+    /// Guests of a higher priority are moved first.
+    #[arg(long, allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Measure the blackout of its moves with a probe.
+    #[arg(long)]
+    probe: Option<Switch>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// Name or id.
+    guest: String,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Set {
+    fn wanted(&self) -> SetGuestPolicy {
+        let on = |switch: Option<Switch>| switch.map(|switch| switch == Switch::On);
+        let millis =
+            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        SetGuestPolicy {
+            max_downtime_ms: self.wanted.max_downtime.map(millis),
+            auto_converge: on(self.wanted.auto_converge),
+            post_copy: on(self.wanted.post_copy),
+            priority: self.wanted.priority,
+            probe: on(self.wanted.probe),
+        }
+    }
+}
+
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
     let client = &context.client;
     match command {
@@ -68,6 +131,19 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         }
         Command::Check { guest, to } => check(context, &guest, to).await,
         Command::Migrate(migrate) => self::migrate(context, migrate).await,
+        Command::History { guest } => {
+            let moves = client.guest_history(&guest).await.map_err(problem)?;
+            output::print(context.format, &moves, |_| show::forecast::history(&moves))
+        }
+        Command::Policy { guest } => {
+            let policy = client.guest_policy(&guest).await.map_err(problem)?;
+            output::print(context.format, &policy, |_| show::forecast::policy(&policy))
+        }
+        Command::Set(set) => {
+            let policy = client.set_guest_policy(&set.guest, &set.wanted()).await;
+            let policy = policy.map_err(problem)?;
+            output::print(context.format, &policy, |_| show::forecast::policy(&policy))
+        }
         Command::Cancel { guest } => {
             let detail = client.guest(&guest).await.map_err(problem)?;
             let id = detail.guest.operation.ok_or_else(|| {
@@ -107,6 +183,10 @@ async fn migrate(context: &Context, migrate: Migrate) -> Done {
         Some(operation) => {
             output::print(context.format, &operation, |_| show::operation(&operation))
         }
-        None => output::print(context.format, &response.plan, |_| show::plan(&response.plan)),
+        None => output::print(context.format, &response, |_| {
+            let expected = response.forecast.as_ref().map(show::forecast::forecast);
+            let expected = expected.map_or_else(String::new, |text| format!("\nforecast: {text}"));
+            format!("{}{expected}", show::plan(&response.plan))
+        }),
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
+use drover_lifecycle::forecast::Forecast;
 use drover_model::{
     Disk, DiskSource, Guest, GuestId, Host, HostId, HostState, Metric, MigrationSettings, Nic,
     NicSource, OwnerPhase,
@@ -19,6 +20,7 @@ use rand_pcg::Pcg64;
 
 use super::Api;
 use super::auth::Caller;
+use super::forecast::{DRY_RUN_WINDOWS, MOVE_WINDOWS, foretell};
 use super::reply::{Failed, Reply, missing};
 use super::settings::settings;
 use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
@@ -162,26 +164,37 @@ pub(super) async fn migrate(
         };
         (guest, to)
     };
+    let settings = super::guest_policy::within(&api, guest, settings, &request.options)?;
     let order = order(&api, guest, to, settings, &caller).await?;
     super::check::admit(&api, &order).await?;
+    let windows = if request.dry_run { DRY_RUN_WINDOWS } else { MOVE_WINDOWS };
+    let target = order.plan.moves().next().map(|planned| planned.step.to);
+    let forecast = match target {
+        Some(to) => foretell(&api, guest, to, &order.settings, windows).await,
+        None => None,
+    };
     let (id, now) = (plan_id(), api.clock.now());
     let record = launch(&api.records, &api.engine, order, id, now, request.dry_run)
         .await
         .map_err(not_launched)?;
+    if let (Some(operation), Some(forecast)) = (record.operations.first(), &forecast) {
+        api.engine.keep_forecast(*operation, forecast.clone()).await;
+    }
     if !request.dry_run {
         let text = format!("{} asked to move {name}: {}", caller.name, record.report.summary);
         let draft = Draft::new("audit.migrate", Severity::Info, text).plan(id);
         api.events.record(draft.guest(name)).await;
     }
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(response(&api, &record))))
+    Ok((status, Json(response(&api, &record, forecast.as_ref()))))
 }
 
-fn response(api: &Api, record: &PlanRecord) -> v1::MigrateResponse {
+fn response(api: &Api, record: &PlanRecord, forecast: Option<&Forecast>) -> v1::MigrateResponse {
     let tables = api.records.read();
     let first = record.operations.first();
     let operation = first.and_then(|id| show::operation_view(&tables, &api.live, *id));
-    v1::MigrateResponse { operation, plan: show::plan(&tables, record) }
+    let forecast = forecast.map(super::forecast::shown);
+    v1::MigrateResponse { operation, plan: show::plan(&tables, record), forecast }
 }
 
 async fn order(

@@ -7,6 +7,9 @@ mod baselines;
 mod check;
 mod enroll;
 mod events;
+mod forecast;
+mod guest_history;
+mod guest_policy;
 mod guests;
 mod history;
 mod hosts;
@@ -88,6 +91,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests/{guest}", get(guests::show))
         .route("/v1/guests/{guest}/check", get(check::check))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
+        .route("/v1/guests/{guest}/history", get(guest_history::list))
+        .route("/v1/guests/{guest}/policy", get(guest_policy::show).put(guest_policy::set))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
         .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))

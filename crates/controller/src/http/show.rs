@@ -117,6 +117,13 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
             .iter()
             .map(|(state, at)| v1::Step { state: state.clone(), at: rfc3339(*at) })
             .collect(),
+        notes: record
+            .notes
+            .iter()
+            .map(|(at, text)| v1::Note { at: rfc3339(*at), text: text.clone() })
+            .collect(),
+        forecast: record.forecast.as_ref().map(super::forecast::shown),
+        forecast_error: super::forecast::score(record),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
+use drover_lifecycle::forecast::Forecast;
 use drover_model::{
     BaselineId, CpuFingerprint, CpuPlatform, Guest, GuestId, Host, HostId, Metric, Name, NamedCpu,
     OperationId, PlanId, RuleId, Timestamp, TokenId,
@@ -80,6 +81,28 @@ impl fmt::Display for Cause {
     }
 }
 
+/// How one guest may be moved; what is none is as for every guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPolicyRecord {
+    /// Whose.
+    pub guest: GuestId,
+    /// Longest pause, milliseconds.
+    #[serde(default)]
+    pub max_downtime_ms: Option<u64>,
+    /// Whether it may be slowed down, and is.
+    #[serde(default)]
+    pub auto_converge: Option<bool>,
+    /// Whether it may run on the target before all of its memory is there.
+    #[serde(default)]
+    pub post_copy: Option<bool>,
+    /// Higher ones are moved first.
+    #[serde(default)]
+    pub priority: Option<i32>,
+    /// Whether a probe measures its blackout.
+    #[serde(default)]
+    pub probe: Option<bool>,
+}
+
 /// One migration and its story.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationRecord {
@@ -93,6 +116,12 @@ pub struct OperationRecord {
     pub created: Timestamp,
     /// States and when they were entered; the last is the present one.
     pub timeline: Vec<(String, Timestamp)>,
+    /// What the source did to bring the transfer to its end, and why.
+    #[serde(default)]
+    pub notes: Vec<(Timestamp, String)>,
+    /// What it was expected to take; none where nothing could be told.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
 }
 
 impl OperationRecord {

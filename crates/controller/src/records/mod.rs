@@ -14,9 +14,9 @@ use drover_model::{GuestId, HostId, Name};
 use drover_ports::{Change, Store, StoreError};
 
 pub use kinds::{
-    AgentRecord, BalanceRecord, BaselineRecord, Cause, DefinitionRecord, FiringRecord, GuestRecord,
-    HostRecord, JoinRecord, LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord,
-    PlanState, PolicyName, TokenRecord,
+    AgentRecord, BalanceRecord, BaselineRecord, Cause, DefinitionRecord, FiringRecord,
+    GuestPolicyRecord, GuestRecord, HostRecord, JoinRecord, LabelsRecord, Measure, OperationRecord,
+    PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
 pub use table::{Kept, Record, Table, Txn};
 
@@ -39,6 +39,8 @@ pub struct Tables {
     pub firings: Table<FiringRecord>,
     /// Wishes about where guests run.
     pub placement: Table<PlacementRecord>,
+    /// How single guests may be moved.
+    pub guest_policies: Table<GuestPolicyRecord>,
     /// Labels of hosts that have any.
     pub labels: Table<LabelsRecord>,
     /// The balance policy, if there is one.
@@ -182,6 +184,7 @@ tables! {
     Rule => rules: drover_rules::Rule,
     Firing => firings: FiringRecord,
     Placement => placement: PlacementRecord,
+    GuestPolicy => guest_policies: GuestPolicyRecord,
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
     Baseline => baselines: BaselineRecord,

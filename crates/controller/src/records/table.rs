@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestRecord,
-    HostRecord, JoinRecord, LabelsRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName,
-    RecordError, Tables, TokenRecord,
+    AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
+    GuestRecord, HostRecord, JoinRecord, LabelsRecord, OperationRecord, PlacementRecord,
+    PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -142,6 +142,7 @@ kinds! {
     Rule(Rule, RuleId, "rule/", |r| r.id),
     Firing(FiringRecord, RuleId, "firing/", |r| r.rule),
     Placement(PlacementRecord, RuleId, "placement/", |r| r.id),
+    GuestPolicy(GuestPolicyRecord, GuestId, "guest-policy/", |r| r.guest),
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
     Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),

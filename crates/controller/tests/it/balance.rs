@@ -55,6 +55,8 @@ fn moved(n: u128, now: Timestamp, ago: Duration) -> OperationRecord {
         plan: PlanId::from_u128(n),
         created: at,
         timeline: vec![("completed".to_owned(), at)],
+        notes: Vec::new(),
+        forecast: None,
     }
 }
 

@@ -74,7 +74,15 @@ async fn admitted(world: &World) -> Agents {
                 operations: vec![OPERATION],
                 measure: None,
             });
-            txn.put(OperationRecord { migration, cause, plan, created: now, timeline: vec![] });
+            txn.put(OperationRecord {
+                migration,
+                cause,
+                plan,
+                created: now,
+                timeline: vec![],
+                notes: vec![],
+                forecast: None,
+            });
         })
         .await;
     Agents { source, target }

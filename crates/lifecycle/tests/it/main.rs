@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod convergence;
+mod forecast;
 mod paths;
+mod precopy;
 
 use drover_lifecycle::{Failure, FailureKind, Migration, MigrationState};
 use drover_model::{

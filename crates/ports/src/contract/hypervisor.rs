@@ -50,6 +50,8 @@ pub async fn run(make: impl AsyncFn() -> Rig) {
         guests::a_running_guest_is_seen_and_counted,
         guests::a_guest_that_is_not_there_is_gone,
         guests::a_running_guest_is_not_gone,
+        guests::a_paused_guest_stays_and_runs_again,
+        guests::dirtying_is_measured_within_a_window,
         guests::a_guest_that_did_not_arrive_is_not_discarded,
         inspections::a_guest_is_told_with_its_live_cpu,
         inspections::a_missing_feature_is_named,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
+    Bytes, CpuDescription, DirtyWindow, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
     MigrationProgress, NamedCpu, Vcpus,
 };
 use tokio::sync::broadcast;
@@ -14,11 +14,14 @@ use tokio::time::Instant;
 
 use crate::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    OutgoingMigration,
+    MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 
 /// Memory of each guest, MiB: all of it is sent.
 const GUEST_MEMORY: u64 = 64;
+/// Each guest writes so much a second, MiB, and so much over and over.
+const DIRTY_MIB_A_SECOND: u64 = 2;
+const WORKING_SET: u64 = 8;
 /// What the network carries where there is no cap, MiB in one step.
 const MIB_A_STEP: u64 = 16;
 /// How long a step takes.
@@ -358,6 +361,30 @@ impl Hypervisor for MemoryHypervisor {
         })?;
         self.here(|host| host.tell(HypervisorEvent::Lifecycle { guest }));
         Ok(())
+    }
+
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| {
+            copy.state = GuestState::Paused;
+            Ok(())
+        })?;
+        self.here(|host| host.tell(HypervisorEvent::Lifecycle { guest }));
+        Ok(())
+    }
+
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError> {
+        let seconds = u64::from(seconds.clamp(1, MAX_DIRTY_WINDOW_S));
+        self.of(guest, |copy| match (copy.job, copy.state) {
+            (None, GuestState::Running) => Ok(()),
+            _ => Err(HypervisorError::Conflict("it does not run, or a job runs".to_owned())),
+        })?;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let dirtied = (seconds * DIRTY_MIB_A_SECOND).min(WORKING_SET);
+        Ok(DirtyWindow { window_ms: seconds * 1000, dirtied: Bytes(dirtied << 20) })
     }
 
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
