@@ -25,6 +25,7 @@ mod hex;
 pub mod identity;
 pub mod join;
 pub mod migration;
+pub mod network;
 pub mod observe;
 pub mod query;
 mod random;

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::{
-    CommandResult, FromAgent, Hello, Inventory, MigrationUpdate, QueryAnswer, Samples,
-    from_agent::Body,
+    CommandResult, ContinuityReport, FromAgent, Hello, Inventory, MigrationUpdate, QueryAnswer,
+    Samples, from_agent::Body,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
@@ -102,6 +102,7 @@ messages! {
     CommandResult => Result,
     MigrationUpdate => Migration,
     QueryAnswer => QueryAnswer,
+    ContinuityReport => Continuity,
 }
 
 #[cfg(test)]
