@@ -101,12 +101,14 @@ pub(crate) fn guests(guests: &[v1::Guest], wide: bool) -> String {
 pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     let guest = &detail.guest;
     let disks = detail.disks.iter().map(|disk| {
-        format!(
-            "{} {}{}",
-            disk.target,
-            disk.source,
-            if disk.readonly { " (read-only)" } else { "" }
-        )
+        let what = if disk.readonly { " (read-only)" } else { "" };
+        match disk.protection.as_str() {
+            "" | "read-only" => format!("{} {}{what}", disk.target, disk.source),
+            protection => format!(
+                "{} {}{what}\n  second writer: {protection}, {}",
+                disk.target, disk.source, disk.protection_reason
+            ),
+        }
     });
     let nics = detail.nics.iter().map(|nic| {
         let addresses: String = nic.addresses.iter().map(|known| format!(" {known}")).collect();

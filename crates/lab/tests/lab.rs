@@ -9,6 +9,7 @@ mod stories {
     pub(crate) mod continuity;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
+    pub(crate) mod locks;
     pub(crate) mod migration;
     pub(crate) mod options;
     pub(crate) mod restarts;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{continuity, hypervisor, lab_itself, migration, options, restarts, rules};
+use stories::{continuity, hypervisor, lab_itself, locks, migration, options, restarts, rules};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -56,6 +57,16 @@ const STORIES: &[(&str, Story)] = &[
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),
     ("a_cut_cable_stops_nothing_else", restarts::a_cut_cable_stops_nothing_else),
+    (
+        "a_lease_keeps_a_second_copy_away_and_goes_with_its_guest",
+        locks::a_lease_keeps_a_second_copy_away_and_goes_with_its_guest,
+    ),
+    ("a_lost_reply_doubles_no_guest_with_a_lease", locks::a_lost_reply_with_a_lease),
+    (
+        "a_lost_reply_doubles_no_guest_that_drover_moves",
+        locks::a_lost_reply_doubles_no_guest_that_drover_moves,
+    ),
+    ("a_local_disk_is_copied", locks::a_local_disk_is_copied),
     ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
 ];
 

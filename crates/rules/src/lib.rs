@@ -15,6 +15,7 @@ mod forecast;
 mod placement_rule;
 pub mod preflight;
 mod projection;
+mod protection;
 mod rule;
 mod window;
 
@@ -27,5 +28,6 @@ pub use firing::{HostFiring, Transition, advance};
 pub use forecast::{Forecast, Pattern, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{HostLoad, Move, Projection};
+pub use protection::{DiskProtection, Protection, protection};
 pub use rule::{Aggregate, Rule, RuleLimitError, limits};
 pub use window::{WindowSpec, aggregate};

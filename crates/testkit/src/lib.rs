@@ -51,6 +51,7 @@ pub fn host(n: u128, cores: f64, memory_gib: u64) -> Host {
             }],
             shared_paths: vec!["/srv/shared".to_owned()],
             migration_tls: false,
+            lock_manager: None,
         },
         migration_address: format!("10.77.0.{n}"),
         peer_uri: format!("qemu+tls://10.77.0.{n}/system"),
@@ -80,6 +81,7 @@ pub fn guest(n: u128, on: u128, memory_mib: u64) -> Guest {
             shareable: false,
             cache: Some("none".to_owned()),
         }],
+        leases: Vec::new(),
         nics: vec![Nic {
             mac: format!("52:54:00:88:00:{n:02x}"),
             source: NicSource::Bridge { name: "br0".to_owned() },

@@ -74,6 +74,13 @@ pub struct GuestDisk {
     pub readonly: bool,
     /// Cache mode.
     pub cache: Option<String>,
+    /// What keeps a second copy of the guest from writing to it: `lease`, `image-lock`,
+    /// `own-host`, `read-only` or `none`.
+    #[serde(default)]
+    pub protection: String,
+    /// Why it is said to be so.
+    #[serde(default)]
+    pub protection_reason: String,
 }
 
 /// A network card.

@@ -402,6 +402,7 @@ pub(super) fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
         cpu_mode: "custom".to_owned(),
         cpu_model: Some(copy.cpu.model.clone()),
         disks: Vec::new(),
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,
