@@ -5,6 +5,7 @@
 //! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
 
 mod migration;
+pub mod queue;
 
 pub use migration::{
     Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,

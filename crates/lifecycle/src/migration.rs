@@ -11,6 +11,9 @@
 //!                    Returning ─SourceRuns─► Failed or Cancelled
 //! ```
 //!
+//! An admitted migration waits for its turn ([`crate::queue`]); one that may not begin any more
+//! is withdrawn and ends in `Failed`.
+//!
 //! | state | owner record | may run |
 //! |---|---|---|
 //! | Admitted | settled at the source | source |
@@ -143,6 +146,8 @@ pub struct Migration {
 pub enum MigrationEvent {
     /// The concurrency limits let it start.
     Begin,
+    /// What it was admitted on holds no more: it does not begin.
+    Withdrawn(Failure),
     /// Somebody wants it cancelled.
     CancelRequested,
     /// The target is ready.
@@ -293,7 +298,9 @@ impl Migration {
         match event {
             E::Progress(progress) => self.heard(*progress),
             E::CancelRequested => self.cancel(),
-            E::Begin | E::TargetAccepted | E::TargetRefused(_) => self.before_transfer(event),
+            E::Begin | E::Withdrawn(_) | E::TargetAccepted | E::TargetRefused(_) => {
+                self.before_transfer(event)
+            }
             E::TargetUnreachable => self.without_target(),
             E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
             E::TargetRuns | E::TargetResumeFailed(_) => self.resuming(event),
@@ -337,6 +344,9 @@ impl Migration {
                 .clone()
                 .owned(self.from, OwnerPhase::Leaving { to: self.to, operation: self.operation })
                 .then(S::Offering)),
+            (S::Admitted, E::Withdrawn(cause)) => {
+                Ok(self.clone().to(S::Failed { cause: cause.clone(), guest_lost: false }))
+            }
             (S::Offering, E::TargetAccepted) => Ok(self.clone().to(S::Transferring)),
             (S::Offering, E::TargetRefused(failure)) => match failure.kind {
                 // Nothing is known about the effect: the driver asks again in a while.

@@ -12,6 +12,7 @@ mod capabilities;
 mod guest;
 mod host;
 mod id;
+mod limits;
 mod metric;
 mod migration;
 mod owner;
@@ -26,6 +27,7 @@ pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, Poo
 pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use limits::MigrationLimits;
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{MigrationOutcome, MigrationProgress, MigrationSettings};
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};

@@ -5,6 +5,7 @@
 
 mod faults;
 mod paths;
+mod queue;
 
 use drover_lifecycle::{Failure, FailureKind, Migration, MigrationState};
 use drover_model::{
