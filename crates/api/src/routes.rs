@@ -57,7 +57,7 @@ routes! {
     GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";
     GET "/v1/guests/{guest}" VIEWER, None, Some("GuestDetail"), None, 200, "Show a guest.";
     GET "/v1/guests/{guest}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a guest's metric history.";
-    POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a running guest to another host.";
+    POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a guest to another host: live, cold, or from a dead host.";
     GET "/v1/history" VIEWER, None, Some("HistoryPage"), Some("HistoryQuery"), 200, "Read everyone's history of what rules look at, page by page.";
     GET "/v1/rules" VIEWER, None, Some("[Rule]"), None, 200, "List rules.";
     POST "/v1/rules" OPERATOR, Some("CreateRule"), Some("Rule"), None, 201, "Create a rule.";

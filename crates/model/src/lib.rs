@@ -29,7 +29,10 @@ pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use limits::MigrationLimits;
 pub use metric::{Metric, MetricUnit, UnknownMetric};
-pub use migration::{MigrationOutcome, MigrationProgress, MigrationSettings};
+pub use migration::{
+    ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,
+    MigrationProgress, MigrationSettings, PostCopy, StorageCopy,
+};
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};
 pub use power::PowerCurve;
 pub use reading::{MissingReason, Reading};

@@ -4,20 +4,226 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, Timestamp};
 
-/// How a live migration is done.
+/// In which way a guest is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationMode {
+    /// A running guest, while it runs.
+    #[default]
+    Live,
+    /// A guest that is shut off: its definition, and its disks where they are local.
+    Cold,
+    /// A guest whose host is proven dead: it is started elsewhere from its stored
+    /// definition, on disks that the other host reaches.
+    Rescue,
+}
+
+impl MigrationMode {
+    /// The word users see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Cold => "cold",
+            Self::Rescue => "rescue",
+        }
+    }
+}
+
+/// Whether the guest may run on the target before all of its memory is there. Then the loss
+/// of either host, or of the network between them, can cost the guest its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostCopy {
+    /// Never.
+    #[default]
+    Never,
+    /// When it does not converge otherwise.
+    Allow,
+    /// As soon as the transfer has begun.
+    Now,
+}
+
+impl PostCopy {
+    /// The word users see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Allow => "allow",
+            Self::Now => "now",
+        }
+    }
+}
+
+/// How memory pages are compressed on their way, by libvirt's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Differences to pages sent before; not with several connections.
+    Xbzrle,
+    /// zlib, over several connections.
+    Zlib,
+    /// Zstandard, over several connections.
+    Zstd,
+}
+
+impl Compression {
+    /// libvirt's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xbzrle => "xbzrle",
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// Whether it needs several connections: QEMU compresses with it on multifd channels.
+    pub const fn needs_parallel(self) -> bool {
+        matches!(self, Self::Zlib | Self::Zstd)
+    }
+}
+
+/// What is done with disks that only the source reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StorageCopy {
+    /// Nothing: there must be none.
+    #[default]
+    None,
+    /// They are copied whole; a backing file is merged into the copy.
+    Full,
+    /// Only the top layer is copied; the target has the backing files.
+    TopLayer,
+}
+
+impl StorageCopy {
+    /// The word users see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Full => "full",
+            Self::TopLayer => "top-layer",
+        }
+    }
+}
+
+/// How a guest is moved: what was asked for, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MigrationSettings {
+    /// Live, cold or rescue.
+    pub mode: MigrationMode,
     /// Longest pause that QEMU may plan for the switch-over, milliseconds.
     /// QEMU's own default is 300.
     pub max_downtime_ms: u64,
     /// Cap on the transfer, MiB/s; none means the link's speed.
     pub max_bandwidth_mib_s: Option<u64>,
+    /// Encrypt memory and disks on their way; none means where both ends have certificates.
+    pub tls: Option<bool>,
+    /// Whether the guest may run before all of its memory has arrived.
+    pub post_copy: PostCopy,
+    /// Slow the guest's vCPUs down where it dirties memory faster than it is sent.
+    pub auto_converge: bool,
+    /// Connections that memory is sent over (multifd); none means one, as QEMU does it.
+    pub parallel: Option<u32>,
+    /// Compress memory.
+    pub compress: Option<Compression>,
+    /// Local disks.
+    pub storage: StorageCopy,
+    /// Directories on the source and what they are called on the target.
+    pub storage_map: Vec<(String, String)>,
+    /// Pause the guest for as long as it takes when nothing else ends the transfer.
+    pub quickly_finish: bool,
+    /// Give up after so long, seconds, counted from the start of the transfer.
+    pub timeout_s: Option<u64>,
+    /// Leave the copied disks on the target when the migration fails.
+    pub keep_target_on_failure: bool,
+    /// Do not compare the processors.
+    pub skip_cpu_check: bool,
+    /// Do not compare the kernels.
+    pub skip_kernel_check: bool,
+    /// Start the guest after a cold migration.
+    pub auto_start: bool,
 }
 
 impl Default for MigrationSettings {
     fn default() -> Self {
-        Self { max_downtime_ms: 300, max_bandwidth_mib_s: None }
+        Self {
+            mode: MigrationMode::Live,
+            max_downtime_ms: 300,
+            max_bandwidth_mib_s: None,
+            tls: None,
+            post_copy: PostCopy::Never,
+            auto_converge: false,
+            parallel: None,
+            compress: None,
+            storage: StorageCopy::None,
+            storage_map: Vec::new(),
+            quickly_finish: false,
+            timeout_s: None,
+            keep_target_on_failure: false,
+            skip_cpu_check: false,
+            skip_kernel_check: false,
+            auto_start: false,
+        }
     }
+}
+
+impl MigrationSettings {
+    /// Where a path of the source lies on the target: the longest directory of the map that
+    /// it is in is replaced.
+    pub fn on_target(&self, path: &str) -> String {
+        let longest = self
+            .storage_map
+            .iter()
+            .filter_map(|(from, to)| Some((from, to, below(path, from)?)))
+            .max_by_key(|(from, ..)| from.trim_end_matches('/').len());
+        match longest {
+            Some((_, to, rest)) => format!("{}/{rest}", to.trim_end_matches('/')),
+            None => path.to_owned(),
+        }
+    }
+}
+
+/// What follows a directory in a path.
+fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
+    path.strip_prefix(directory.trim_end_matches('/'))?.strip_prefix('/')
+}
+
+/// One disk that is copied with its guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskCopy {
+    /// Its name in the guest, e.g. `vda`.
+    pub disk: String,
+    /// Absolute path on the source.
+    pub from: String,
+    /// Absolute path on the target.
+    pub to: String,
+    /// Image format, `raw` or `qcow2`.
+    pub format: String,
+    /// Size that the guest sees.
+    pub capacity: Bytes,
+}
+
+/// A disk that has been copied, and what it must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedDisk {
+    /// Absolute path on the target.
+    pub path: String,
+    /// Length of the file.
+    pub length: Bytes,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+}
+
+/// What the source hands over of a guest that is shut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdCopy {
+    /// Domain XML as it is to be defined on the target.
+    pub definition: String,
+    /// The disks that were copied.
+    pub disks: Vec<CopiedDisk>,
+    /// What it took.
+    pub outcome: MigrationOutcome,
 }
 
 /// A running migration job, from libvirt's job statistics.
@@ -63,4 +269,31 @@ pub struct MigrationOutcome {
     pub transferred: Option<Bytes>,
     /// Passes over the guest's memory, where it is known.
     pub iterations: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_mapped_directory_is_replaced() {
+        let map = [("/srv/a", "/srv/x"), ("/srv/a/b/", "/mnt/y/"), ("/", "/root")];
+        let storage_map = map.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
+        let settings = MigrationSettings { storage_map, ..MigrationSettings::default() };
+        for (path, there) in [
+            ("/srv/a/1.img", "/srv/x/1.img"),
+            ("/srv/a/b/2.img", "/mnt/y/2.img"),
+            ("/srv/ab/3.img", "/root/srv/ab/3.img"),
+        ] {
+            assert_eq!(settings.on_target(path), there);
+        }
+        assert_eq!(MigrationSettings::default().on_target("/a/b"), "/a/b");
+    }
+
+    #[test]
+    fn settings_stored_by_an_earlier_version_are_read() {
+        let stored = r#"{"max_downtime_ms":500,"max_bandwidth_mib_s":null}"#;
+        let settings: MigrationSettings = serde_json::from_str(stored).unwrap();
+        assert_eq!(settings, MigrationSettings { max_downtime_ms: 500, ..Default::default() });
+    }
 }

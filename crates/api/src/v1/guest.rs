@@ -85,16 +85,55 @@ pub struct GuestNic {
     pub source: String,
 }
 
+/// How guests are moved. What is left out has its default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrateOptions {
+    /// `live` (default), `cold` or `rescue`.
+    pub mode: Option<String>,
+    /// Longest pause that QEMU may plan, milliseconds; default 300, 1 to 2,000,000.
+    pub max_downtime_ms: Option<u64>,
+    /// Cap, MiB/s; none means the link's speed.
+    pub max_bandwidth_mib_s: Option<u64>,
+    /// Encrypt what is sent; none means where both hosts have certificates for it.
+    pub tls: Option<bool>,
+    /// `never` (default), `allow` or `now`.
+    pub post_copy: Option<String>,
+    /// Slow the guest down where it dirties memory faster than it is sent.
+    pub auto_converge: bool,
+    /// Connections to send memory over, 2 to 255; none means one.
+    pub parallel: Option<u32>,
+    /// `xbzrle`, `zlib` or `zstd`; the last two need `parallel`.
+    pub compress: Option<String>,
+    /// Local disks: `none` (default), `full` or `top-layer`.
+    pub storage: Option<String>,
+    /// Directories of the source and what they are called on the target.
+    pub storage_map: std::collections::BTreeMap<String, String>,
+    /// Pause the guest for as long as it takes when nothing else ends the transfer.
+    pub quickly_finish: bool,
+    /// Give up after so long, seconds, from the start of the transfer; at least 1.
+    pub timeout_s: Option<u64>,
+    /// Leave copied disks on the target when the migration fails.
+    pub keep_target_on_failure: bool,
+    /// Do not compare the processors.
+    pub skip_cpu_check: bool,
+    /// Do not compare the kernels.
+    pub skip_kernel_check: bool,
+    /// Start the guest after a cold migration.
+    pub auto_start: bool,
+}
+
 /// What `POST /v1/guests/{guest}/migrate` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MigrateRequest {
     /// Host name or id; none lets the planner choose.
     pub to: Option<String>,
-    /// Longest pause that QEMU may plan, milliseconds; default 300, 1 to 2,000,000.
-    pub max_downtime_ms: Option<u64>,
-    /// Cap, MiB/s; none means the link's speed.
-    pub max_bandwidth_mib_s: Option<u64>,
+    /// How.
+    pub options: MigrateOptions,
+    /// For a rescue: whoever asks has made sure that the guest's host is switched off or cut
+    /// off from its disks, and that it stays so until it starts anew.
+    pub host_is_dead: bool,
     /// Only check and say where it would go.
     pub dry_run: bool,
 }

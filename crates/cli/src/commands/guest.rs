@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use drover_api::v1::MigrateRequest;
 use drover_api::{Problem, ProblemKind};
 
+use super::migrate_args::MigrateArgs;
 use super::{Context, Done, problem, wait};
 use crate::{output, show};
 
@@ -16,7 +17,7 @@ pub(crate) enum Command {
         /// Name or id.
         guest: String,
     },
-    /// Move a running guest to another host, live.
+    /// Move a guest to another host: live while it runs, cold when it is shut off.
     Migrate(Migrate),
     /// Cancel the move of a guest.
     Cancel {
@@ -32,12 +33,12 @@ pub(crate) struct Migrate {
     /// Target host; without it the planner chooses the least loaded feasible one.
     #[arg(long)]
     to: Option<String>,
-    /// Longest pause that QEMU may plan for the switch-over, e.g. 300ms.
-    #[arg(long, value_parser = millis)]
-    max_downtime: Option<u64>,
-    /// Cap on the transfer, e.g. 100MiB/s.
-    #[arg(long, value_parser = mib_per_s)]
-    max_bandwidth: Option<u64>,
+    #[command(flatten)]
+    options: MigrateArgs,
+    /// Your word that the guest's host is off, or cut off from its disks for good: a rescue
+    /// needs it. If it is wrong the guest runs twice and its disks are destroyed.
+    #[arg(long)]
+    host_is_dead: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -73,8 +74,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
 async fn migrate(context: &Context, migrate: Migrate) -> Done {
     let request = MigrateRequest {
         to: migrate.to,
-        max_downtime_ms: migrate.max_downtime,
-        max_bandwidth_mib_s: migrate.max_bandwidth,
+        options: migrate.options.options(),
+        host_is_dead: migrate.host_is_dead,
         dry_run: migrate.dry_run,
     };
     let response = context.client.migrate(&migrate.guest, &request).await.map_err(problem)?;
@@ -84,42 +85,5 @@ async fn migrate(context: &Context, migrate: Migrate) -> Done {
             output::print(context.format, &operation, |_| show::operation(&operation))
         }
         None => output::print(context.format, &response.plan, |_| show::plan(&response.plan)),
-    }
-}
-
-fn millis(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a time such as 300ms or 2s");
-    let (number, factor) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 1.0),
-        (None, Some(number)) => (number, 1000.0),
-        (None, None) => return Err(wrong()),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be in range"
-    )]
-    if (0.001..=2e6).contains(&number) { Ok((number * factor) as u64) } else { Err(wrong()) }
-}
-
-fn mib_per_s(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a rate such as 100MiB/s");
-    let number = text.trim_end_matches("/s").strip_suffix("MiB").ok_or_else(wrong)?;
-    number.trim().parse().ok().filter(|number| *number > 0).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_and_rates_are_read() {
-        assert_eq!(millis("300ms"), Ok(300));
-        assert_eq!(millis("1.5s"), Ok(1500));
-        assert!(millis("300").is_err());
-        assert_eq!(mib_per_s("100MiB/s"), Ok(100));
-        assert_eq!(mib_per_s("20MiB"), Ok(20));
-        assert!(mib_per_s("0MiB/s").is_err());
     }
 }

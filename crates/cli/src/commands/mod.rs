@@ -3,6 +3,7 @@
 mod event;
 mod guest;
 mod host;
+mod migrate_args;
 mod operation;
 mod placement;
 mod plan;

@@ -19,7 +19,8 @@ use rand_pcg::Pcg64;
 
 use super::Api;
 use super::auth::Caller;
-use super::reply::{Failed, Reply, bad, missing};
+use super::reply::{Failed, Reply, missing};
+use super::settings::settings;
 use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
 use crate::events::{Draft, Severity};
 use crate::launch::{LaunchError, Order, launch};
@@ -27,8 +28,6 @@ use crate::moment::{plan_id, rfc3339, seed};
 use crate::records::{Cause, GuestRecord, PlanRecord, Tables};
 use crate::view::{Over, cluster_view, samples};
 
-/// QEMU's own bounds of `downtime-limit`.
-const DOWNTIME_MS: std::ops::RangeInclusive<u64> = 1..=2_000_000;
 /// A request looks at so many of the newest samples: an operator's word needs fresh values,
 /// not steady ones, and a host that has just joined can take a guest.
 const REQUEST_SAMPLES: u32 = 2;
@@ -140,7 +139,7 @@ pub(super) async fn migrate(
     body: Result<Json<v1::MigrateRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<v1::MigrateResponse>), Failed> {
     let Json(request) = body?;
-    let settings = settings(&request)?;
+    let settings = settings(&request.options)?;
     let (guest, to) = {
         let tables = api.records.read();
         let guest = find_guest(&tables, &name).ok_or_else(|| missing("guest", &name))?;
@@ -169,18 +168,6 @@ fn response(api: &Api, record: &PlanRecord) -> v1::MigrateResponse {
     let first = record.operations.first();
     let operation = first.and_then(|id| show::operation_view(&tables, &api.live, *id));
     v1::MigrateResponse { operation, plan: show::plan(&tables, record) }
-}
-
-fn settings(request: &v1::MigrateRequest) -> Result<MigrationSettings, Failed> {
-    let defaults = MigrationSettings::default();
-    let max_downtime_ms = request.max_downtime_ms.unwrap_or(defaults.max_downtime_ms);
-    if !DOWNTIME_MS.contains(&max_downtime_ms) {
-        return Err(bad("max_downtime_ms must be 1 to 2,000,000", "QEMU's default is 300"));
-    }
-    if request.max_bandwidth_mib_s == Some(0) {
-        return Err(bad("max_bandwidth_mib_s must be at least 1", "leave it out for no limit"));
-    }
-    Ok(MigrationSettings { max_downtime_ms, max_bandwidth_mib_s: request.max_bandwidth_mib_s })
 }
 
 async fn order(

@@ -18,6 +18,7 @@ mod prometheus;
 mod remove_host;
 mod reply;
 mod rules;
+mod settings;
 mod show;
 mod tokens;
 mod watch;
