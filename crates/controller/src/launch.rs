@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_lifecycle::{Migration, MigrationEvent};
+use drover_lifecycle::Migration;
 use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
 
 use crate::engine::Engine;
 use crate::moment::operation_id;
+use crate::reconcile::rules::running_plan;
 use crate::records::{
     Cause, Measure, OperationRecord, PlanRecord, PlanState, RecordError, Records, Tables, Txn,
 };
@@ -39,7 +40,10 @@ pub struct Order {
     pub measure_over: Duration,
 }
 
-/// Stores the plan and its first batch, then begins each move. With `dry_run` the plan is
+/// Moves of one batch, at most: they are stored in one commit with their plan.
+pub const MOST_IN_A_BATCH: usize = drover_ports::MAX_CHANGES - 8;
+
+/// Stores the plan and its first batch, then lets the queue begin the moves. With `dry_run` the plan is
 /// stored as proposed and nothing begins.
 pub async fn launch(
     records: &Records,
@@ -62,9 +66,7 @@ pub async fn launch(
             Err(reason) => (Txn::none(), Err(LaunchError::Overtaken(reason))),
         })
         .await??;
-    for operation in &stored.operations {
-        engine.take(*operation, MigrationEvent::Begin).await;
-    }
+    engine.begin_admitted().await;
     Ok(stored)
 }
 
@@ -90,13 +92,13 @@ pub async fn go_on(
         plan: plan.plan.clone(),
         report: plan.report.clone(),
         cause: plan.cause.clone(),
-        settings: MigrationSettings::default(),
+        settings: settings(&records.read(), plan),
         measure_over: plan
             .measure
             .as_ref()
             .map_or(Duration::ZERO, |measure| Duration::from_millis(measure.period_ms)),
     };
-    let begun = records
+    records
         .update(|tables| {
             let operations: Result<Vec<OperationRecord>, String> =
                 batch.iter().map(|step| operation(tables, &order, plan.id, now, step)).collect();
@@ -105,21 +107,24 @@ pub async fn go_on(
                 Err(reason) => return (Txn::none(), Err(LaunchError::Overtaken(reason))),
             };
             let mut txn = Txn::none();
-            let ids: Vec<_> = operations.iter().map(|op| op.migration.operation).collect();
             let mut record = plan.clone();
-            record.operations.extend(&ids);
+            record.operations.extend(operations.iter().map(|op| op.migration.operation));
             record.measure = measure(&order, batch, now);
             txn.put(record);
             for operation in operations {
                 txn.put(operation);
             }
-            (txn, Ok(ids))
+            (txn, Ok(()))
         })
         .await??;
-    for operation in begun {
-        engine.take(operation, MigrationEvent::Begin).await;
-    }
+    engine.begin_admitted().await;
     Ok(())
+}
+
+/// How the moves of a plan are made: as its first one was.
+fn settings(tables: &Tables, plan: &PlanRecord) -> MigrationSettings {
+    let first = plan.operations.first().and_then(|id| tables.operations.get(*id));
+    first.map_or_else(MigrationSettings::default, |first| first.migration.settings.clone())
 }
 
 fn prepare(
@@ -153,15 +158,16 @@ fn prepare(
 }
 
 /// One plan at a time over the whole cluster; a guest that somebody moves by hand is no plan
-/// in this sense. Reconcilers look before they plan; here the last word is said.
+/// in this sense, nor is the drain of a host: it takes long, and what its moves take of their
+/// targets is booked from the start. Reconcilers look before they plan; here the last word is said.
 fn alone(tables: &Tables, order: &Order, id: PlanId) -> Result<(), String> {
     let known = tables.plans.get(id);
     if let Some(done) = known.filter(|plan| plan.state != PlanState::Proposed) {
         return Err(format!("the plan is {} already", done.state.as_str()));
     }
-    let by_hand = matches!(order.cause, Cause::Request { .. }) && known.is_none();
-    let mut others = tables.plans.iter().rev();
-    match others.find(|plan| plan.state == PlanState::Running) {
+    let by_hand = matches!(order.cause, Cause::Request { .. } | Cause::Drain { .. });
+    let by_hand = by_hand && known.is_none();
+    match running_plan(tables) {
         Some(other) if !by_hand => Err(format!("the plan of {} is being carried out", other.cause)),
         _ => Ok(()),
     }

@@ -15,6 +15,7 @@
 pub mod ca;
 pub mod churn;
 pub mod config;
+pub mod drain;
 pub mod driver;
 pub mod engine;
 pub mod events;
@@ -26,7 +27,9 @@ pub mod launch;
 pub mod link;
 pub mod live;
 pub mod moment;
+pub mod picture;
 pub mod placement;
+pub mod queue;
 pub mod reconcile;
 pub mod records;
 pub mod tokens;

@@ -22,8 +22,8 @@ use crate::live::Live;
 use crate::moment::SystemClock;
 use crate::reconcile::balance::Last;
 use crate::reconcile::{
-    AdvancePlans, BalanceCluster, CarryOutOperations, EvaluateRules, FollowPlans, KeepHouse,
-    Reconcile, ReviewCopies, WatchHosts,
+    AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
+    KeepHouse, Reconcile, ReviewCopies, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -37,6 +37,8 @@ const FOLLOW_PLANS_EVERY: Duration = Duration::from_secs(1);
 const WATCH_HOSTS_EVERY: Duration = Duration::from_secs(2);
 /// Guests that seem to be in two places are looked at again so often.
 const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
+/// Hosts that are to be empty are looked at so often.
+const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// A silent agent connection is probed so often; HTTP/2 ping.
@@ -157,6 +159,15 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
         sample_interval,
     };
+    let drain = DrainHosts {
+        records: Arc::clone(&records),
+        events: Arc::clone(&events),
+        engine: engine.clone(),
+        history: Arc::clone(&history),
+        clock: Arc::clone(&clock),
+        sample_interval,
+        tried: Mutex::default(),
+    };
     let plans = FollowPlans {
         records: Arc::clone(&records),
         events: Arc::clone(&events),
@@ -179,7 +190,8 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 8] = [
+    let all: [(Duration, Arc<dyn Reconcile>); 9] = [
+        (DRAIN_HOSTS_EVERY, Arc::new(drain)),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
         (config.evaluation_interval, Arc::new(balance)),

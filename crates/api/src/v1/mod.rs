@@ -1,6 +1,7 @@
 //! Wire types, one file per resource.
 
 mod agent;
+mod drain;
 mod event;
 mod guest;
 mod host;
@@ -15,6 +16,7 @@ mod token;
 mod watch;
 
 pub use agent::*;
+pub use drain::*;
 pub use event::*;
 pub use guest::*;
 pub use host::*;

@@ -8,6 +8,8 @@ mod guests;
 mod history;
 mod hosts;
 mod labels;
+mod limits;
+mod maintenance;
 mod metrics;
 mod operations;
 mod placement;
@@ -19,6 +21,7 @@ mod remove_host;
 mod reply;
 mod rules;
 mod settings;
+mod several;
 mod show;
 mod tokens;
 mod watch;
@@ -84,6 +87,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests/{guest}", get(guests::show))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
+        .route("/v1/migrations", post(several::migrate))
+        .route("/v1/hosts/{host}/maintenance", put(maintenance::enter).delete(maintenance::leave))
+        .route("/v1/limits", get(limits::show).put(limits::set))
         .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))
         .route("/v1/rules/{rule}", get(rules::show).patch(rules::update).delete(rules::remove))

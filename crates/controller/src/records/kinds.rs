@@ -56,6 +56,13 @@ pub enum Cause {
         /// Name of the token.
         who: Name,
     },
+    /// A host is being emptied.
+    Drain {
+        /// Which.
+        host: HostId,
+        /// Its name then.
+        name: Name,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -64,6 +71,7 @@ impl fmt::Display for Cause {
             Self::Rule { name, .. } => write!(f, "rule {name}"),
             Self::Policy { name } => write!(f, "policy {name}"),
             Self::Request { who } => write!(f, "request of {who}"),
+            Self::Drain { name, .. } => write!(f, "drain of {name}"),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! always made on what is stored.
 
 mod kinds;
+mod maintenance;
 mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -18,6 +19,7 @@ pub use kinds::{
     LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord, PlanState, PolicyName,
     TokenRecord,
 };
+pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
 pub use table::{Kept, Record, Table, Txn};
 
 use table::Write;
@@ -41,6 +43,10 @@ pub struct Tables {
     pub labels: Table<LabelsRecord>,
     /// The balance policy, if there is one.
     pub balance: Table<BalanceRecord>,
+    /// Hosts that are emptied, or are to stay empty.
+    pub maintenance: Table<MaintenanceRecord>,
+    /// How many migrations may be under way at once, where somebody has set it.
+    pub limits: Table<LimitsRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -179,6 +185,8 @@ tables! {
     Placement => placement: PlacementRecord,
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
+    Maintenance => maintenance: MaintenanceRecord,
+    Limits => limits: LimitsRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

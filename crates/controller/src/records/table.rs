@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AgentRecord, BalanceRecord, FiringRecord, GuestRecord, HostRecord, JoinRecord, LabelsRecord,
-    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
+    LimitsName, LimitsRecord, MaintenanceRecord, OperationRecord, PlacementRecord, PlanRecord,
+    PolicyName, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -140,6 +141,8 @@ kinds! {
     Placement(PlacementRecord, RuleId, "placement/", |r| r.id),
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
+    Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
+    Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -188,6 +191,13 @@ impl Txn {
     pub fn delete_labels_if(&mut self, tables: &Tables, host: HostId) {
         if tables.labels.get(host).is_some() {
             self.writes.push(Write::Labels(host, None));
+        }
+    }
+
+    /// Ends the maintenance of a host, if it is in any.
+    pub fn delete_maintenance_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.maintenance.get(host).is_some() {
+            self.writes.push(Write::Maintenance(host, None));
         }
     }
 
