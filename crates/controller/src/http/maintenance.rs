@@ -23,7 +23,7 @@ use crate::launch::{LaunchError, launch};
 use crate::moment::{plan_id, rfc3339, seed};
 use crate::picture::look;
 use crate::reconcile::drain::order;
-use crate::records::{MaintenancePhase, MaintenanceRecord, Tables, Txn};
+use crate::records::{Hanging, MaintenancePhase, MaintenanceRecord, Tables, Txn};
 
 /// Blocked guests that a refusal names; the dry run names all.
 const MOST_NAMED: usize = 20;
@@ -63,7 +63,7 @@ pub(super) async fn enter(
         cold: request.cold,
         settings,
         guests: shown.guests,
-        hanging: Vec::new(),
+        hanging: hanging(&found),
     };
     begin(&api, &record, found).await?;
     let text = format!(
@@ -77,6 +77,16 @@ pub(super) async fn enter(
     api.events.record(draft.host(shown.host.clone())).await;
     let maintenance = self::shown(&api, &api.records.read(), host);
     Ok((StatusCode::ACCEPTED, Json(v1::DrainResponse { certificate: shown, maintenance })))
+}
+
+/// Those that are known not to get away from the start.
+fn hanging(found: &Certificate) -> Vec<Hanging> {
+    let hangs = |(guest, reasons): (&GuestId, &Vec<String>)| Hanging {
+        guest: *guest,
+        why: in_words(reasons),
+        failures: 0,
+    };
+    found.blocked.iter().map(hangs).collect()
 }
 
 async fn search(

@@ -46,9 +46,18 @@ pub struct DrainHosts {
     pub clock: Arc<dyn Clock>,
     /// Of healthy agents.
     pub sample_interval: Duration,
-    /// Who did not go after the last search, and when that was. Lost with the process: then one search is
-    /// made early.
-    pub tried: Mutex<BTreeMap<HostId, (BTreeSet<GuestId>, Timestamp)>>,
+    /// The last search for each host. Lost with the process: then one search is made early.
+    pub tried: Mutex<BTreeMap<HostId, Tried>>,
+}
+
+/// A search.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    at: Timestamp,
+    /// Who did not go.
+    stay: BTreeSet<GuestId>,
+    /// Others were on their way then.
+    touched: bool,
 }
 
 #[async_trait]
@@ -84,8 +93,10 @@ impl DrainHosts {
     /// Whether a search may find what the last one did not.
     fn may_plan(&self, host: HostId, due: &[GuestId], now: Timestamp) -> bool {
         let tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.get(&host).is_none_or(|(guests, at)| {
-            now.since(*at) >= PLAN_AGAIN || due.iter().any(|guest| !guests.contains(guest))
+        tried.get(&host).is_none_or(|last| {
+            now.since(last.at) >= PLAN_AGAIN
+                || due.iter().any(|guest| !last.stay.contains(guest))
+                || (last.touched && !is_touched(&self.records.read(), host))
         })
     }
 
@@ -108,7 +119,9 @@ impl DrainHosts {
         let first = only(&found, host, due);
         let goes = |guest: &&GuestId| first.moves().any(|step| step.step.guest == **guest);
         let stay = due.iter().filter(|guest| !goes(guest)).copied().collect();
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner).insert(host, (stay, now));
+        let touched = is_touched(&self.records.read(), host);
+        let last = Tried { at: now, stay, touched };
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).insert(host, last);
         if first.is_empty() {
             return Ok(without);
         }
@@ -189,6 +202,10 @@ fn judged(
     let mut after = before.clone();
     let left = leaving(tables, before.host, before.cold);
     let touched = is_touched(tables, before.host);
+    let known = |guest: GuestId| {
+        let one = before.hanging.iter().find(|one| one.guest == guest)?;
+        Some(one.why.clone())
+    };
     after.hanging = left
         .iter()
         .filter(|guest| !is_busy(tables, **guest))
@@ -199,7 +216,7 @@ fn judged(
             let why = match given_up {
                 Some(tried) => format!("its move failed {MOST_TRIES} times, last: {}", tried.why),
                 // While others are on their way room may still become free.
-                None if touched => return None,
+                None if touched => known(*guest)?,
                 None => found.get(guest)?.clone(),
             };
             Some(Hanging { guest: *guest, why, failures })

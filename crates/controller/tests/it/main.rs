@@ -5,6 +5,8 @@
 
 mod api;
 mod balance;
+mod drain;
 mod engine;
 mod inventory;
+mod queue;
 mod world;
