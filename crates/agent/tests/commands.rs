@@ -69,7 +69,7 @@ impl Stage {
 }
 
 fn accept() -> Action {
-    Action::AcceptIncoming(AcceptIncoming { source_host_id: "x".to_owned() })
+    Action::AcceptIncoming(AcceptIncoming { source_host_id: "x".to_owned(), ..Default::default() })
 }
 
 fn start() -> Action {
@@ -78,6 +78,7 @@ fn start() -> Action {
         peer_uri: "qemu+tls://h2/system".to_owned(),
         migration_address: "10.0.0.2".to_owned(),
         settings_json: serde_json::to_vec(&MigrationSettings::default()).unwrap(),
+        ..Default::default()
     })
 }
 
@@ -90,7 +91,7 @@ const fn resume() -> Action {
 }
 
 const fn discard() -> Action {
-    Action::DiscardIncoming(DiscardIncoming {})
+    Action::DiscardIncoming(DiscardIncoming { keep_disks: false })
 }
 
 const OUTCOME: MigrationOutcome = MigrationOutcome {

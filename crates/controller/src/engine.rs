@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use drover_agent_api::v1::{
-    AcceptIncoming, CancelMigration, Command, DiscardIncoming, FromController, Resume,
-    StartMigration, command, from_controller,
+    AcceptIncoming, CancelMigration, Command, DefineIncoming, DiscardIncoming, FromController,
+    RemoveDeparted, Resume, StartGuest, StartMigration, command, from_controller,
 };
-use drover_lifecycle::{Effect, Failure, FailureKind, MigrationEvent, MigrationState, TargetFate};
-use drover_model::{HostId, HostState, MigrationOutcome, OperationId, OwnerPhase};
+use drover_lifecycle::{
+    Effect, Failure, FailureKind, Migration, MigrationEvent, MigrationState, TargetFate,
+};
+use drover_model::{HostId, HostState, MigrationMode, MigrationOutcome, OperationId, OwnerPhase};
 use drover_ports::{Clock, StoreError};
 
 use crate::events::{Draft, Events, Severity};
@@ -113,7 +115,10 @@ impl Engine {
             };
             let waits = |operation: &&OperationRecord| {
                 use MigrationState as S;
-                matches!(operation.migration.state, S::Offering | S::CleaningUp { .. })
+                matches!(
+                    operation.migration.state,
+                    S::Offering | S::Defining { .. } | S::CleaningUp { .. }
+                )
             };
             let all = tables.operations.iter().filter(waits).filter(unreachable);
             all.map(|operation| operation.migration.operation).collect()
@@ -191,6 +196,7 @@ impl Engine {
         let action = match effect {
             Effect::AcceptIncoming => Action::AcceptIncoming(AcceptIncoming {
                 source_host_id: migration.from.to_string(),
+                disks_json: serde_json::to_vec(&migration.disks).ok()?,
             }),
             Effect::StartMigration => {
                 let tables = self.records.read();
@@ -200,11 +206,26 @@ impl Engine {
                     peer_uri: target.peer_uri.clone(),
                     migration_address: target.migration_address.clone(),
                     settings_json: serde_json::to_vec(&migration.settings).ok()?,
+                    post_copy: migration.is_post_copy(),
+                    disks_json: serde_json::to_vec(&migration.disks).ok()?,
                 })
             }
             Effect::CancelMigration => Action::CancelMigration(CancelMigration {}),
             Effect::ResumeAtTarget | Effect::ResumeAtSource => Action::Resume(Resume {}),
-            Effect::DiscardAtTarget => Action::DiscardIncoming(DiscardIncoming {}),
+            Effect::DiscardAtTarget => Action::DiscardIncoming(DiscardIncoming {
+                keep_disks: migration.settings.keep_target_on_failure,
+            }),
+            Effect::DefineAtTarget => {
+                let MigrationState::Defining { copied } = &migration.state else { return None };
+                let copied_json = serde_json::to_vec(copied).ok()?;
+                Action::DefineIncoming(DefineIncoming { copied_json })
+            }
+            Effect::StartAtTarget => {
+                Action::StartGuest(StartGuest { definition: self.definition_to_start(migration)? })
+            }
+            Effect::RemoveAtSource => Action::RemoveDeparted(RemoveDeparted {
+                disks_json: serde_json::to_vec(&migration.disks).ok()?,
+            }),
         };
         Some(Command {
             command_id: command_id(effect).to_owned(),
@@ -213,6 +234,15 @@ impl Engine {
             epoch: migration.epoch.0,
             action: Some(action),
         })
+    }
+
+    /// After a cold move the target has the definition; a dead host's is what it told last.
+    fn definition_to_start(&self, migration: &Migration) -> Option<String> {
+        if migration.settings.mode != MigrationMode::Rescue {
+            return Some(String::new());
+        }
+        let tables = self.records.read();
+        tables.definitions.get(migration.guest).map(|record| record.xml.clone())
     }
 
     /// The source's statistics came after the guest already ran on the target.
@@ -261,13 +291,16 @@ fn settle(tables: &Tables, txn: &mut Txn, after: &OperationRecord, now: drover_m
 }
 
 /// A command's id names its effect, so that an answer needs no memory.
-const EFFECTS: [(&str, Effect); 6] = [
+const EFFECTS: [(&str, Effect); 9] = [
     ("accept-incoming", Effect::AcceptIncoming),
     ("start-migration", Effect::StartMigration),
     ("cancel-migration", Effect::CancelMigration),
     ("resume-at-target", Effect::ResumeAtTarget),
     ("discard-at-target", Effect::DiscardAtTarget),
     ("resume-at-source", Effect::ResumeAtSource),
+    ("define-at-target", Effect::DefineAtTarget),
+    ("start-at-target", Effect::StartAtTarget),
+    ("remove-at-source", Effect::RemoveAtSource),
 ];
 
 fn command_id(effect: Effect) -> &'static str {
@@ -287,7 +320,9 @@ fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
             Effect::AcceptIncoming => Some(E::TargetAccepted),
             // What becomes of these is told by the migration's own updates.
             Effect::StartMigration | Effect::CancelMigration => None,
-            Effect::ResumeAtTarget => Some(E::TargetRuns),
+            Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetRuns),
+            Effect::DefineAtTarget => Some(E::TargetDefined),
+            Effect::RemoveAtSource => Some(E::SourceClean),
             Effect::DiscardAtTarget => Some(E::TargetCopy(TargetFate::Clean)),
             Effect::ResumeAtSource => Some(E::SourceRuns),
         };
@@ -296,7 +331,12 @@ fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
         Effect::AcceptIncoming => Some(E::TargetRefused(failure)),
         Effect::StartMigration => Some(E::SourceFailed(failure)),
         Effect::CancelMigration => None,
-        Effect::ResumeAtTarget => Some(E::TargetResumeFailed(failure)),
+        Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetResumeFailed(failure)),
+        Effect::DefineAtTarget => Some(E::TargetDefineFailed(failure)),
+        Effect::RemoveAtSource => match failure.kind {
+            FailureKind::Gone => Some(E::SourceClean),
+            _ => Some(E::SourceCleanFailed(failure)),
+        },
         Effect::DiscardAtTarget => match failure.kind {
             FailureKind::Gone => Some(E::TargetCopy(TargetFate::Clean)),
             FailureKind::Conflict | FailureKind::Refused => Some(E::TargetCopy(TargetFate::HasRun)),
@@ -309,11 +349,12 @@ fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
     }
 }
 
-fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
+/// What happened, in words; none where it is no news.
+fn told(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
     let migration = &operation.migration;
     let guest = tables.guest_name(migration.guest);
     let (from, to) = (tables.host_name(migration.from), tables.host_name(migration.to));
-    let draft = match &migration.state {
+    Some(match &migration.state {
         MigrationState::Offering => Draft::new(
             "migration.started",
             Severity::Info,
@@ -324,10 +365,24 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
             Severity::Info,
             format!("{to} is ready; {from} sends {guest}"),
         ),
-        MigrationState::Resuming => Draft::new(
-            "migration.handover",
+        MigrationState::Resuming => {
+            let gone = match migration.settings.mode {
+                MigrationMode::Live => format!("is gone from {from}"),
+                MigrationMode::Cold => format!("is copied from {from}"),
+                MigrationMode::Rescue => format!("is lost with {from}"),
+            };
+            let text = format!("{guest} {gone}; {to} owns it (epoch {})", migration.epoch);
+            Draft::new("migration.handover", Severity::Info, text)
+        }
+        MigrationState::PostCopy { .. } => Draft::new(
+            "migration.post_copy",
             Severity::Info,
-            format!("{guest} is gone from {from}; {to} owns it (epoch {})", migration.epoch),
+            format!("{guest} switches to {to} before all of its memory is there"),
+        ),
+        MigrationState::Defining { .. } => Draft::new(
+            "migration.copied",
+            Severity::Info,
+            format!("{guest} is copied; {to} checks and defines it"),
         ),
         MigrationState::Completed { .. } => completed(operation, &guest, &from, &to),
         MigrationState::Cancelled => Draft::new(
@@ -335,15 +390,17 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
             Severity::Info,
             format!("{guest} stays on {from}: cancelled on request"),
         ),
-        MigrationState::Failed { cause, guest_lost } => Draft::new(
-            "migration.failed",
-            if *guest_lost { Severity::Error } else { Severity::Warning },
-            if *guest_lost {
+        MigrationState::Failed { cause, guest_lost } => {
+            let severity = if *guest_lost { Severity::Error } else { Severity::Warning };
+            let owner = tables.owners.get(migration.guest).map(|owner| owner.host);
+            let place = if owner == Some(migration.to) { &to } else { &from };
+            let text = if *guest_lost {
                 format!("{guest} runs nowhere after its move to {to}: {}", cause.message)
             } else {
-                format!("{guest} stays on {from}: {}", cause.message)
-            },
-        ),
+                format!("{guest} is on {place}: {}", cause.message)
+            };
+            Draft::new("migration.failed", severity, text)
+        }
         MigrationState::CleaningUp { cause } => Draft::new(
             "migration.cleaning_up",
             Severity::Warning,
@@ -352,7 +409,14 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
         MigrationState::Admitted
         | MigrationState::Cancelling
         | MigrationState::Returning { .. } => return None,
-    };
+    })
+}
+
+fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
+    let draft = told(tables, operation)?;
+    let migration = &operation.migration;
+    let guest = tables.guest_name(migration.guest);
+    let (from, to) = (tables.host_name(migration.from), tables.host_name(migration.to));
     let owner = tables.owners.get(migration.guest);
     let phase = owner.map(|owner| match owner.phase {
         OwnerPhase::Settled => "settled",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use drover_lifecycle::Migration;
 use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
+use drover_rules::Move;
 
 use crate::engine::Engine;
 use crate::moment::operation_id;
@@ -173,6 +174,34 @@ fn alone(tables: &Tables, order: &Order, id: PlanId) -> Result<(), String> {
     }
 }
 
+/// Why a move cannot be an operation now, whatever the planner thinks of it.
+pub fn hindrance(tables: &Tables, step: &Move) -> Option<String> {
+    let guest = step.guest;
+    let Some(owner) = tables.owners.get(guest) else {
+        return Some(format!("guest {guest} has no owner"));
+    };
+    if owner.host != step.from || owner.phase != OwnerPhase::Settled {
+        return Some(format!("guest {guest} is not settled on the host that the plan saw it on"));
+    }
+    let of_guest = || tables.operations.iter().filter(|op| op.migration.guest == guest);
+    if of_guest().any(|op| !op.migration.state.is_finished()) {
+        return Some(format!("an operation is under way for guest {guest}"));
+    }
+    if of_guest().any(|op| op.migration.to == step.to && op.migration.target_unclean) {
+        return Some(format!(
+            "the target may still hold a copy of guest {guest} from an earlier move; it is \
+             discarded as soon as the host answers"
+        ));
+    }
+    if of_guest().any(|op| op.migration.from == step.to && op.migration.source_unclean) {
+        return Some(format!(
+            "the target still has a definition or disks of guest {guest} from before it left; \
+             they are removed as soon as the host answers"
+        ));
+    }
+    None
+}
+
 fn operation(
     tables: &Tables,
     order: &Order,
@@ -181,28 +210,10 @@ fn operation(
     step: &PlannedMove,
 ) -> Result<OperationRecord, String> {
     let guest = step.step.guest;
+    if let Some(reason) = hindrance(tables, &step.step) {
+        return Err(reason);
+    }
     let owner = tables.owners.get(guest).ok_or_else(|| format!("guest {guest} has no owner"))?;
-    if owner.host != step.step.from || owner.phase != OwnerPhase::Settled {
-        return Err(format!("guest {guest} is not settled on the host that the plan saw it on"));
-    }
-    let busy = tables
-        .operations
-        .iter()
-        .any(|op| op.migration.guest == guest && !op.migration.state.is_finished());
-    if busy {
-        return Err(format!("an operation is under way for guest {guest}"));
-    }
-    let unclean = tables.operations.iter().any(|op| {
-        op.migration.guest == guest
-            && op.migration.to == step.step.to
-            && op.migration.target_unclean
-    });
-    if unclean {
-        return Err(format!(
-            "the target may still hold a copy of guest {guest} from an earlier move; it is \
-             discarded as soon as the host answers"
-        ));
-    }
     let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],

@@ -30,7 +30,7 @@ use crate::events::{Draft, Events, Severity};
 use crate::inventory::{Finding, compare, enter};
 use crate::live::{Live, SESSION_QUEUE};
 use crate::moment::sha256_hex;
-use crate::records::{HostRecord, Records, Txn};
+use crate::records::{DefinitionRecord, HostRecord, Records, Tables, Txn};
 
 /// Most samples that one message may carry; more is cut off and logged.
 const MAX_SAMPLES: usize = 20_000;
@@ -266,6 +266,7 @@ impl Link {
         self.live.inventory(host, inventory.hypervisor_connected, active);
         let capabilities: Option<HostCapabilities> =
             serde_json::from_slice(&inventory.capabilities_json).ok();
+        let definitions = definitions(&self.records.read(), host, &inventory.definitions_json, now);
         let state =
             if inventory.hypervisor_connected { HostState::Online } else { HostState::Degraded };
         let told = self
@@ -293,6 +294,9 @@ impl Link {
                     let findings = compare(tables, host, &guests, &*self.live);
                     let room = drover_ports::MAX_CHANGES - 2;
                     self.live.unclear(host, unclear(&findings), now);
+                    for record in definitions.into_iter().take(room) {
+                        txn.put(record);
+                    }
                     for finding in findings {
                         // What does not fit into one commit comes with the next inventory.
                         if txn.len() < room {
@@ -336,6 +340,15 @@ impl Link {
             migration_update::Body::Failed(wire) => {
                 Some(MigrationEvent::SourceFailed(failure(wire)))
             }
+            migration_update::Body::CopiedJson(json) => {
+                serde_json::from_slice(&json).ok().map(MigrationEvent::SourceCopied)
+            }
+            migration_update::Body::WantsPostCopy(reason) => {
+                Some(MigrationEvent::WantsPostCopy(reason))
+            }
+            migration_update::Body::PostCopyFailed(wire) => {
+                Some(MigrationEvent::PostCopyFailed(failure(wire)))
+            }
         };
         let Some(event) = event else { return };
         let is_progress = matches!(event, MigrationEvent::Progress(_));
@@ -347,6 +360,20 @@ impl Link {
             }
         }
     }
+}
+
+/// Definitions of guests that are this host's.
+fn definitions(tables: &Tables, host: HostId, json: &[u8], at: Timestamp) -> Vec<DefinitionRecord> {
+    let told: Vec<(GuestId, String)> = serde_json::from_slice(json).unwrap_or_default();
+    let is_new = |guest: GuestId, xml: &str| {
+        let foreign = tables.owners.get(guest).is_some_and(|owner| owner.host != host);
+        let known = tables.definitions.get(guest).is_some_and(|known| known.xml == xml);
+        !foreign && !known
+    };
+    told.into_iter()
+        .filter(|(guest, xml)| is_new(*guest, xml))
+        .map(|(guest, xml)| DefinitionRecord { guest, xml, at })
+        .collect()
 }
 
 fn unclear(findings: &[Finding]) -> Vec<Guest> {

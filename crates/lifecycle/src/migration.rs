@@ -1,14 +1,16 @@
-//! The live migration of one guest.
+//! The migration of one guest: live, cold, or from a dead host.
 //!
 //! ```text
 //!  Admitted ─Begin─► Offering ─TargetAccepted─► Transferring ─SourceGone─► Resuming ─TargetRuns─► Completed
-//!     │                 │ TargetRefused            │    │ CancelRequested     │ GuestLost
-//!     │ CancelRequested │ CancelRequested          │    ▼                     ▼
-//!     ▼                 ▼                          │  Cancelling ─SourceGone─► (Resuming)   Failed
-//!  Cancelled         CleaningUp ◄─SourceFailed─────┴────┘ SourceFailed
-//!                       │ TargetClean
-//!                       ▼
-//!                    Returning ─SourceRuns─► Failed or Cancelled
+//!     │                 │ TargetRefused          │  │  │ CancelRequested     │ GuestLost
+//!     │ CancelRequested │ CancelRequested        │  │  ▼                     ▼
+//!     ▼                 ▼                        │  │ Cancelling ─SourceGone─► (Resuming)   Failed
+//!  Cancelled         CleaningUp ◄─SourceFailed───┼──┴────┘ SourceFailed
+//!                       │ TargetClean            │
+//!                       ▼                        ├─WantsPostCopy─► PostCopy ─SourceGone─► (Resuming)
+//!                    Returning ─SourceRuns─►     │
+//!                        Failed or Cancelled     └─SourceCopied─► Defining ─TargetDefined─►
+//!                                                  (Resuming to start it, or Completed)
 //! ```
 //!
 //! An admitted migration waits for its turn ([`crate::queue`]); one that may not begin any more
@@ -18,6 +20,8 @@
 //! |---|---|---|
 //! | Admitted | settled at the source | source |
 //! | Offering, Transferring, Cancelling, CleaningUp, Returning | leaving, at the source | source |
+//! | PostCopy | arriving, at the target | whichever QEMU lets run: never both |
+//! | Defining | leaving, at the source | nobody: it is shut off |
 //! | Resuming | arriving, at the target | target |
 //! | Completed | settled at the target | target |
 //! | Failed, Cancelled | settled where it was | that host |
@@ -25,12 +29,25 @@
 //! The copy on the target arrives paused and only an effect of `Resuming` starts it, and
 //! `Resuming` is entered only on proof that no process of the guest is left on the source.
 //! So at every moment at most one host may run the guest, whatever message is lost.
+//!
+//! Post-copy is the exception: there libvirt starts the target's copy itself, while the
+//! source still holds pages. The owner moves first, and from then on nothing resumes the
+//! source's copy or destroys the target's, unless the source proves that it still runs the
+//! guest. QEMU lets no source go on that has switched.
+//!
+//! A cold move begins and ends with a guest that is shut off; the target's copy is checked
+//! and defined before the owner moves, and the source's definition and disks go after that.
+//! A rescue has no source to ask: whoever asked for it vouches that the host is dead, and
+//! the definition there is removed when the host comes back.
 
 use drover_model::{
-    Epoch, GuestId, HostId, MigrationOutcome, MigrationProgress, MigrationSettings, OperationId,
-    OwnerPhase, OwnerRecord,
+    ColdCopy, DiskCopy, Epoch, GuestId, HostId, MigrationMode, MigrationOutcome, MigrationProgress,
+    MigrationSettings, OperationId, OwnerRecord,
 };
 use serde::{Deserialize, Serialize};
+
+mod step;
+mod undo;
 
 /// Why an agent could not do something, by what is done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +110,18 @@ pub enum MigrationState {
         /// Why it failed.
         cause: Failure,
     },
+    /// The target may run the guest before all of its memory is there.
+    PostCopy {
+        /// Why it stands still, where it does: the guest's memory is on both hosts, and
+        /// neither copy may be destroyed.
+        trouble: Option<Failure>,
+    },
+    /// All of a guest that is shut off has been copied; the target is asked to check and
+    /// define it.
+    Defining {
+        /// What the source handed over.
+        copied: ColdCopy,
+    },
     /// The source's copy is gone; the target is asked to let the guest run.
     Resuming,
     /// The guest runs on the target.
@@ -138,6 +167,13 @@ pub struct Migration {
     /// done, also after the end. Such a copy is paused and nothing ever resumes it.
     #[serde(default)]
     pub target_unclean: bool,
+    /// The guest is the target's, and the source still has a definition or disks of it,
+    /// which it is asked to remove: also after the end.
+    #[serde(default)]
+    pub source_unclean: bool,
+    /// Disks that are copied with the guest.
+    #[serde(default)]
+    pub disks: Vec<DiskCopy>,
 }
 
 /// Something that happened.
@@ -176,6 +212,22 @@ pub enum MigrationEvent {
     SourceRuns,
     /// The source could not let it run.
     SourceResumeFailed(Failure),
+    /// Somebody changes how the transfer is done while it runs.
+    Adjust(MigrationSettings),
+    /// The transfer does not converge, and the source asks to switch to post-copy.
+    WantsPostCopy(String),
+    /// The transfer broke after the switch to post-copy.
+    PostCopyFailed(Failure),
+    /// The source has copied a guest that is shut off.
+    SourceCopied(ColdCopy),
+    /// The target has checked and defined it.
+    TargetDefined,
+    /// The target could not, or what arrived is not what was sent.
+    TargetDefineFailed(Failure),
+    /// Nothing of the guest is left on the source.
+    SourceClean,
+    /// Something is left there.
+    SourceCleanFailed(Failure),
 }
 
 /// What the shell is asked to do. Each may be repeated at any time.
@@ -194,6 +246,12 @@ pub enum Effect {
     DiscardAtTarget,
     /// Ask the source to let the guest run.
     ResumeAtSource,
+    /// Ask the target to check what arrived and to define the guest.
+    DefineAtTarget,
+    /// Ask the target to start the guest, which is shut off.
+    StartAtTarget,
+    /// Ask the source to remove its definition and disks of the guest.
+    RemoveAtSource,
 }
 
 /// The owner record that a new state implies; stored in the same commit.
@@ -221,7 +279,6 @@ pub struct Stepped {
 pub struct Ignored;
 
 use Effect as F;
-use MigrationEvent as E;
 use MigrationState as S;
 
 impl MigrationState {
@@ -234,6 +291,8 @@ impl MigrationState {
             S::Cancelling => "cancelling",
             S::CleaningUp { .. } => "cleaning-up",
             S::Returning { .. } => "returning",
+            S::PostCopy { .. } => "post-copy",
+            S::Defining { .. } => "defining",
             S::Resuming => "resuming",
             S::Completed { .. } => "completed",
             S::Cancelled => "cancelled",
@@ -267,7 +326,14 @@ impl Migration {
             progress: None,
             outcome: None,
             target_unclean: false,
+            source_unclean: false,
+            disks: Vec::new(),
         }
+    }
+
+    /// Whether the source sends the guest under post-copy.
+    pub const fn is_post_copy(&self) -> bool {
+        matches!(self.state, S::PostCopy { .. })
     }
 
     /// What the present state asks for; to be said again after a restart, a reconnect or
@@ -275,266 +341,36 @@ impl Migration {
     pub fn effects_again(&self) -> Vec<Effect> {
         match self.state {
             S::Offering => vec![F::AcceptIncoming],
-            S::Transferring => vec![F::StartMigration],
+            S::Transferring | S::PostCopy { .. } => vec![F::StartMigration],
             S::Cancelling => vec![F::CancelMigration, F::StartMigration],
             S::CleaningUp { .. } => vec![F::DiscardAtTarget],
             S::Returning { .. } => vec![F::ResumeAtSource],
-            S::Resuming => vec![F::ResumeAtTarget],
-            S::Cancelled | S::Failed { .. } if self.target_unclean => vec![F::DiscardAtTarget],
-            S::Admitted | S::Completed { .. } | S::Cancelled | S::Failed { .. } => vec![],
+            S::Defining { .. } => vec![F::DefineAtTarget],
+            S::Resuming if self.settings.mode == MigrationMode::Live => vec![F::ResumeAtTarget],
+            S::Resuming => vec![F::StartAtTarget],
+            S::Cancelled | S::Failed { .. } | S::Completed { .. } => self.debts(),
+            S::Admitted => vec![],
         }
+    }
+
+    /// What is still to be cleaned up after the end.
+    fn debts(&self) -> Vec<Effect> {
+        let debts =
+            [(self.target_unclean, F::DiscardAtTarget), (self.source_unclean, F::RemoveAtSource)];
+        debts.into_iter().filter(|(owed, _)| *owed).map(|(_, effect)| effect).collect()
     }
 
     /// The host that an effect is asked of.
     pub const fn host_of(&self, effect: Effect) -> HostId {
         match effect {
-            F::AcceptIncoming | F::ResumeAtTarget | F::DiscardAtTarget => self.to,
-            F::StartMigration | F::CancelMigration | F::ResumeAtSource => self.from,
+            F::AcceptIncoming
+            | F::ResumeAtTarget
+            | F::DiscardAtTarget
+            | F::DefineAtTarget
+            | F::StartAtTarget => self.to,
+            F::StartMigration | F::CancelMigration | F::ResumeAtSource | F::RemoveAtSource => {
+                self.from
+            }
         }
     }
-
-    /// What follows from an event.
-    pub fn step(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
-        match event {
-            E::Progress(progress) => self.heard(*progress),
-            E::CancelRequested => self.cancel(),
-            E::Begin | E::Withdrawn(_) | E::TargetAccepted | E::TargetRefused(_) => {
-                self.before_transfer(event)
-            }
-            E::TargetUnreachable => self.without_target(),
-            E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
-            E::TargetRuns | E::TargetResumeFailed(_) => self.resuming(event),
-            E::TargetCopy(_)
-            | E::TargetDiscardFailed(_)
-            | E::SourceRuns
-            | E::SourceResumeFailed(_) => self.undoing(event),
-        }
-    }
-
-    fn heard(&self, progress: MigrationProgress) -> Result<Stepped, Ignored> {
-        match self.state {
-            S::Transferring | S::Cancelling => {
-                let migration = Self { progress: Some(progress), ..self.clone() };
-                Ok(Stepped { migration, owner: None, effects: vec![] })
-            }
-            _ => Err(Ignored),
-        }
-    }
-
-    fn cancel(&self) -> Result<Stepped, Ignored> {
-        let asked = Self { cancel_requested: true, ..self.clone() };
-        match self.state {
-            S::Admitted => Ok(asked.to(S::Cancelled)),
-            S::Offering => Ok(asked.to(S::CleaningUp { cause: cancelled() })),
-            S::Transferring => Ok(asked.to(S::Cancelling)),
-            // Too late, or already so: the guest's state has been handed over.
-            S::Cancelling
-            | S::CleaningUp { .. }
-            | S::Returning { .. }
-            | S::Resuming
-            | S::Completed { .. }
-            | S::Cancelled
-            | S::Failed { .. } => Err(Ignored),
-        }
-    }
-
-    fn before_transfer(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
-        match (&self.state, event) {
-            (S::Admitted, E::Begin) => Ok(self
-                .clone()
-                .owned(self.from, OwnerPhase::Leaving { to: self.to, operation: self.operation })
-                .then(S::Offering)),
-            (S::Admitted, E::Withdrawn(cause)) => {
-                Ok(self.clone().to(S::Failed { cause: cause.clone(), guest_lost: false }))
-            }
-            (S::Offering, E::TargetAccepted) => Ok(self.clone().to(S::Transferring)),
-            (S::Offering, E::TargetRefused(failure)) => match failure.kind {
-                // Nothing is known about the effect: the driver asks again in a while.
-                FailureKind::Retry => Ok(self.waits()),
-                _ => Ok(self.clone().to(S::CleaningUp { cause: failure.clone() })),
-            },
-            _ => Err(Ignored),
-        }
-    }
-
-    fn source_says(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
-        match (&self.state, event) {
-            (S::Transferring | S::Cancelling, E::SourceGone) => Ok(self.clone().hand_over()),
-            (S::Transferring | S::Cancelling, E::SourceFinished(outcome)) => {
-                Ok(Self { outcome: Some(*outcome), ..self.clone() }.hand_over())
-            }
-            (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => match failure.kind {
-                // Nothing is known about the effect: the driver asks again in a while.
-                FailureKind::Retry => Ok(self.waits()),
-                _ => Ok(self.clone().to(S::CleaningUp { cause: failure.clone() })),
-            },
-            // The statistics may come after the handover.
-            (S::Resuming, E::SourceFinished(outcome)) => {
-                let migration = Self { outcome: Some(*outcome), ..self.clone() };
-                Ok(Stepped { migration, owner: None, effects: vec![] })
-            }
-            (S::Completed { outcome: None }, E::SourceFinished(outcome)) => {
-                let state = S::Completed { outcome: Some(*outcome) };
-                let migration = Self { outcome: Some(*outcome), state, ..self.clone() };
-                Ok(Stepped { migration, owner: None, effects: vec![] })
-            }
-            _ => Err(Ignored),
-        }
-    }
-
-    /// The guest must not wait for a host that may never come back. Its copy there, if
-    /// there is one, is paused, and only [`MigrationState::Resuming`] would start it.
-    fn without_target(&self) -> Result<Stepped, Ignored> {
-        match &self.state {
-            S::Offering => {
-                let message = "the target does not answer".to_owned();
-                let cause = Failure { kind: FailureKind::Retry, message };
-                Ok(self.clone().to(S::CleaningUp { cause }))
-            }
-            S::CleaningUp { cause } => {
-                let message = format!(
-                    "{}; the target is out of reach: its copy is discarded when it answers",
-                    cause.message
-                );
-                let cause = Failure { kind: cause.kind, message };
-                Ok(Self { target_unclean: true, ..self.clone() }.to(S::Returning { cause }))
-            }
-            // Resuming: the guest is there and nowhere else.
-            _ => Err(Ignored),
-        }
-    }
-
-    /// The debt of a migration that ended without its target.
-    fn cleaned_later(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
-        let paid = match event {
-            // A copy that has run is another one: it came later, by another way.
-            E::TargetCopy(_) => true,
-            // So is one of a later epoch.
-            E::TargetDiscardFailed(failure) => failure.kind == FailureKind::StaleEpoch,
-            _ => false,
-        };
-        if !paid {
-            return Err(Ignored);
-        }
-        let migration = Self { target_unclean: false, ..self.clone() };
-        Ok(Stepped { migration, owner: None, effects: vec![] })
-    }
-
-    fn resuming(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
-        match (&self.state, event) {
-            (S::Resuming, E::TargetRuns) => {
-                let outcome = self.outcome;
-                Ok(self.clone().owned(self.to, OwnerPhase::Settled).then(S::Completed { outcome }))
-            }
-            (S::Resuming, E::TargetResumeFailed(failure)) => match failure.kind {
-                FailureKind::Retry | FailureKind::Conflict => Ok(self.waits()),
-                FailureKind::Gone
-                | FailureKind::Refused
-                | FailureKind::Cancelled
-                | FailureKind::Broken
-                | FailureKind::StaleEpoch => Ok(self
-                    .clone()
-                    .owned(self.to, OwnerPhase::Settled)
-                    .then(S::Failed { cause: failure.clone(), guest_lost: true })),
-            },
-            _ => Err(Ignored),
-        }
-    }
-
-    fn undoing(&self, event: &MigrationEvent) -> Result<Stepped, Ignored> {
-        if self.state.is_finished() && self.target_unclean {
-            return self.cleaned_later(event);
-        }
-        match (&self.state, event) {
-            // In mid-return the target answers after all.
-            (S::Returning { .. }, E::TargetCopy(_)) if self.target_unclean => {
-                self.cleaned_later(event)
-            }
-            (S::CleaningUp { cause }, E::TargetCopy(TargetFate::Clean)) => {
-                Ok(self.clone().to(S::Returning { cause: cause.clone() }))
-            }
-            // The copy there may not be ours to destroy; an operator has to look.
-            (S::CleaningUp { cause }, E::TargetCopy(TargetFate::HasRun)) => {
-                let cause = Failure {
-                    kind: FailureKind::Broken,
-                    message: format!(
-                        "{}; and the target holds a copy that has run: it was left alone",
-                        cause.message
-                    ),
-                };
-                Ok(self.clone().to(S::Returning { cause }))
-            }
-            (S::CleaningUp { .. }, E::TargetDiscardFailed(_))
-            | (
-                S::Returning { .. },
-                E::SourceResumeFailed(Failure { kind: FailureKind::Retry, .. }),
-            ) => Ok(Stepped { migration: self.clone(), owner: None, effects: vec![] }),
-            (S::Returning { cause }, E::SourceRuns) => {
-                let ended = if cause.kind == FailureKind::Cancelled {
-                    S::Cancelled
-                } else {
-                    S::Failed { cause: cause.clone(), guest_lost: false }
-                };
-                Ok(self.clone().owned(self.from, OwnerPhase::Settled).then(ended))
-            }
-            (S::Returning { cause }, E::SourceResumeFailed(failure)) => {
-                let cause = Failure {
-                    kind: cause.kind,
-                    message: format!("{}; then, at the source: {}", cause.message, failure.message),
-                };
-                let guest_lost = failure.kind == FailureKind::Gone;
-                Ok(self
-                    .clone()
-                    .owned(self.from, OwnerPhase::Settled)
-                    .then(S::Failed { cause, guest_lost }))
-            }
-            _ => Err(Ignored),
-        }
-    }
-
-    /// The source is proven empty: the target owns the guest from here on.
-    fn hand_over(self) -> Stepped {
-        let arriving = OwnerPhase::Arriving { from: self.from, operation: self.operation };
-        let to = self.to;
-        self.owned(to, arriving).then(S::Resuming)
-    }
-
-    /// The next state, without a change of owner.
-    fn to(self, state: MigrationState) -> Stepped {
-        let migration = Self { state, ..self };
-        let effects = match migration.state {
-            // Only the cancel itself: the transfer is under way already.
-            S::Cancelling => vec![F::CancelMigration],
-            _ => migration.effects_again(),
-        };
-        Stepped { migration, owner: None, effects }
-    }
-
-    /// Nothing changes; the driver says again what the state asks for.
-    fn waits(&self) -> Stepped {
-        Stepped { migration: self.clone(), owner: None, effects: vec![] }
-    }
-
-    fn owned(self, host: HostId, phase: OwnerPhase) -> Owned {
-        let expected = self.epoch;
-        let epoch = expected.next();
-        let record = OwnerRecord { guest: self.guest, host, epoch, phase };
-        Owned { migration: Self { epoch, ..self }, owner: OwnerChange { expected, record } }
-    }
-}
-
-/// A migration whose owner changes with its next state.
-struct Owned {
-    migration: Migration,
-    owner: OwnerChange,
-}
-
-impl Owned {
-    fn then(self, state: MigrationState) -> Stepped {
-        Stepped { owner: Some(self.owner), ..self.migration.to(state) }
-    }
-}
-
-fn cancelled() -> Failure {
-    Failure { kind: FailureKind::Cancelled, message: "cancelled on request".to_owned() }
 }

@@ -41,7 +41,8 @@ pub enum OwnerPhase {
         operation: OperationId,
     },
     /// Its state has arrived on `host`, the copy at `from` is proven gone, and the
-    /// agent on `host` has been told to resume it.
+    /// agent on `host` has been told to resume it. Under post-copy: it is being switched
+    /// over, and the copy at `from` is not resumed any more.
     Arriving {
         /// Where it came from.
         from: HostId,

@@ -132,6 +132,9 @@ impl Commands {
             Action::CancelMigration(_) => self.cancel_migration(&order, turn).await,
             Action::Resume(_) => self.resume(&order, turn).await,
             Action::DiscardIncoming(_) => self.discard_incoming(&order, turn).await,
+            Action::DefineIncoming(_) | Action::StartGuest(_) | Action::RemoveDeparted(_) => {
+                Err(failure(FailureKind::Refused, "this agent moves running guests only"))
+            }
         }
     }
 
@@ -192,5 +195,8 @@ const fn action_name(action: &Action) -> &'static str {
         Action::CancelMigration(_) => "cancel-migration",
         Action::Resume(_) => "resume",
         Action::DiscardIncoming(_) => "discard-incoming",
+        Action::DefineIncoming(_) => "define-incoming",
+        Action::StartGuest(_) => "start-guest",
+        Action::RemoveDeparted(_) => "remove-departed",
     }
 }

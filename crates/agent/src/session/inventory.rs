@@ -54,6 +54,7 @@ impl Link {
                 hypervisor_connected: true,
                 guests_json: encode(&guests),
                 capabilities_json: Vec::new(),
+                definitions_json: Vec::new(),
             },
             Err(error) => {
                 warn!(%error, "libvirt does not tell its guests");

@@ -6,6 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
+use drover_lifecycle::Migration;
 use drover_model::HostId;
 use drover_rules::{PlacementKind, PlacementRule};
 
@@ -79,10 +80,8 @@ fn enter(
         let hint = "--forget-guests forgets them with it; they are adopted where they show up";
         return Err(conflict(detail, hint));
     }
-    let owed: Vec<&OperationRecord> = operations
-        .into_iter()
-        .filter(|op| op.migration.to == host && op.migration.target_unclean)
-        .collect();
+    let owed: Vec<&OperationRecord> =
+        operations.into_iter().filter(|op| owes(&op.migration, host)).collect();
     if guests.len() + owed.len() > MAX_CHANGED {
         let detail = format!("{name} has more than {MAX_CHANGED} guests and operations");
         return Err(Failed(
@@ -96,13 +95,21 @@ fn enter(
     }
     for operation in owed {
         let mut paid = operation.clone();
-        paid.migration.target_unclean = false;
+        let migration = &mut paid.migration;
+        migration.target_unclean &= migration.to != host;
+        migration.source_unclean &= migration.from != host;
         txn.put(paid);
     }
     txn.delete_host(host);
     txn.delete_labels_if(tables, host);
     txn.delete_maintenance_if(tables, host);
     Ok(name)
+}
+
+/// Whether something of a finished move is still to be removed on this host.
+fn owes(migration: &Migration, host: HostId) -> bool {
+    (migration.to == host && migration.target_unclean)
+        || (migration.from == host && migration.source_unclean)
 }
 
 /// A rule that pins guests to this host and no other: without it they were free to go

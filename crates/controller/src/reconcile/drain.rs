@@ -21,7 +21,7 @@ use crate::drain::{
 };
 use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
-use crate::launch::{LaunchError, Order, launch};
+use crate::launch::{LaunchError, Order, hindrance, launch};
 use crate::moment::{plan_id, seed};
 use crate::picture::look;
 use crate::records::{Cause, Hanging, MaintenancePhase, MaintenanceRecord, Records, Tables, Txn};
@@ -114,9 +114,10 @@ impl DrainHosts {
         let search = move || certificate(&picture, host, &labels, seed());
         let found = tokio::task::spawn_blocking(search).await??;
         let clear = due.iter().filter(|guest| !found.unclear.contains(guest));
-        let without: BTreeMap<GuestId, String> =
+        let mut without: BTreeMap<GuestId, String> =
             clear.filter_map(|guest| Some((*guest, in_words(found.blocked.get(guest)?)))).collect();
-        let first = only(&found, host, due);
+        let (first, hindered) = only(&self.records.read(), &found, host, due);
+        without.extend(hindered);
         let goes = |guest: &&GuestId| first.moves().any(|step| step.step.guest == **guest);
         let stay = due.iter().filter(|guest| !goes(guest)).copied().collect();
         let touched = is_touched(&self.records.read(), host);
@@ -172,12 +173,28 @@ impl DrainHosts {
 }
 
 /// The moves of a certificate that are to be made now: the first batch, for these guests and
-/// for those elsewhere that make room.
-fn only(found: &Certificate, host: HostId, due: &[GuestId]) -> Plan {
+/// for those elsewhere that make room. One that something stands in the way of does not hold
+/// up the others: it is told why.
+fn only(
+    tables: &Tables,
+    found: &Certificate,
+    host: HostId,
+    due: &[GuestId],
+) -> (Plan, BTreeMap<GuestId, String>) {
     let first = found.plan.batches.first().into_iter().flatten();
     let wanted = first.filter(|step| step.step.from != host || due.contains(&step.step.guest));
-    let batch: Vec<_> = wanted.cloned().collect();
-    Plan { batches: if batch.is_empty() { Vec::new() } else { vec![batch] } }
+    let mut batch = Vec::new();
+    let mut hindered = BTreeMap::new();
+    for step in wanted {
+        match hindrance(tables, &step.step) {
+            None => batch.push(step.clone()),
+            Some(reason) => {
+                hindered.insert(step.step.guest, reason);
+            }
+        }
+    }
+    let batches = if batch.is_empty() { Vec::new() } else { vec![batch] };
+    (Plan { batches }, hindered)
 }
 
 /// The order for moves of a drain.

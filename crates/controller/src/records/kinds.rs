@@ -9,7 +9,7 @@ use std::time::Duration;
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
 use drover_model::{
-    Guest, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
+    Guest, GuestId, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
 };
 use drover_planner::{Level, Plan, PlanReport};
 use drover_rules::{HostFiring, PlacementRule};
@@ -33,6 +33,17 @@ pub struct GuestRecord {
     pub last_moved: Option<Timestamp>,
     /// Its host is up and does not have it. Kept so that its epoch is never used again.
     pub absent: bool,
+}
+
+/// How a guest is started anew, as its host told it last: for when the host is dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionRecord {
+    /// The guest.
+    pub guest: GuestId,
+    /// Domain XML, secrets included.
+    pub xml: String,
+    /// When it was told.
+    pub at: Timestamp,
 }
 
 /// Why something is done.

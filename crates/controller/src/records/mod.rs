@@ -15,9 +15,9 @@ use drover_model::{GuestId, HostId, Name};
 use drover_ports::{Change, Store, StoreError};
 
 pub use kinds::{
-    AgentRecord, BalanceRecord, Cause, FiringRecord, GuestRecord, HostRecord, JoinRecord,
-    LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord, PlanState, PolicyName,
-    TokenRecord,
+    AgentRecord, BalanceRecord, Cause, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
+    JoinRecord, LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord, PlanState,
+    PolicyName, TokenRecord,
 };
 pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
 pub use table::{Kept, Record, Table, Txn};
@@ -33,6 +33,8 @@ pub struct Tables {
     pub guests: Table<GuestRecord>,
     /// Owners of guests.
     pub owners: Table<drover_model::OwnerRecord>,
+    /// Domain XML of guests.
+    pub definitions: Table<DefinitionRecord>,
     /// Rules.
     pub rules: Table<drover_rules::Rule>,
     /// What each rule says of each host.
@@ -180,6 +182,7 @@ tables! {
     Host => hosts: HostRecord,
     Guest => guests: GuestRecord,
     Owner => owners: drover_model::OwnerRecord,
+    Definition => definitions: DefinitionRecord,
     Rule => rules: drover_rules::Rule,
     Firing => firings: FiringRecord,
     Placement => placement: PlacementRecord,

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AgentRecord, BalanceRecord, FiringRecord, GuestRecord, HostRecord, JoinRecord, LabelsRecord,
-    LimitsName, LimitsRecord, MaintenanceRecord, OperationRecord, PlacementRecord, PlanRecord,
-    PolicyName, RecordError, Tables, TokenRecord,
+    AgentRecord, BalanceRecord, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
+    JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord, OperationRecord,
+    PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -136,6 +136,7 @@ kinds! {
     Host(HostRecord, HostId, "host/", |r| r.host.id),
     Guest(GuestRecord, GuestId, "guest/", |r| r.guest.id),
     Owner(OwnerRecord, GuestId, "owner/", |r| r.guest),
+    Definition(DefinitionRecord, GuestId, "definition/", |r| r.guest),
     Rule(Rule, RuleId, "rule/", |r| r.id),
     Firing(FiringRecord, RuleId, "firing/", |r| r.rule),
     Placement(PlacementRecord, RuleId, "placement/", |r| r.id),

@@ -35,6 +35,9 @@ fn asked(messages: &mut mpsc::Receiver<FromController>) -> Option<(&'static str,
         command::Action::CancelMigration(_) => "cancel",
         command::Action::Resume(_) => "resume",
         command::Action::DiscardIncoming(_) => "discard",
+        command::Action::DefineIncoming(_) => "define",
+        command::Action::StartGuest(_) => "start-guest",
+        command::Action::RemoveDeparted(_) => "remove",
     };
     Some((what, command.epoch))
 }

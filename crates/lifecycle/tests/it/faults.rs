@@ -182,6 +182,9 @@ impl World {
                     E::SourceRuns
                 }
             }
+            Effect::DefineAtTarget | Effect::StartAtTarget | Effect::RemoveAtSource => {
+                panic!("a live migration without disks does not ask for {effect:?}")
+            }
         };
         self.inbox.push_back(answer);
     }

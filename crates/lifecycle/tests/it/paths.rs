@@ -1,15 +1,21 @@
 //! Each path through the machine, as one line per step.
 
 use drover_lifecycle::{
-    Effect, FailureKind as K, MigrationEvent as E, MigrationState as S, TargetFate,
+    Effect, FailureKind as K, Migration, MigrationEvent as E, MigrationState as S, TargetFate,
 };
-use drover_model::{MigrationOutcome, OwnerPhase};
+use drover_model::{
+    Bytes, ColdCopy, DiskCopy, MigrationMode, MigrationOutcome, MigrationSettings, OwnerPhase,
+    PostCopy,
+};
 
 use crate::{SOURCE, admitted, failure, in_state};
 
 /// `event → state, owner, effects` for each event.
 fn check(events: &[E], expected: &[&str]) {
-    let mut migration = admitted();
+    check_from(admitted(), events, expected);
+}
+
+fn check_from(mut migration: Migration, events: &[E], expected: &[&str]) {
     let mut lines = Vec::new();
     for event in events {
         let line = match migration.step(event) {
@@ -172,4 +178,212 @@ fn a_target_that_does_not_answer_is_not_waited_for_and_is_cleaned_later() {
     assert!(paid.effects_again().is_empty());
     let stale = failed.step(&E::TargetDiscardFailed(failure(K::StaleEpoch)));
     assert!(stale.unwrap().migration.effects_again().is_empty(), "a later move's host by now");
+}
+
+fn with(settings: MigrationSettings) -> Migration {
+    Migration { settings, ..admitted() }
+}
+
+fn cold(auto_start: bool) -> Migration {
+    with(MigrationSettings { mode: MigrationMode::Cold, auto_start, ..Default::default() })
+}
+
+fn copied() -> ColdCopy {
+    ColdCopy { definition: String::new(), disks: vec![], outcome: MigrationOutcome::default() }
+}
+
+#[test]
+fn a_cold_move_defines_before_the_owner_moves_and_removes_after() {
+    check_from(
+        cold(false),
+        &[
+            E::Begin,
+            E::TargetAccepted,
+            E::SourceCopied(copied()),
+            E::TargetDefined,
+            E::SourceCleanFailed(failure(K::Retry)),
+            E::SourceClean,
+            E::SourceClean,
+        ],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "defining [DefineAtTarget]",
+            "completed [settled@target 7] [RemoveAtSource]",
+            "completed []",
+            "completed []",
+            "ignored",
+        ],
+    );
+    check_from(
+        cold(true),
+        &[E::Begin, E::TargetAccepted, E::SourceCopied(copied()), E::TargetDefined, E::TargetRuns],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "defining [DefineAtTarget]",
+            "resuming [arriving@target 7] [StartAtTarget]",
+            "completed [settled@target 8] [RemoveAtSource]",
+        ],
+    );
+}
+
+#[test]
+fn a_cold_move_that_fails_starts_nothing_at_the_source() {
+    for (event, last) in [
+        (E::TargetDefineFailed(failure(K::Broken)), "failed [settled@source 7] []"),
+        (E::CancelRequested, "cancelled [settled@source 7] []"),
+    ] {
+        check_from(
+            cold(true),
+            &[
+                E::Begin,
+                E::TargetAccepted,
+                E::SourceCopied(copied()),
+                event,
+                E::TargetCopy(TargetFate::Clean),
+            ],
+            &[
+                "offering [leaving@source 6] [AcceptIncoming]",
+                "transferring [StartMigration]",
+                "defining [DefineAtTarget]",
+                "cleaning-up [DiscardAtTarget]",
+                last,
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_rescue_starts_elsewhere_and_cleans_the_dead_host_when_it_is_back() {
+    let rescue = with(MigrationSettings { mode: MigrationMode::Rescue, ..Default::default() });
+    check_from(
+        rescue.clone(),
+        &[E::Begin, E::CancelRequested, E::TargetRuns, E::SourceClean],
+        &[
+            "resuming [arriving@target 6] [StartAtTarget]",
+            "ignored",
+            "completed [settled@target 7] [RemoveAtSource]",
+            "completed []",
+        ],
+    );
+    // Where it does not start another host may be tried, once this one certainly runs nothing.
+    check_from(
+        rescue,
+        &[
+            E::Begin,
+            E::TargetResumeFailed(failure(K::Refused)),
+            E::TargetUnreachable,
+            E::TargetCopy(TargetFate::Clean),
+        ],
+        &[
+            "resuming [arriving@target 6] [StartAtTarget]",
+            "cleaning-up [DiscardAtTarget]",
+            "ignored",
+            "failed [settled@source 7] []",
+        ],
+    );
+}
+
+#[test]
+fn post_copy_moves_the_owner_first_and_destroys_nothing() {
+    let allowed = with(MigrationSettings { post_copy: PostCopy::Allow, ..Default::default() });
+    check_from(
+        allowed.clone(),
+        &[
+            E::Begin,
+            E::TargetAccepted,
+            E::WantsPostCopy("slow".to_owned()),
+            E::CancelRequested,
+            E::PostCopyFailed(failure(K::Broken)),
+            E::SourceGone,
+            E::TargetRuns,
+        ],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "post-copy [arriving@target 7] [StartMigration]",
+            "ignored",
+            "post-copy []",
+            "resuming [arriving@target 8] [ResumeAtTarget]",
+            "completed [settled@target 9] []",
+        ],
+    );
+    // The source proves that it never switched: the guest is its own again.
+    check_from(
+        allowed,
+        &[
+            E::Begin,
+            E::TargetAccepted,
+            E::WantsPostCopy("slow".to_owned()),
+            E::SourceFailed(failure(K::Refused)),
+            E::TargetCopy(TargetFate::Clean),
+            E::SourceRuns,
+        ],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "post-copy [arriving@target 7] [StartMigration]",
+            "cleaning-up [leaving@source 8] [DiscardAtTarget]",
+            "returning [ResumeAtSource]",
+            "failed [settled@source 9] []",
+        ],
+    );
+    check(
+        &[E::Begin, E::TargetAccepted, E::WantsPostCopy("slow".to_owned())],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "ignored",
+        ],
+    );
+}
+
+#[test]
+fn settings_change_in_mid_transfer_and_the_source_is_told() {
+    let faster = MigrationSettings { max_downtime_ms: 2000, ..Default::default() };
+    let now = MigrationSettings { post_copy: PostCopy::Now, ..Default::default() };
+    check(
+        &[E::Begin, E::TargetAccepted, E::Adjust(faster), E::Adjust(now), E::SourceGone],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "transferring [StartMigration]",
+            "post-copy [arriving@target 7] [StartMigration]",
+            "resuming [arriving@target 8] [ResumeAtTarget]",
+        ],
+    );
+}
+
+#[test]
+fn copied_disks_are_removed_from_the_source_once_the_guest_runs_elsewhere() {
+    let disk = DiskCopy {
+        disk: "vda".to_owned(),
+        from: "/a".to_owned(),
+        to: "/a".to_owned(),
+        format: "raw".to_owned(),
+        capacity: Bytes(1),
+    };
+    let migration = Migration { disks: vec![disk], ..admitted() };
+    check_from(
+        migration,
+        &[E::Begin, E::TargetAccepted, E::SourceGone, E::TargetRuns, E::SourceClean],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "resuming [arriving@target 7] [ResumeAtTarget]",
+            "completed [settled@target 8] [RemoveAtSource]",
+            "completed []",
+        ],
+    );
+}
+
+#[test]
+fn what_waits_may_be_withdrawn_and_what_has_begun_may_not() {
+    let withdrawn = E::Withdrawn(failure(K::Refused));
+    let after = admitted().step(&withdrawn).unwrap();
+    assert!(after.owner.is_none() && after.effects.is_empty(), "the owner has not changed");
+    let failed = S::Failed { cause: failure(K::Refused), guest_lost: false };
+    assert_eq!(after.migration.state, failed);
+    assert!(in_state(S::Offering).step(&withdrawn).is_err());
 }

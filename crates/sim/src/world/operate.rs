@@ -265,6 +265,8 @@ impl World {
             Effect::CancelMigration | Effect::DiscardAtTarget | Effect::ResumeAtSource => {
                 model.answer
             }
+            // Moves here are live, on shared disks.
+            Effect::DefineAtTarget | Effect::StartAtTarget | Effect::RemoveAtSource => return,
         };
         self.operations.asked += 1;
         let key = (at.plus(after), self.operations.asked);
@@ -282,7 +284,10 @@ impl World {
                 Ok(()) => return,
                 Err(failure) => MigrationEvent::SourceFailed(failure),
             },
-            Effect::CancelMigration => return,
+            Effect::CancelMigration
+            | Effect::DefineAtTarget
+            | Effect::StartAtTarget
+            | Effect::RemoveAtSource => return,
             Effect::ResumeAtTarget if here.is_some() => {
                 self.guests[guest].set_copy(to, Some(Copy::Running));
                 MigrationEvent::TargetRuns
