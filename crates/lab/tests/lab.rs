@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a harness says what it does")]
 
 mod stories {
+    pub(crate) mod drain;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
     pub(crate) mod migration;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{hypervisor, lab_itself, migration, restarts, rules};
+use stories::{drain, hypervisor, lab_itself, migration, restarts, rules};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -39,6 +40,8 @@ const STORIES: &[(&str, Story)] = &[
     ("a_memory_rule_relieves_its_host", rules::a_memory_rule_relieves_its_host),
     ("a_dry_run_moves_nothing", rules::a_dry_run_moves_nothing),
     ("a_second_plan_waits_for_the_first", rules::a_second_plan_waits_for_the_first),
+    ("a_host_is_drained_and_used_again", drain::a_host_is_drained_and_used_again),
+    ("several_guests_move_by_one_command", drain::several_guests_move_by_one_command),
     ("droverd_restarts_in_mid_migration", restarts::droverd_restarts_in_mid_migration),
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),

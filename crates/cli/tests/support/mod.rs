@@ -39,7 +39,6 @@ pub struct Printed {
 
 impl Stage {
     /// Hosts h1 and h2; guests vm1 and vm2 run on h1.
-    #[allow(dead_code, reason = "not every test has two hosts")]
     pub fn up() -> Self {
         Self::with(2, 2)
     }
