@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_lifecycle::Migration;
-use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
 use drover_rules::Move;
 
@@ -93,7 +93,7 @@ pub async fn go_on(
         plan: plan.plan.clone(),
         report: plan.report.clone(),
         cause: plan.cause.clone(),
-        settings: settings(&records.read(), plan),
+        settings: plan.settings.clone(),
         measure_over: plan
             .measure
             .as_ref()
@@ -122,12 +122,6 @@ pub async fn go_on(
     Ok(())
 }
 
-/// How the moves of a plan are made: as its first one was.
-fn settings(tables: &Tables, plan: &PlanRecord) -> MigrationSettings {
-    let first = plan.operations.first().and_then(|id| tables.operations.get(*id));
-    first.map_or_else(MigrationSettings::default, |first| first.migration.settings.clone())
-}
-
 fn prepare(
     tables: &Tables,
     order: &Order,
@@ -152,6 +146,7 @@ fn prepare(
         state,
         plan: order.plan.clone(),
         report: order.report.clone(),
+        settings: order.settings.clone(),
         operations: operations.iter().map(|op| op.migration.operation).collect(),
         measure: first.and_then(|batch| measure(order, batch, now)),
     };
@@ -175,7 +170,7 @@ fn alone(tables: &Tables, order: &Order, id: PlanId) -> Result<(), String> {
 }
 
 /// Why a move cannot be an operation now, whatever the planner thinks of it.
-pub fn hindrance(tables: &Tables, step: &Move) -> Option<String> {
+pub fn hindrance(tables: &Tables, step: &Move, settings: &MigrationSettings) -> Option<String> {
     let guest = step.guest;
     let Some(owner) = tables.owners.get(guest) else {
         return Some(format!("guest {guest} has no owner"));
@@ -199,7 +194,7 @@ pub fn hindrance(tables: &Tables, step: &Move) -> Option<String> {
              they are removed as soon as the host answers"
         ));
     }
-    None
+    with_tls(tables, step, settings).err()
 }
 
 fn operation(
@@ -210,11 +205,12 @@ fn operation(
     step: &PlannedMove,
 ) -> Result<OperationRecord, String> {
     let guest = step.step.guest;
-    if let Some(reason) = hindrance(tables, &step.step) {
+    if let Some(reason) = hindrance(tables, &step.step, &order.settings) {
         return Err(reason);
     }
     let owner = tables.owners.get(guest).ok_or_else(|| format!("guest {guest} has no owner"))?;
-    let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
+    let settings = with_tls(tables, &step.step, &order.settings)?;
+    let migration = Migration::new(operation_id(), *owner, step.step.to, settings);
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
         migration,
@@ -222,6 +218,27 @@ fn operation(
         plan,
         created: now,
     })
+}
+
+/// Decides whether a move is encrypted, where that was left open.
+fn with_tls(
+    tables: &Tables,
+    step: &Move,
+    settings: &MigrationSettings,
+) -> Result<MigrationSettings, String> {
+    let ready = |host| tables.hosts.get(host).is_some_and(|r| r.host.capabilities.migration_tls);
+    let unready: Vec<_> = [step.from, step.to].into_iter().filter(|host| !ready(*host)).collect();
+    let sends_memory = settings.mode == MigrationMode::Live;
+    if settings.tls == Some(true) && sends_memory && !unready.is_empty() {
+        let names: Vec<_> = unready.iter().map(|host| tables.host_name(*host)).collect();
+        return Err(format!(
+            "{} has no certificates for QEMU in /etc/pki/qemu, so nothing can be encrypted; \
+             `drover-agent join --libvirt-pki` writes them",
+            names.join(" and ")
+        ));
+    }
+    let tls = settings.tls.unwrap_or(unready.is_empty());
+    Ok(MigrationSettings { tls: Some(tls && sends_memory), ..settings.clone() })
 }
 
 fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measure> {

@@ -116,7 +116,7 @@ impl DrainHosts {
         let clear = due.iter().filter(|guest| !found.unclear.contains(guest));
         let mut without: BTreeMap<GuestId, String> =
             clear.filter_map(|guest| Some((*guest, in_words(found.blocked.get(guest)?)))).collect();
-        let (first, hindered) = only(&self.records.read(), &found, host, due);
+        let (first, hindered) = only(&self.records.read(), &found, record, due);
         without.extend(hindered);
         let goes = |guest: &&GuestId| first.moves().any(|step| step.step.guest == **guest);
         let stay = due.iter().filter(|guest| !goes(guest)).copied().collect();
@@ -178,15 +178,16 @@ impl DrainHosts {
 fn only(
     tables: &Tables,
     found: &Certificate,
-    host: HostId,
+    record: &MaintenanceRecord,
     due: &[GuestId],
 ) -> (Plan, BTreeMap<GuestId, String>) {
     let first = found.plan.batches.first().into_iter().flatten();
-    let wanted = first.filter(|step| step.step.from != host || due.contains(&step.step.guest));
+    let wanted =
+        first.filter(|step| step.step.from != record.host || due.contains(&step.step.guest));
     let mut batch = Vec::new();
     let mut hindered = BTreeMap::new();
     for step in wanted {
-        match hindrance(tables, &step.step) {
+        match hindrance(tables, &step.step, &record.settings) {
             None => batch.push(step.clone()),
             Some(reason) => {
                 hindered.insert(step.step.guest, reason);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
 use drover_model::{
-    Guest, GuestId, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
+    Guest, GuestId, Host, HostId, Metric, MigrationSettings, Name, OperationId, PlanId, RuleId,
+    Timestamp, TokenId,
 };
 use drover_planner::{Level, Plan, PlanReport};
 use drover_rules::{HostFiring, PlacementRule};
@@ -155,6 +156,9 @@ pub struct PlanRecord {
     pub plan: Plan,
     /// What was weighed.
     pub report: PlanReport,
+    /// How its guests are moved.
+    #[serde(default)]
+    pub settings: MigrationSettings,
     /// Operations of the first batch, in its order.
     pub operations: Vec<OperationId>,
     /// When and on what the outcome is to be measured; none once it is.

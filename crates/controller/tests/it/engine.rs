@@ -72,6 +72,7 @@ async fn admitted(world: &World) -> Agents {
                 state: PlanState::Running,
                 plan: drover_planner::Plan::default(),
                 report: drover_planner::PlanReport::default(),
+                settings: drover_model::MigrationSettings::default(),
                 operations: vec![OPERATION],
                 measure: None,
             });
