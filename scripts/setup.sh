@@ -5,7 +5,7 @@ set -eu
 
 PACKAGES="gcc libc6-dev pkg-config protobuf-compiler libvirt-dev
   libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
-  qemu-system-x86 qemu-utils busybox-static cpio kmod gzip
+  qemu-system-x86 qemu-utils qemu-block-extra tgt busybox-static cpio kmod gzip
   iproute2 iputils-ping util-linux procps curl"
 
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }

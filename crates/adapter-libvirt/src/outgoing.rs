@@ -55,6 +55,9 @@ fn params(migration: &OutgoingMigration) -> Vec<(&'static std::ffi::CStr, Value)
     let mut all = vec![(sys::VIR_MIGRATE_PARAM_URI, Value::Text(uri))];
     if let Some(bandwidth) = settings.max_bandwidth_mib_s {
         all.push((sys::VIR_MIGRATE_PARAM_BANDWIDTH, Value::Long(bandwidth)));
+        if migration.post_copy {
+            all.push((sys::VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY, Value::Long(bandwidth)));
+        }
     }
     if let Some(connections) = settings.parallel {
         let connections = i32::try_from(connections).unwrap_or(i32::MAX);

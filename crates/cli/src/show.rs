@@ -103,14 +103,19 @@ pub(crate) fn guests(guests: &[v1::Guest], wide: bool) -> String {
 pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     let guest = &detail.guest;
     let disks = detail.disks.iter().map(|disk| {
-        format!(
-            "{} {}{}",
-            disk.target,
-            disk.source,
-            if disk.readonly { " (read-only)" } else { "" }
-        )
+        let what = if disk.readonly { " (read-only)" } else { "" };
+        match disk.protection.as_str() {
+            "" | "read-only" => format!("{} {}{what}", disk.target, disk.source),
+            protection => format!(
+                "{} {}{what}\n  second writer: {protection}, {}",
+                disk.target, disk.source, disk.protection_reason
+            ),
+        }
     });
-    let nics = detail.nics.iter().map(|nic| format!("{} {}", nic.mac, nic.source));
+    let nics = detail.nics.iter().map(|nic| {
+        let addresses: String = nic.addresses.iter().map(|known| format!(" {known}")).collect();
+        format!("{} {}{addresses}", nic.mac, nic.source)
+    });
     let metrics: Vec<String> = detail
         .metrics
         .iter()
@@ -364,12 +369,13 @@ pub(crate) fn progress(progress: &v1::Progress) -> String {
 
 pub(crate) fn outcome(outcome: &v1::Outcome) -> String {
     format!(
-        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}",
+        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}, blackout {}",
         outcome.total_ms,
         or_dash(outcome.downtime_ms, |ms| format!("{ms} ms")),
         or_dash(outcome.transferred_bytes, bytes),
         or_dash(outcome.iterations, |count| count.to_string()),
         or_dash(outcome.handover_ms, |ms| format!("{ms} ms")),
+        or_dash(outcome.blackout_ms, |ms| format!("{ms} ms")),
     )
 }
 

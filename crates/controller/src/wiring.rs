@@ -159,15 +159,6 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
         sample_interval,
     };
-    let drain = DrainHosts {
-        records: Arc::clone(&records),
-        events: Arc::clone(&events),
-        engine: engine.clone(),
-        history: Arc::clone(&history),
-        clock: Arc::clone(&clock),
-        sample_interval,
-        tried: Mutex::default(),
-    };
     let plans = FollowPlans {
         records: Arc::clone(&records),
         events: Arc::clone(&events),
@@ -191,7 +182,7 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
     };
     let house = KeepHouse { records, events, history, clock };
     let all: [(Duration, Arc<dyn Reconcile>); 9] = [
-        (DRAIN_HOSTS_EVERY, Arc::new(drain)),
+        (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
         (config.evaluation_interval, Arc::new(balance)),
@@ -202,6 +193,18 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         (KEEP_HOUSE_EVERY, Arc::new(house)),
     ];
     all.into_iter().map(|(interval, reconciler)| driver::every(interval, reconciler)).collect()
+}
+
+fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
+    DrainHosts {
+        records: Arc::clone(&parts.records),
+        events: Arc::clone(&parts.events),
+        engine: parts.engine.clone(),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        sample_interval: config.sample_interval,
+        tried: Mutex::default(),
+    }
 }
 
 fn link(config: &Config, parts: &Parts) -> Link {

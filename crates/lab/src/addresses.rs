@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Network {
     /// Agents, libvirt and migration data.
     Management,
-    /// Reserved for storage servers.
+    /// Hosts and the storage server.
     Storage,
     /// Guests.
     Guest,
@@ -59,6 +59,8 @@ impl Network {
 
 /// Number of the controller on every network.
 pub const CONTROLLER: u8 = 100;
+/// Number of the storage server; it is a member of the storage network only.
+pub const STORAGE_SERVER: u8 = 101;
 
 /// The number in `h3` or `vm12`.
 pub fn number_of(name: &str) -> Option<u8> {

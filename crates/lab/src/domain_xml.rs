@@ -1,16 +1,29 @@
 //! A lab guest's domain XML: pure.
 
-use crate::addresses::{guest_address, number_of};
+use crate::addresses::{Network, STORAGE_SERVER, guest_address, number_of};
+use crate::storage::{GuestDisk, GuestLease, GuestStorage, LOCAL, LOCKSPACE, Locks, target_name};
 
 /// Where hosts see the kernel and the shared disks.
 pub(crate) const BOOT: &str = "/srv/boot";
 /// Shared storage, the same on all hosts.
 pub(crate) const SHARED: &str = "/srv/shared";
+/// The lockspace that libvirt's sanlock plugin joins by itself.
+pub(crate) const SANLOCK_LOCKSPACE: &str = "__LIBVIRT__DISKS__";
 
 /// The XML of guest `vmN`.
-pub(crate) fn domain_xml(guest: &str, memory_mib: u64) -> Option<String> {
+pub(crate) fn domain_xml(
+    guest: &str,
+    memory_mib: u64,
+    storage: GuestStorage,
+    locks: Locks,
+) -> Option<String> {
     let number = number_of(guest)?;
     let address = guest_address(guest)?;
+    let disk = disk(guest, storage.disk);
+    let lease = match storage.lease {
+        GuestLease::None => String::new(),
+        GuestLease::Explicit => lease(guest, locks),
+    };
     Some(format!(
         "<domain type='qemu'>
   <name>{guest}</name>
@@ -29,12 +42,8 @@ pub(crate) fn domain_xml(guest: &str, memory_mib: u64) -> Option<String> {
   <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='raw' cache='none'/>
-      <source file='{SHARED}/{guest}.img'/>
-      <target dev='vda' bus='virtio'/>
-    </disk>
-    <interface type='bridge'>
+    {disk}
+    {lease}<interface type='bridge'>
       <mac address='52:54:00:88:00:{number:02x}'/>
       <source bridge='br0'/>
       <model type='virtio'/>
@@ -48,15 +57,72 @@ pub(crate) fn domain_xml(guest: &str, memory_mib: u64) -> Option<String> {
     ))
 }
 
+fn disk(guest: &str, disk: GuestDisk) -> String {
+    let (kind, source) = match disk {
+        GuestDisk::Shared => ("file", format!("<source file='{SHARED}/{guest}.img'/>")),
+        GuestDisk::Local => ("file", format!("<source file='{LOCAL}/{guest}.img'/>")),
+        GuestDisk::Iscsi => (
+            "network",
+            format!(
+                "<source protocol='iscsi' name='{}/1'>
+        <host name='{}' port='3260'/>
+        <initiator><iqn name='iqn.2026-01.lab.drover:initiator'/></initiator>
+      </source>",
+                target_name(guest),
+                Network::Storage.address(STORAGE_SERVER)
+            ),
+        ),
+    };
+    format!(
+        "<disk type='{kind}' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      {source}
+      <target dev='vda' bus='virtio'/>
+    </disk>"
+    )
+}
+
+/// The guest's lease. virtlockd wants the directory and, within it, the lockspace;
+/// sanlock a file that holds the lease.
+fn lease(guest: &str, locks: Locks) -> String {
+    let (lockspace, path) = match locks {
+        Locks::Sanlock => (SANLOCK_LOCKSPACE, format!("{SHARED}/{LOCKSPACE}/{guest}.lease")),
+        Locks::Lockd | Locks::None => (LOCKSPACE, SHARED.to_owned()),
+    };
+    format!(
+        "<lease>
+      <lockspace>{lockspace}</lockspace>
+      <key>{guest}</key>
+      <target path='{path}'/>
+    </lease>
+    "
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn xml(disk: GuestDisk, lease: GuestLease) -> String {
+        domain_xml("vm3", 128, GuestStorage { disk, lease }, Locks::Lockd).unwrap()
+    }
+
     #[test]
     fn names_lead_to_addresses_and_disks() {
-        let xml = domain_xml("vm3", 128).unwrap();
+        let shared = xml(GuestDisk::Shared, GuestLease::None);
         for part in ["<name>vm3</name>", "000000000003", "10.88.0.13/24", "/srv/shared/vm3.img"] {
-            assert!(xml.contains(part), "{part}");
+            assert!(shared.contains(part), "{part}");
         }
+        assert!(!shared.contains("<lease>"));
+    }
+
+    #[test]
+    fn each_kind_of_disk_has_its_source() {
+        let iscsi = xml(GuestDisk::Iscsi, GuestLease::Explicit);
+        assert!(iscsi.contains("name='iqn.2026-01.lab.drover:vm3/1'"), "{iscsi}");
+        assert!(iscsi.contains("<host name='10.99.0.101' port='3260'/>"), "{iscsi}");
+        assert!(iscsi.contains("<key>vm3</key>"), "{iscsi}");
+        let local = xml(GuestDisk::Local, GuestLease::None);
+        assert!(local.contains("/var/lib/libvirt/images/vm3.img"), "{local}");
     }
 }

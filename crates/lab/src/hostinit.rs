@@ -10,7 +10,10 @@ use anyhow::Context as _;
 use rustix::process::{WaitOptions, wait};
 
 use crate::root;
+use crate::sanlock::sanlock;
 use crate::spec::LabSpec;
+use crate::storage::{Locks, STORAGE};
+use crate::targets::tgtd;
 
 /// A daemon that ended is started again after this long, as systemd would by default for
 /// services that set Restart=.
@@ -29,7 +32,11 @@ struct Daemon {
 pub fn host_init(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     rustix::system::sethostname(member.as_bytes()).context("set the host name")?;
     root::enter(spec, member)?;
-    let mut daemons = if member == "ctl" { controller() } else { host() };
+    let mut daemons = match member {
+        "ctl" => controller(),
+        STORAGE => vec![daemon("tgtd", &tgtd(), None)],
+        _ => host(spec.locks),
+    };
     loop {
         for daemon in &mut daemons {
             start_if_due(daemon);
@@ -48,15 +55,28 @@ fn daemon(name: &'static str, line: &str, needs: Option<&'static str>) -> Daemon
     }
 }
 
-fn host() -> Vec<Daemon> {
-    vec![
-        daemon("libvirtd", "/usr/sbin/libvirtd --listen", None),
+fn host(locks: Locks) -> Vec<Daemon> {
+    // libvirtd makes its lockspace known to the lock daemon when it starts.
+    let (lock_daemon, socket) = match locks {
+        Locks::None => (None, None),
+        Locks::Lockd => (
+            Some(daemon("virtlockd", "/usr/sbin/virtlockd", None)),
+            Some("/run/libvirt/virtlockd-sock"),
+        ),
+        Locks::Sanlock => {
+            (Some(daemon("sanlock", &sanlock(), None)), Some("/run/sanlock/sanlock.sock"))
+        }
+    };
+    let mut daemons: Vec<Daemon> = lock_daemon.into_iter().collect();
+    daemons.extend([
+        daemon("libvirtd", "/usr/sbin/libvirtd --listen", socket),
         daemon(
             "agent",
             "/opt/drover/drover-agent run --config /etc/drover/agent.toml",
             Some("/run/lab/joined"),
         ),
-    ]
+    ]);
+    daemons
 }
 
 fn controller() -> Vec<Daemon> {

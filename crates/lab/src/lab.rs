@@ -9,19 +9,18 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{CONTROLLER, Network, guest_address, host_address, number_of};
-use crate::domain_xml::domain_xml;
+use crate::fault::ProxyHandle;
 use crate::hostinit::environment;
 use crate::root::DROPPED_NAMES;
 use crate::spec::LabSpec;
+use crate::storage::{GuestDisk, LOCKSPACE, Locks, STORAGE, initiator};
 use crate::tools::{output, run, start_time, wait_for, write};
-use crate::{ProbeHandle, claim, guest, image, network, pki, probe};
+use crate::{ProbeHandle, claim, guest, image, network, pki, probe, sanlock};
 
 /// The controller's name as a member.
 pub(crate) const CTL: &str = "ctl";
 /// A host's libvirtd answers within so long.
 const LIBVIRT_UP: Duration = Duration::from_secs(60);
-/// Guests answer within so long, each more guest adding its boot under emulation.
-const GUESTS_UP: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
 /// Whether a cable is plugged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +83,12 @@ impl Lab {
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
         say("guest image");
         image::make(&lab.spec.dir.join("image"))?;
+        if lab.spec.locks == Locks::Sanlock {
+            sanlock::prepare(&lab.spec.dir.join("image"))?;
+        }
         pki::make(&lab.spec.dir, &lab.spec.host_names())?;
-        std::fs::create_dir_all(lab.spec.dir.join("shared"))?;
+        std::fs::create_dir_all(lab.shared().join(LOCKSPACE))?;
+        std::fs::create_dir_all(lab.spec.dir.join("guests"))?;
         say("switch");
         network::make_switch(&lab.spec.name)?;
         network::make_member(&lab.spec.name, CTL, CONTROLLER)?;
@@ -95,6 +98,11 @@ impl Lab {
             network::make_member(&lab.spec.name, &host, number)?;
             lab.write_host_config(&host)?;
             lab.start_member(&host)?;
+        }
+        // What was there before is there again after the machine's own restart.
+        if lab.spec.storage.disk == GuestDisk::Iscsi || lab.spec.dir.join("luns").exists() {
+            say(initiator().as_str());
+            lab.start_storage()?;
         }
         say("libvirt");
         for host in lab.spec.host_names() {
@@ -124,7 +132,7 @@ impl Lab {
     /// Takes everything down and removes its directory, but for the guest image.
     pub fn down(&self) -> anyhow::Result<()> {
         let mut members = self.spec.host_names();
-        members.push(CTL.to_owned());
+        members.extend([CTL.to_owned(), STORAGE.to_owned()]);
         for member in &members {
             self.kill_member(member)?;
         }
@@ -192,37 +200,47 @@ impl Lab {
         output(self.command(member, program)?.args(rest))
     }
 
-    /// Power loss: the cables go dead first, so that peers see silence and no reset; then
-    /// everything in the host dies at once.
+    /// Power loss of a host or of the storage server `st`: the cables go dead first, so
+    /// that peers see silence and no reset; then everything in it dies at once.
     pub fn power_off(&self, host: &str) -> anyhow::Result<()> {
-        self.known_host(host)?;
-        for network in Network::ALL {
+        self.known_machine(host)?;
+        for &network in network::cables(host) {
             network::set_link(&self.spec.name, host, network, false)?;
         }
         self.kill_member(host)
     }
 
-    /// Switches a host on; returns when its libvirtd answers.
+    /// Switches a host on and returns when its libvirtd answers; or the storage server,
+    /// and returns when it exports its LUNs.
     pub fn power_on(&self, host: &str) -> anyhow::Result<()> {
-        self.known_host(host)?;
-        for network in Network::ALL {
+        self.known_machine(host)?;
+        for &network in network::cables(host) {
             network::set_link(&self.spec.name, host, network, true)?;
+        }
+        if host == STORAGE {
+            return self.start_storage();
         }
         self.start_member(host)?;
         self.wait_for_libvirt(host)
     }
 
-    /// Pulls or plugs in a cable.
+    /// Pulls or plugs in a cable of a host or of the storage server `st`.
     pub fn link(&self, host: &str, network: Network, state: LinkState) -> anyhow::Result<()> {
-        self.known_host(host)?;
+        self.known_machine(host)?;
+        ensure!(
+            network::cables(host).contains(&network),
+            "{host} has no cable to the {} network",
+            network.bridge()
+        );
         network::set_link(&self.spec.name, host, network, state == LinkState::Up)
     }
 
-    /// Kills a daemon of a member (`droverd`, `agent`, `libvirtd`) with SIGKILL; it is
-    /// started again as systemd would.
+    /// Kills a daemon of a member (`droverd`, `agent`, `libvirtd`, `virtlockd`, `tgtd`)
+    /// with SIGKILL; it is started again as systemd would. tgtd is then without LUNs until
+    /// [`Lab::start_storage`].
     pub fn kill_daemon(&self, member: &str, daemon: &str) -> anyhow::Result<()> {
         if member != CTL {
-            self.known_host(member)?;
+            self.known_machine(member)?;
         }
         let path = self.member_dir(member).join("run-lab").join(format!("{daemon}.pid"));
         let pid = std::fs::read_to_string(&path)
@@ -257,16 +275,6 @@ impl Lab {
             .with_context(|| format!("guest {guest} answered `{text}`"))?;
         let status = status.trim().parse().with_context(|| format!("the status `{status}`"))?;
         Ok((printed.strip_suffix('\n').unwrap_or(printed).to_owned(), status))
-    }
-
-    /// Fails unless the lab has a guest of this name.
-    pub fn known_guest(&self, guest: &str) -> anyhow::Result<()> {
-        ensure!(
-            self.spec.guest_names().iter().any(|name| name == guest),
-            "there is no guest `{guest}`; the lab has {}",
-            self.spec.guest_names().join(", ")
-        );
-        Ok(())
     }
 
     /// The process of a member's daemon, as the machine sees it.
@@ -312,6 +320,20 @@ impl Lab {
         ProbeHandle::start(command)
     }
 
+    /// Puts a proxy in front of a port of a host, at another port of its management
+    /// address.
+    pub fn proxy(&self, host: &str, port: u16, front: u16) -> anyhow::Result<ProxyHandle> {
+        let address = self.address(host)?;
+        let listen = format!("{address}:{front}");
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace(host)])
+            .arg(self.spec.bin_dir.join("drover-lab"))
+            .args(["proxy-worker", "--listen", &listen])
+            .args(["--server", &format!("{address}:{port}")]);
+        ProxyHandle::start(command, listen)
+    }
+
     /// libvirt URI of a host, usable from outside its namespaces.
     pub fn libvirt_uri(&self, host: &str) -> String {
         let socket = self.member_dir(host).join("run-libvirt/libvirt-sock");
@@ -326,13 +348,6 @@ impl Lab {
     /// A host's address in the management network.
     pub fn address(&self, host: &str) -> anyhow::Result<String> {
         host_address(host).context("a host is called h and a number")
-    }
-
-    /// Defines a guest that the lab does not bring up itself, `vm` and a number, and starts
-    /// it on a host.
-    pub fn start_guest(&self, guest: &str, host: &str) -> anyhow::Result<()> {
-        self.define_guest(guest, host)?;
-        self.virsh(host, &["start", guest]).map(drop)
     }
 
     /// Runs virsh against a host.
@@ -355,7 +370,7 @@ impl Lab {
         self.spec.dir.join("hosts").join(member)
     }
 
-    fn namespace(&self, member: &str) -> String {
+    pub(crate) fn namespace(&self, member: &str) -> String {
         network::namespace(&self.spec.name, member)
     }
 
@@ -366,6 +381,18 @@ impl Lab {
         bail!("there is no host `{host}`; there are {}", self.spec.host_names().join(", "))
     }
 
+    /// A host, or the storage server once there is one.
+    fn known_machine(&self, name: &str) -> anyhow::Result<()> {
+        if name != STORAGE {
+            return self.known_host(name);
+        }
+        ensure!(
+            self.spec.dir.join("luns").exists(),
+            "this lab has no storage server: it comes with the first guest that has an iSCSI disk"
+        );
+        Ok(())
+    }
+
     /// PID 1 of a member, if it lives.
     fn init_of(&self, member: &str) -> Option<Init> {
         let text = std::fs::read_to_string(self.member_dir(member).join("init.json")).ok()?;
@@ -373,7 +400,7 @@ impl Lab {
         (start_time(init.pid) == Some(init.start_time)).then_some(init)
     }
 
-    fn start_member(&self, member: &str) -> anyhow::Result<()> {
+    pub(crate) fn start_member(&self, member: &str) -> anyhow::Result<()> {
         if self.init_of(member).is_some() {
             return Ok(());
         }
@@ -429,94 +456,11 @@ impl Lab {
         Ok(())
     }
 
-    fn write_host_config(&self, host: &str) -> anyhow::Result<()> {
-        let dir = self.member_dir(host);
-        let number = number_of(host).context("a host is called h and a number")?;
-        let address = host_address(host).context("a host is called h and a number")?;
-        let etc = dir.join("etc-libvirt");
-        if !etc.join("libvirtd.conf").exists() {
-            std::fs::create_dir_all(&etc)?;
-            run(&format!("cp -a /etc/libvirt/. {}", etc.display()))
-                .context("libvirt-daemon-system is not installed")?;
-            // No default network: it would start a dnsmasq of its own.
-            let _ = std::fs::remove_dir_all(etc.join("qemu/networks"));
-        }
-        write(&etc.join("libvirtd.conf"), &libvirtd_conf(number, &address))?;
-        write(&etc.join("qemu.conf"), &qemu_conf(&address))?;
-        let agent = format!(
-            "state_dir = \"/var/lib/drover-agent\"\nlibvirt_uri = \"qemu:///system\"\n\
-             sample_interval = \"{}\"\nmigration_address = \"{address}\"\n\
-             peer_uri = \"qemu+tls://{address}/system\"\nshared_paths = [\"/srv/shared\"]\n\n\
-             [accounting]\nmode = \"processes\"\ncores = {:?}\nmemory = \"{}MiB\"\n",
-            self.spec.sample_interval, self.spec.host_cores, self.spec.host_memory_mib
-        );
-        write(&dir.join("etc-drover/agent.toml"), &agent)
-    }
-
     fn wait_for_libvirt(&self, host: &str) -> anyhow::Result<()> {
         wait_for(&format!("libvirtd of {host}"), LIBVIRT_UP, || {
             self.virsh(host, &["version"]).is_ok()
         })
         .with_context(|| self.why_not(host))
-    }
-
-    /// Defines a guest and starts it paused: it takes no CPU and hardly any memory.
-    pub fn start_paused(&self, guest: &str, host: &str) -> anyhow::Result<()> {
-        self.define_guest(guest, host)?;
-        self.virsh(host, &["start", "--paused", guest]).map(drop)
-    }
-
-    fn define_guest(&self, name: &str, host: &str) -> anyhow::Result<()> {
-        let disk = self.spec.dir.join("shared").join(format!("{name}.img"));
-        if !disk.exists() {
-            File::create(&disk)?.set_len(32 << 20)?;
-        }
-        let xml = domain_xml(name, self.spec.guest_memory_mib)
-            .context("a guest is called vm and a number")?;
-        let path = self.member_dir(host).join(format!("{name}.xml"));
-        write(&path, &xml)?;
-        self.virsh(host, &["define", &path.to_string_lossy()]).map(drop)
-    }
-
-    fn start_guests(&self) -> anyhow::Result<()> {
-        let hosts = self.spec.host_names();
-        let status = self.status()?;
-        let active = |name: &String| status.iter().any(|host| host.guests.contains(name));
-        for (index, name) in self.spec.guest_names().iter().enumerate() {
-            if active(name) {
-                continue;
-            }
-            let host = &hosts[index % hosts.len()];
-            // A host that is off may not have been the guest's only home: the lab starts a
-            // guest only while it can see every host.
-            ensure!(
-                status.iter().all(|host| host.on),
-                "guest {name} is not running and a host is off: switch it on first"
-            );
-            // Where it is defined already it starts again: a second definition elsewhere
-            // would be a second guest.
-            let home = hosts.iter().find(|host| {
-                self.virsh(host, &["list", "--all", "--name"])
-                    .is_ok_and(|listed| listed.split_whitespace().any(|one| one == name))
-            });
-            match home {
-                Some(home) => self.virsh(home, &["start", name])?,
-                None => {
-                    self.define_guest(name, host)?;
-                    self.virsh(host, &["start", name])?
-                }
-            };
-        }
-        let (first, each) = GUESTS_UP;
-        let limit = first + each * u32::from(self.spec.guests);
-        for name in self.spec.guest_names() {
-            let ready = || {
-                guest::answers(&self.namespace(CTL), &name)
-                    && self.guest_exec(&name, "cat /run/beat").is_ok()
-            };
-            wait_for(&format!("guest {name}"), limit, ready)?;
-        }
-        Ok(())
     }
 }
 
@@ -551,24 +495,4 @@ fn kill_all_in(namespace: &str) -> anyhow::Result<()> {
 fn only_child(pid: i32) -> Option<i32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     text.split_whitespace().next()?.parse().ok()
-}
-
-fn libvirtd_conf(number: u8, address: &str) -> String {
-    format!(
-        "host_uuid = \"00000000-0000-4000-8000-{number:012}\"\n\
-         listen_tls = 1\nlisten_tcp = 0\nlisten_addr = \"{address}\"\nauth_tls = \"none\"\n\
-         auth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\nunix_sock_group = \"root\"\n\
-         unix_sock_rw_perms = \"0700\"\nmdns_adv = 0\n\
-         log_filters = \"3:qemu 3:libvirt\"\n\
-         log_outputs = \"3:file:/var/log/libvirt/libvirtd.log\"\n"
-    )
-}
-
-fn qemu_conf(address: &str) -> String {
-    format!(
-        "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\ndynamic_ownership = 0\n\
-         remember_owner = 0\nnamespaces = []\ncgroup_controllers = []\nstdio_handler = \"file\"\n\
-         migration_address = \"{address}\"\nmigration_host = \"{address}\"\n\
-         default_tls_x509_cert_dir = \"/etc/pki/qemu\"\n"
-    )
 }

@@ -5,6 +5,7 @@
 //! is pulled by setting the port down.
 
 use crate::addresses::{CONTROLLER, Network};
+use crate::storage::STORAGE;
 use crate::tools::run;
 
 /// Name of a namespace of this lab.
@@ -63,7 +64,7 @@ pub(crate) fn make_member(lab: &str, member: &str, number: u8) -> anyhow::Result
         run(&format!("ip netns add {own}"))?;
     }
     run(&format!("ip -n {own} link set lo up"))?;
-    for network in Network::ALL {
+    for &network in cables(member) {
         // The last thing that is made tells that all before it is there.
         let done = if is_bridged(network, number) {
             exists(&own, "br0")
@@ -76,6 +77,11 @@ pub(crate) fn make_member(lab: &str, member: &str, number: u8) -> anyhow::Result
         }
     }
     Ok(())
+}
+
+/// The networks that a member is plugged in to.
+pub(crate) fn cables(member: &str) -> &'static [Network] {
+    if member == STORAGE { &[Network::Storage] } else { &Network::ALL }
 }
 
 /// A host's guest network is a bridge; the controller is a plain member of it.

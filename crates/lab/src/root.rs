@@ -14,6 +14,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::domain_xml::{BOOT, SHARED};
 use crate::spec::LabSpec;
+use crate::storage::{LUNS, STORAGE};
 use crate::tools::write;
 
 /// Files of /etc that libvirt, QEMU and the dynamic linker read.
@@ -80,7 +81,9 @@ pub(crate) fn enter(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     etc(&root, &own, spec, member)?;
     devices(&root)?;
     variable(&root, &own)?;
-    if member != "ctl" {
+    if member == STORAGE {
+        bind(&spec.dir.join("luns"), &inside(&root, LUNS), false)?;
+    } else if member != "ctl" {
         bind(&spec.dir.join("shared"), &inside(&root, SHARED), false)?;
         bind(&spec.dir.join("image"), &inside(&root, BOOT), true)?;
     }
@@ -123,7 +126,7 @@ fn etc(root: &Path, own: &Path, spec: &LabSpec, member: &str) -> anyhow::Result<
     }
     write(&etc.join("hosts"), &hosts)?;
     write(&etc.join("hostname"), &format!("{member}\n"))?;
-    if member != "ctl" {
+    if member != "ctl" && member != STORAGE {
         bind(&own.join("etc-libvirt"), &etc.join("libvirt"), false)?;
         bind(&own.join("pki"), &etc.join("pki"), true)?;
         bind(&own.join("etc-drover"), &etc.join("drover"), true)?;
@@ -165,6 +168,7 @@ fn variable(root: &Path, own: &Path) -> anyhow::Result<()> {
     }
     std::os::unix::fs::symlink("/run", root.join("var/run"))?;
     std::fs::create_dir_all(root.join("run/lock"))?;
+    std::fs::create_dir_all(root.join("run/sanlock"))?;
     for (kept, at) in [
         ("run-libvirt", "run/libvirt"),
         ("run-lab", "run/lab"),

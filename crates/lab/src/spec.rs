@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::storage::{GuestStorage, Locks};
+
 /// Most hosts: the addresses .1 to .50 of the management network.
 pub const MAX_HOSTS: u8 = 50;
 /// Most guests: the addresses .11 to .99 of the guest network; .100 is the controller.
@@ -32,6 +34,12 @@ pub struct LabSpec {
     pub sample_interval: String,
     /// Hypervisors and guests only.
     pub bare: bool,
+    /// What the guests that come with the lab get.
+    #[serde(default)]
+    pub storage: GuestStorage,
+    /// The lock daemon of every host.
+    #[serde(default)]
+    pub locks: Locks,
 }
 
 impl LabSpec {
@@ -48,6 +56,8 @@ impl LabSpec {
             guest_memory_mib: 128,
             sample_interval: "2s".to_owned(),
             bare: false,
+            storage: GuestStorage::default(),
+            locks: Locks::default(),
         }
     }
 

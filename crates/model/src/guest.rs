@@ -1,5 +1,7 @@
 //! A guest: one virtual machine.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, GuestId, HostId, Mib, Name, Vcpus};
@@ -98,6 +100,16 @@ pub struct Disk {
     pub cache: Option<String>,
 }
 
+/// A lease that a guest's definition names: one host at a time can hold it, if libvirt
+/// there has a lock manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The lockspace that the hosts have joined; empty for the lock manager's own.
+    pub lockspace: String,
+    /// The lease within it.
+    pub key: String,
+}
+
 /// What a network card is attached to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -126,6 +138,12 @@ pub struct Nic {
     pub mac: String,
     /// What it is attached to.
     pub source: NicSource,
+    /// Its interface on the host while the guest is active, e.g. `vnet3`.
+    #[serde(default)]
+    pub tap: Option<String>,
+    /// The addresses that it was heard to claim, in order; a silent guest's are not known.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A guest as an agent sees it on its host.
@@ -157,6 +175,9 @@ pub struct Guest {
     pub cpu_model: Option<String>,
     /// Disks.
     pub disks: Vec<Disk>,
+    /// Leases that libvirt takes before the guest's code may run.
+    #[serde(default)]
+    pub leases: Vec<Lease>,
     /// Network cards.
     pub nics: Vec<Nic>,
     /// Passthrough devices: they block migration.

@@ -24,7 +24,7 @@ mod units;
 mod view;
 
 pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
-pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
+pub use guest::{Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use limits::MigrationLimits;

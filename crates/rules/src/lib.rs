@@ -13,6 +13,7 @@ mod firing;
 mod forecast;
 mod placement_rule;
 mod projection;
+mod protection;
 mod rule;
 mod window;
 
@@ -25,5 +26,6 @@ pub use firing::{HostFiring, Transition, advance};
 pub use forecast::{Forecast, Pattern, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{HostLoad, Move, Projection};
+pub use protection::{DiskProtection, Protection, protection};
 pub use rule::{Aggregate, Rule, RuleLimitError, limits};
 pub use window::{WindowSpec, aggregate};

@@ -1,6 +1,8 @@
 //! Target: be ready to receive a guest.
 
-use drover_agent_api::v1::{Failure, FailureKind};
+use std::sync::Arc;
+
+use drover_agent_api::v1::{AcceptIncoming, Failure, FailureKind};
 
 use super::failure::{failure, of_hypervisor};
 use super::turns::Turn;
@@ -9,13 +11,23 @@ use super::{Commands, Order};
 impl Commands {
     /// Refused while the guest is active here in whatever state: two copies on one host are
     /// one too many, and a copy left over by an earlier attempt must be discarded first.
-    pub(super) async fn accept_incoming(&self, order: &Order, _turn: Turn) -> Result<(), Failure> {
+    pub(super) async fn accept_incoming(
+        self: &Arc<Self>,
+        order: &Order,
+        accept: AcceptIncoming,
+        _turn: Turn,
+    ) -> Result<(), Failure> {
         match self.guest(order.guest).await {
             Ok(Some(guest)) if guest.state.is_active() => {
                 let message = format!("it is {} on this host already", guest.state.as_str());
                 Err(failure(FailureKind::Conflict, message))
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if accept.probe {
+                    self.network.begin_probe(self, order.operation, order.guest, accept.nics);
+                }
+                Ok(())
+            }
             Err(error) => Err(of_hypervisor(&error)),
         }
     }

@@ -170,6 +170,7 @@ pub fn guest(id: GuestId, state: GuestState) -> Guest {
             shareable: false,
             cache: None,
         }],
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,

@@ -74,6 +74,13 @@ pub struct GuestDisk {
     pub readonly: bool,
     /// Cache mode.
     pub cache: Option<String>,
+    /// What keeps a second copy of the guest from writing to it: `lease`, `image-lock`,
+    /// `own-host`, `read-only` or `none`.
+    #[serde(default)]
+    pub protection: String,
+    /// Why it is said to be so.
+    #[serde(default)]
+    pub protection_reason: String,
 }
 
 /// A network card.
@@ -83,6 +90,9 @@ pub struct GuestNic {
     pub mac: String,
     /// `bridge NAME`, `network NAME` or libvirt's type.
     pub source: String,
+    /// IP addresses that it was heard to claim; a silent guest's are not known.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// How guests are moved. What is left out has its default.

@@ -8,13 +8,13 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::{
-    Disk, DiskSource, GuestId, HostId, HostState, Metric, MigrationSettings, Nic, NicSource,
-    OwnerPhase,
+    Disk, DiskSource, Guest, GuestId, Host, HostId, HostState, Metric, MigrationSettings, Nic,
+    NicSource, OwnerPhase,
 };
 use drover_planner::{Budget, Goal, Policy, plan};
 use drover_ports::Entity;
 use drover_rules::constraint::FRESH_SAMPLES;
-use drover_rules::{Aggregate, PlacementPolicy};
+use drover_rules::{Aggregate, DiskProtection, PlacementPolicy, protection};
 use rand_pcg::Pcg64;
 
 use super::Api;
@@ -71,7 +71,7 @@ pub(super) async fn show(
         cpu_mode: of.cpu_mode.clone(),
         cpu_model: of.cpu_model.clone(),
         current_memory_mib: of.current_memory.0,
-        disks: of.disks.iter().map(disk).collect(),
+        disks: disks(of, tables.hosts.get(of.host).map(|record| &record.host)),
         nics: of.nics.iter().map(nic).collect(),
         last_moved: record.last_moved.map(rfc3339),
         metrics: by_name(fresh(&api, Entity::Guest(of.id))),
@@ -107,6 +107,16 @@ fn guest(api: &Api, tables: &Tables, record: &GuestRecord) -> v1::Guest {
     }
 }
 
+fn disks(guest: &Guest, host: Option<&Host>) -> Vec<v1::GuestDisk> {
+    let protected = protection(guest, host);
+    let with = |(disk, protected): (&Disk, DiskProtection)| v1::GuestDisk {
+        protection: protected.protection.as_str().to_owned(),
+        protection_reason: protected.reason,
+        ..self::disk(disk)
+    };
+    guest.disks.iter().zip(protected).map(with).collect()
+}
+
 fn disk(disk: &Disk) -> v1::GuestDisk {
     let source = match &disk.source {
         DiskSource::File { path } => format!("file {path}"),
@@ -120,6 +130,8 @@ fn disk(disk: &Disk) -> v1::GuestDisk {
         source,
         readonly: disk.readonly,
         cache: disk.cache.clone(),
+        protection: String::new(),
+        protection_reason: String::new(),
     }
 }
 
@@ -129,7 +141,8 @@ fn nic(nic: &Nic) -> v1::GuestNic {
         NicSource::Network { name } => format!("network {name}"),
         NicSource::Other { name } => name.clone(),
     };
-    v1::GuestNic { mac: nic.mac.clone(), source }
+    let addresses = nic.addresses.iter().map(ToString::to_string).collect();
+    v1::GuestNic { mac: nic.mac.clone(), source, addresses }
 }
 
 pub(super) async fn migrate(

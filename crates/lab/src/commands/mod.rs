@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use drover_lab::{Drover, Lab, LabSpec, LinkState, Network, ProbeReport, host_init, probe};
+use drover_lab::fault::{MoveBy, lose_reply, proxy};
+use drover_lab::{
+    Drover, GuestDisk, GuestLease, GuestStorage, Lab, LabSpec, LinkState, Locks, Network,
+    ProbeReport, hear, host_init, probe,
+};
 
 /// Where a lab is unless said otherwise, and how it is called.
 const DEFAULT_DIR: &str = "/var/lib/drover-lab";
@@ -54,19 +58,24 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Give the lab guests of another kind.
+    Guest {
+        #[command(subcommand)]
+        command: GuestCommand,
+    },
     /// Cut a host's power: everything in it dies at once.
     PowerOff {
-        /// The host.
+        /// The host, or `st`, the storage server.
         host: String,
     },
     /// Switch a host on.
     PowerOn {
-        /// The host.
+        /// The host, or `st`, the storage server.
         host: String,
     },
     /// Pull or plug in a host's cable.
     Link {
-        /// The host.
+        /// The host, or `st`, the storage server.
         host: String,
         /// `up` or `down`.
         state: UpDown,
@@ -124,11 +133,25 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Move a guest and lose the reply that says that it has arrived: does it run twice?
+    /// Takes up to two minutes; ends with 1 when it does.
+    LoseReply {
+        /// The guest.
+        guest: String,
+        /// The target.
+        #[arg(long)]
+        to: String,
+        /// Who moves it.
+        #[arg(long, value_enum, default_value = "virsh")]
+        by: MoveBy,
+    },
     #[command(hide = true)]
     HostInit {
         #[arg(long)]
         member: String,
     },
+    #[command(hide = true)]
+    HearWorker,
     #[command(hide = true)]
     ProbeWorker {
         #[arg(long)]
@@ -137,6 +160,34 @@ enum Command {
         seconds: Option<u64>,
         #[arg(long, default_value_t = 50)]
         interval_ms: u64,
+    },
+    #[command(hide = true)]
+    ProxyWorker {
+        #[arg(long)]
+        listen: String,
+        #[arg(long)]
+        server: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum GuestCommand {
+    /// Define one more guest and start it.
+    Add {
+        /// `vm` and a number, e.g. `vm20`.
+        guest: String,
+        /// The host that it starts on.
+        #[arg(long, default_value = "h1")]
+        host: String,
+        /// Where its disk is.
+        #[arg(long, value_enum, default_value_t)]
+        disk: GuestDisk,
+        /// Its definition names a lease.
+        #[arg(long)]
+        lease: bool,
+        /// Define it and leave it off.
+        #[arg(long)]
+        off: bool,
     },
 }
 
@@ -176,6 +227,15 @@ struct Up {
     /// Agents sample so often.
     #[arg(long, default_value = "2s")]
     sample_interval: String,
+    /// Where the disks of the lab's own guests are.
+    #[arg(long, value_enum, default_value_t)]
+    storage: GuestDisk,
+    /// The definitions of the lab's own guests name leases.
+    #[arg(long)]
+    lease: bool,
+    /// The lock daemon of every host.
+    #[arg(long, value_enum, default_value_t)]
+    locks: Locks,
     /// Hypervisors and guests only: no droverd, no agents.
     #[arg(long)]
     bare: bool,
@@ -196,6 +256,14 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             let mut command = vec!["drover".to_owned()];
             command.extend(arguments);
             return exec(&open()?, "controller", &command);
+        }
+        Command::Guest { command: GuestCommand::Add { guest, host, disk, lease, off } } => {
+            let lab = open()?;
+            lab.define_guest_with(&guest, &host, disk, lease_of(lease))?;
+            if !off {
+                lab.virsh(&host, &["start", &guest])?;
+                lab.wait_for_guest(&guest)?;
+            }
         }
         Command::PowerOff { host } => open()?.power_off(&host)?,
         Command::PowerOn { host } => power_on(&open()?, &host)?,
@@ -226,6 +294,13 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
+        Command::HearWorker => hear::work()?,
+        Command::LoseReply { guest, to, by } => {
+            let lost = lose_reply(&with_guest(&dir, &guest)?, &guest, &to, by)?;
+            println!("{}", serde_json::to_string_pretty(&lost)?);
+            return Ok(if lost.doubled() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::ProxyWorker { listen, server } => proxy::work(&listen, &server)?,
         Command::ProbeWorker { address, seconds, interval_ms } => {
             let interval = Duration::from_millis(interval_ms.max(1));
             let report = probe::work(&address, seconds.map(Duration::from_secs), interval)?;
@@ -323,9 +398,15 @@ fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
         guest_memory_mib: arguments.guest_memory,
         sample_interval: arguments.sample_interval,
         bare: arguments.bare,
+        storage: GuestStorage { disk: arguments.storage, lease: lease_of(arguments.lease) },
+        locks: arguments.locks,
         ..LabSpec::new(&arguments.name, dir, bin_dir)
     };
     status(&bring_up(spec)?, false)
+}
+
+const fn lease_of(wanted: bool) -> GuestLease {
+    if wanted { GuestLease::Explicit } else { GuestLease::None }
 }
 
 fn down(dir: &Path, purge: bool) -> anyhow::Result<()> {
@@ -340,7 +421,8 @@ fn down(dir: &Path, purge: bool) -> anyhow::Result<()> {
 
 fn power_on(lab: &Lab, host: &str) -> anyhow::Result<()> {
     lab.power_on(host)?;
-    if lab.spec().bare { Ok(()) } else { Drover::of(lab).join(host) }
+    let joins = !lab.spec().bare && lab.spec().host_names().iter().any(|name| name == host);
+    if joins { Drover::of(lab).join(host) } else { Ok(()) }
 }
 
 fn status(lab: &Lab, json: bool) -> anyhow::Result<()> {

@@ -268,6 +268,7 @@ impl Hypervisor for MemoryHypervisor {
             downtime_ms: Some(0),
             transferred: Some(Bytes(GUEST_MEMORY << 20)),
             iterations: Some(1),
+            blackout_ms: None,
         })
     }
 
@@ -377,6 +378,7 @@ fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
         cpu_mode: "custom".to_owned(),
         cpu_model: Some("qemu64".to_owned()),
         disks: Vec::new(),
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,
