@@ -266,6 +266,39 @@ impl Client {
         Ok(list.items)
     }
 
+    /// `POST /v1/migrations`
+    pub async fn migrate_several(
+        &self,
+        request: &v1::MigrateSeveralRequest,
+    ) -> Answer<v1::MigrateSeveralResponse> {
+        self.post("/v1/migrations", request).await
+    }
+
+    /// `PUT /v1/hosts/{host}/maintenance`
+    pub async fn drain_host(
+        &self,
+        host: &str,
+        request: &v1::DrainRequest,
+    ) -> Answer<v1::DrainResponse> {
+        let path = format!("/v1/hosts/{}/maintenance", escaped(host));
+        self.answer(self.request(Method::PUT, &path).json(request)).await
+    }
+
+    /// `DELETE /v1/hosts/{host}/maintenance`
+    pub async fn undrain_host(&self, host: &str) -> Answer<()> {
+        self.delete(&format!("/v1/hosts/{}/maintenance", escaped(host))).await
+    }
+
+    /// `GET /v1/limits`
+    pub async fn limits(&self) -> Answer<v1::LimitsInForce> {
+        self.get("/v1/limits").await
+    }
+
+    /// `PUT /v1/limits`
+    pub async fn set_limits(&self, limits: &v1::Limits) -> Answer<v1::LimitsInForce> {
+        self.answer(self.request(Method::PUT, "/v1/limits").json(limits)).await
+    }
+
     /// `GET /v1/rules`
     pub async fn rules(&self) -> Answer<Vec<v1::Rule>> {
         self.list("/v1/rules").await

@@ -62,6 +62,11 @@ routes! {
     GET "/v1/guests/{guest}/policy" VIEWER, None, Some("GuestPolicy"), None, 200, "Show how a guest may be moved.";
     PUT "/v1/guests/{guest}/policy" OPERATOR, Some("SetGuestPolicy"), Some("GuestPolicy"), None, 200, "Say how a guest may be moved.";
     POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a guest to another host: live, cold, or from a dead host.";
+    POST "/v1/migrations" OPERATOR, Some("MigrateSeveralRequest"), Some("MigrateSeveralResponse"), None, 202, "Move several guests by one plan.";
+    PUT "/v1/hosts/{host}/maintenance" OPERATOR, Some("DrainRequest"), Some("DrainResponse"), None, 202, "Empty a host and keep it empty.";
+    DELETE "/v1/hosts/{host}/maintenance" OPERATOR, None, None, None, 204, "Use a host again.";
+    GET "/v1/limits" VIEWER, None, Some("LimitsInForce"), None, 200, "Show how many migrations may be under way at once.";
+    PUT "/v1/limits" OPERATOR, Some("Limits"), Some("LimitsInForce"), None, 200, "Set how many migrations may be under way at once.";
     GET "/v1/history" VIEWER, None, Some("HistoryPage"), Some("HistoryQuery"), 200, "Read everyone's history of what rules look at, page by page.";
     GET "/v1/rules" VIEWER, None, Some("[Rule]"), None, 200, "List rules.";
     POST "/v1/rules" OPERATOR, Some("CreateRule"), Some("Rule"), None, 201, "Create a rule.";

@@ -1,6 +1,7 @@
 //! The API's types as tables and lines for people.
 
 pub(crate) mod check;
+pub(crate) mod drain;
 pub(crate) mod forecast;
 pub(crate) mod placement;
 
@@ -18,7 +19,7 @@ pub(crate) fn hosts(hosts: &[v1::Host], wide: bool) -> String {
         .map(|host| {
             let mut row = vec![
                 host.name.clone(),
-                host.state.clone(),
+                drain::host_state(host),
                 or_dash(host.cpu_usage_percent, percent),
                 or_dash(host.memory_available_bytes, bytes),
                 format!("{}/{}", or_dash(host.guests_active, |n| n.to_string()), host.guests),
@@ -47,10 +48,12 @@ pub(crate) fn host(detail: &v1::HostDetail) -> String {
         .collect();
     let pools = detail.pools.iter().map(|p| format!("{} ({})", p.name, p.kind));
     let networks = detail.networks.iter().map(|n| format!("{} {}", n.kind, n.name));
+    let maintenance = detail.drain.as_ref().map_or_else(|| host.maintenance.clone(), drain::told);
     fields(&[
         ("name", host.name.clone()),
         ("id", host.id.clone()),
         ("state", format!("{}, last seen {}", host.state, ago(&host.last_seen))),
+        ("maintenance", maintenance),
         ("cores", host.cores.to_string()),
         ("memory", bytes(host.memory_bytes)),
         ("cpu", format!("{} {} ({})", detail.cpu.vendor, detail.cpu.model, detail.cpu.arch)),
@@ -291,7 +294,7 @@ pub(crate) fn operations(operations: &[v1::Operation]) -> String {
                 operation.id.clone(),
                 operation.guest.clone(),
                 format!("{} → {}", operation.from, operation.to),
-                operation.state.clone(),
+                drain::operation_state(operation),
                 done(operation),
                 operation.cause.clone(),
                 ago(&operation.created),
@@ -323,6 +326,9 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
         ("how", how(operation)),
         ("created", ago(&operation.created)),
     ];
+    if let Some(place) = &operation.queue {
+        rows.push(("queue", drain::place(place)));
+    }
     if let Some(p) = &operation.progress {
         rows.push(("progress", progress(p)));
     }

@@ -25,10 +25,10 @@ const STEP_TRIES: usize = 3;
 /// Moves operations forward.
 #[derive(Clone)]
 pub struct Engine {
-    records: Arc<Records>,
-    live: Arc<Live>,
+    pub(crate) records: Arc<Records>,
+    pub(crate) live: Arc<Live>,
     events: Arc<Events>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -81,6 +81,9 @@ impl Engine {
                         self.ask(&applied.after, *effect);
                     }
                     self.tell(&applied, &event).await;
+                    if applied.after.migration.state.is_finished() {
+                        self.begin_admitted().await;
+                    }
                     return;
                 }
                 Ok(None) => return,
@@ -136,21 +139,6 @@ impl Engine {
         }
     }
 
-    /// Begins operations that were stored and not begun: a crash lay in between.
-    pub async fn begin_admitted(&self) {
-        let admitted: Vec<OperationId> = self
-            .records
-            .read()
-            .operations
-            .iter()
-            .filter(|operation| matches!(operation.migration.state, MigrationState::Admitted))
-            .map(|operation| operation.migration.operation)
-            .collect();
-        for operation in admitted {
-            self.take(operation, MigrationEvent::Begin).await;
-        }
-    }
-
     /// The answer of an agent to a command of ours.
     pub async fn answered(&self, operation: OperationId, effect: Effect, failure: Option<Failure>) {
         if let Some(event) = answer(effect, failure) {
@@ -172,6 +160,9 @@ impl Engine {
                 let Ok(stepped) = before.migration.step(event) else {
                     return (Txn::none(), None);
                 };
+                if *event == MigrationEvent::Begin && !crate::queue::may_begin(tables, operation) {
+                    return (Txn::none(), None);
+                }
                 let mut txn = Txn::none();
                 if let Some(change) = stepped.owner {
                     let owner = tables.owners.get(change.record.guest);
@@ -185,7 +176,9 @@ impl Engine {
                 if after.migration.state.as_str() != before.migration.state.as_str() {
                     after.timeline.push((after.migration.state.as_str().to_owned(), now));
                 }
-                if after.migration.state.is_finished() && !before.migration.state.is_finished() {
+                let was = &before.migration.state;
+                let idle = was.is_finished() || matches!(was, MigrationState::Admitted);
+                if after.migration.state.is_finished() && !idle {
                     settle(tables, &mut txn, &after, now);
                 }
                 if after != *before {
@@ -432,7 +425,7 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
 pub(crate) fn of_rule(draft: Draft, cause: &Cause) -> Draft {
     match cause {
         Cause::Rule { name, .. } => draft.rule(name.clone()),
-        Cause::Policy { .. } | Cause::Request { .. } => draft,
+        Cause::Policy { .. } | Cause::Request { .. } | Cause::Drain { .. } => draft,
     }
 }
 

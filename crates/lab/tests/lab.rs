@@ -7,6 +7,7 @@
 
 mod stories {
     pub(crate) mod continuity;
+    pub(crate) mod drain;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
     pub(crate) mod locks;
@@ -22,7 +23,9 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{continuity, hypervisor, lab_itself, locks, migration, options, restarts, rules};
+use stories::{
+    continuity, drain, hypervisor, lab_itself, locks, migration, options, restarts, rules,
+};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -53,6 +56,8 @@ const STORIES: &[(&str, Story)] = &[
     ("a_memory_rule_relieves_its_host", rules::a_memory_rule_relieves_its_host),
     ("a_dry_run_moves_nothing", rules::a_dry_run_moves_nothing),
     ("a_second_plan_waits_for_the_first", rules::a_second_plan_waits_for_the_first),
+    ("a_host_is_drained_and_used_again", drain::a_host_is_drained_and_used_again),
+    ("several_guests_move_by_one_command", drain::several_guests_move_by_one_command),
     ("droverd_restarts_in_mid_migration", restarts::droverd_restarts_in_mid_migration),
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),

@@ -13,6 +13,7 @@ mod guest;
 mod host;
 mod id;
 mod inspection;
+mod limits;
 mod metric;
 mod migration;
 mod owner;
@@ -31,6 +32,7 @@ pub use inspection::{
     CpuFingerprint, CpuFit, CpuOffer, CpuPlatform, FreePages, GuestInspection, IncomingCheck,
     IncomingQuestion, Medium, NamedCpu, PortOutcome, PortProbe, PortPurpose, TyingDevice,
 };
+pub use limits::MigrationLimits;
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{
     ColdCopy, Compression, CopiedDisk, DirtyWindow, DiskCopy, MigrationMode, MigrationOutcome,

@@ -52,6 +52,7 @@ pub fn plan(
             let (moves, report) = place::place(view, policy, *guest, *to, rng);
             (batch::into_batches(moves, budget), report)
         }
+        Goal::Several { guests, to } => goal::several(view, policy, guests, *to, budget, rng),
         Goal::Balance { level } => goal::balance(view, policy, *level, budget, rng),
         Goal::Drain { hosts } => goal::drain(view, policy, hosts, budget, rng),
         Goal::Restart { hosts } => goal::restart(view, policy, hosts, budget, rng),

@@ -3,6 +3,7 @@
 mod agent;
 mod baseline;
 mod check;
+mod drain;
 mod event;
 mod forecast;
 mod guest;
@@ -21,6 +22,7 @@ mod watch;
 pub use agent::*;
 pub use baseline::*;
 pub use check::*;
+pub use drain::*;
 pub use event::*;
 pub use forecast::*;
 pub use guest::*;

@@ -5,7 +5,7 @@ use drover_api::v1::{CheckQuery, MigrateRequest, SetGuestPolicy};
 use drover_api::{Problem, ProblemKind};
 
 use super::migrate_args::MigrateArgs;
-use super::{Context, Done, problem, wait};
+use super::{Context, Done, problem, several, wait};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -25,7 +25,7 @@ pub(crate) enum Command {
         #[arg(long)]
         to: Option<String>,
     },
-    /// Move a guest to another host: live while it runs, cold when it is shut off.
+    /// Move guests to other hosts: live while they run, cold when shut off.
     Migrate(Migrate),
     /// List the moves of a guest: what each took, and how far its forecast was off.
     History {
@@ -48,23 +48,30 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// Name or id.
-    guest: String,
+    /// Names or ids. Several are moved by one plan, and none of them when one cannot be.
+    #[arg(required_unless_present = "from", value_name = "GUEST")]
+    pub(super) guests: Vec<String>,
+    /// All running guests of this host.
+    #[arg(long, value_name = "HOST", conflicts_with = "guests")]
+    pub(super) from: Option<String>,
     /// Target host; without it the planner chooses the least loaded feasible one.
     #[arg(long)]
-    to: Option<String>,
+    pub(super) to: Option<String>,
+    /// Of several, move those that can be moved.
+    #[arg(long)]
+    pub(super) skip_refused: bool,
     #[command(flatten)]
-    options: MigrateArgs,
+    pub(super) options: MigrateArgs,
     /// Your word that the guest's host is off, or cut off from its disks for good: a rescue
     /// needs it. If it is wrong the guest runs twice and its disks are destroyed.
     #[arg(long)]
-    host_is_dead: bool,
+    pub(super) host_is_dead: bool,
     /// Only say what would be done.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Return at once; `drover operation watch` follows it.
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
 }
 
 #[derive(Debug, Args)]
@@ -171,13 +178,17 @@ async fn check(context: &Context, guest: &str, to: Option<String>) -> Done {
 }
 
 async fn migrate(context: &Context, migrate: Migrate) -> Done {
+    let [guest] = migrate.guests.as_slice() else {
+        return several::migrate(context, migrate).await;
+    };
+    let guest = guest.clone();
     let request = MigrateRequest {
         to: migrate.to,
         options: migrate.options.options(),
         host_is_dead: migrate.host_is_dead,
         dry_run: migrate.dry_run,
     };
-    let response = context.client.migrate(&migrate.guest, &request).await.map_err(problem)?;
+    let response = context.client.migrate(&guest, &request).await.map_err(problem)?;
     match response.operation {
         Some(operation) if !migrate.no_wait => wait::follow(context, &operation.id).await,
         Some(operation) => {

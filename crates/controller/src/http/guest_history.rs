@@ -22,7 +22,7 @@ pub(super) async fn list(
     let guest = find_guest(&tables, &name).ok_or_else(|| missing("guest", &name))?;
     let of_guest = tables.operations.iter().rev().filter(|op| op.migration.guest == guest);
     let items = of_guest.take(MAX_LISTED).map(|record| {
-        let shown = operation(&tables, &api.live, record);
+        let shown = operation(&tables, &api.live, record, &[]);
         let lasted = record.changed().since(record.created).as_millis();
         v1::PastMove {
             operation: shown.id,

@@ -14,6 +14,8 @@ mod guests;
 mod history;
 mod hosts;
 mod labels;
+mod limits;
+mod maintenance;
 mod metrics;
 mod operations;
 mod placement;
@@ -25,6 +27,7 @@ mod remove_host;
 mod reply;
 mod rules;
 mod settings;
+mod several;
 mod show;
 mod tokens;
 mod trapped;
@@ -94,6 +97,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests/{guest}/history", get(guest_history::list))
         .route("/v1/guests/{guest}/policy", get(guest_policy::show).put(guest_policy::set))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
+        .route("/v1/migrations", post(several::migrate))
+        .route("/v1/hosts/{host}/maintenance", put(maintenance::enter).delete(maintenance::leave))
+        .route("/v1/limits", get(limits::show).put(limits::set))
         .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))
         .route("/v1/rules/{rule}", get(rules::show).patch(rules::update).delete(rules::remove))

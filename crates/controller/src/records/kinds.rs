@@ -10,8 +10,8 @@ use drover_api::v1::Role;
 use drover_lifecycle::Migration;
 use drover_lifecycle::forecast::Forecast;
 use drover_model::{
-    BaselineId, CpuFingerprint, CpuPlatform, Guest, GuestId, Host, HostId, Metric, Name, NamedCpu,
-    OperationId, PlanId, RuleId, Timestamp, TokenId,
+    BaselineId, CpuFingerprint, CpuPlatform, Guest, GuestId, Host, HostId, Metric,
+    MigrationSettings, Name, NamedCpu, OperationId, PlanId, RuleId, Timestamp, TokenId,
 };
 use drover_planner::{Level, Plan, PlanReport};
 use drover_rules::{HostFiring, PlacementRule};
@@ -69,6 +69,13 @@ pub enum Cause {
         /// Name of the token.
         who: Name,
     },
+    /// A host is being emptied.
+    Drain {
+        /// Which.
+        host: HostId,
+        /// Its name then.
+        name: Name,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -77,6 +84,7 @@ impl fmt::Display for Cause {
             Self::Rule { name, .. } => write!(f, "rule {name}"),
             Self::Policy { name } => write!(f, "policy {name}"),
             Self::Request { who } => write!(f, "request of {who}"),
+            Self::Drain { name, .. } => write!(f, "drain of {name}"),
         }
     }
 }
@@ -177,6 +185,9 @@ pub struct PlanRecord {
     pub plan: Plan,
     /// What was weighed.
     pub report: PlanReport,
+    /// How its guests are moved.
+    #[serde(default)]
+    pub settings: MigrationSettings,
     /// Operations of the first batch, in its order.
     pub operations: Vec<OperationId>,
     /// When and on what the outcome is to be measured; none once it is.

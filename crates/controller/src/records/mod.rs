@@ -6,6 +6,7 @@
 //! always made on what is stored.
 
 mod kinds;
+mod maintenance;
 mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -18,6 +19,7 @@ pub use kinds::{
     GuestPolicyRecord, GuestRecord, HostRecord, JoinRecord, LabelsRecord, Measure, OperationRecord,
     PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
+pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
 pub use table::{Kept, Record, Table, Txn};
 
 use table::Write;
@@ -47,6 +49,10 @@ pub struct Tables {
     pub balance: Table<BalanceRecord>,
     /// CPU baselines of groups of hosts.
     pub baselines: Table<BaselineRecord>,
+    /// Hosts that are emptied, or are to stay empty.
+    pub maintenance: Table<MaintenanceRecord>,
+    /// How many migrations may be under way at once, where somebody has set it.
+    pub limits: Table<LimitsRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -188,6 +194,8 @@ tables! {
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
     Baseline => baselines: BaselineRecord,
+    Maintenance => maintenance: MaintenanceRecord,
+    Limits => limits: LimitsRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

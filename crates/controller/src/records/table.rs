@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
-    GuestRecord, HostRecord, JoinRecord, LabelsRecord, OperationRecord, PlacementRecord,
-    PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
+    GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
+    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -146,6 +146,8 @@ kinds! {
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
     Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
+    Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
+    Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -194,6 +196,13 @@ impl Txn {
     pub fn delete_labels_if(&mut self, tables: &Tables, host: HostId) {
         if tables.labels.get(host).is_some() {
             self.writes.push(Write::Labels(host, None));
+        }
+    }
+
+    /// Ends the maintenance of a host, if it is in any.
+    pub fn delete_maintenance_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.maintenance.get(host).is_some() {
+            self.writes.push(Write::Maintenance(host, None));
         }
     }
 

@@ -218,6 +218,7 @@ async fn rules_plans_and_the_hold_come_first() {
         state: PlanState::Running,
         plan: Plan::default(),
         report: PlanReport::default(),
+        settings: drover_model::MigrationSettings::default(),
         operations: vec![],
         measure: None,
     };

@@ -7,6 +7,8 @@ mod agents;
 mod api;
 mod balance;
 mod check;
+mod drain;
 mod engine;
 mod inventory;
+mod queue;
 mod world;

@@ -7,6 +7,7 @@ mod convergence;
 mod forecast;
 mod paths;
 mod precopy;
+mod queue;
 
 use drover_lifecycle::{Failure, FailureKind, Migration, MigrationState};
 use drover_model::{

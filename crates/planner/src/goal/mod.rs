@@ -8,6 +8,7 @@ mod drain;
 mod repair;
 mod resize;
 mod restart;
+mod several;
 mod untangle;
 
 pub(crate) use admit::admit;
@@ -17,6 +18,7 @@ pub(crate) use drain::drain;
 pub(crate) use repair::repair;
 pub(crate) use resize::resize;
 pub(crate) use restart::restart;
+pub(crate) use several::several;
 pub(crate) use untangle::untangle;
 
 use crate::report::{PlanReport, PlannedMove};
