@@ -101,9 +101,9 @@ async fn joining_stores_an_identity_that_the_ca_has_signed() {
     assert_eq!(mode(&directory.path().join("pki/libvirt/private/serverkey.pem")), 0o600);
 
     let again = try_join(address, &fingerprint, directory.path(), Existing::Keep).await.unwrap();
-    assert_eq!((again.written.len(), again.kept.len()), (0, 5));
+    assert_eq!((again.written.len(), again.kept.len()), (0, 10));
     let again = try_join(address, &fingerprint, directory.path(), Existing::Replace).await.unwrap();
-    assert_eq!((again.written.len(), again.kept.len()), (5, 0));
+    assert_eq!((again.written.len(), again.kept.len()), (10, 0));
 }
 
 #[tokio::test]

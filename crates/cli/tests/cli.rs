@@ -67,7 +67,7 @@ fn a_guests_policy_holds_its_moves(stage: &Stage) {
     assert_eq!((&set["max_downtime_ms"], &set["post_copy"]), (&500.into(), &false.into()), "{set}");
     let kept = stage.json(&["guest", "set", "vm1", "--priority", "3"]);
     assert_eq!((&kept["max_downtime_ms"], &kept["priority"]), (&500.into(), &3.into()), "{kept}");
-    for too_much in [["--max-downtime", "501"], ["--post-copy", "allow"]] {
+    for too_much in [["--max-downtime", "501ms"], ["--post-copy", "allow"]] {
         let refused = ["guest", "migrate", "vm1", "--to", "h1", too_much[0], too_much[1]];
         let refused = stage.drover(&refused);
         assert!(refused.code != 0 && refused.err.contains("the guest"), "{}", refused.err);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_lifecycle::Migration;
-use drover_model::{GuestId, MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, PostCopy, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
-use drover_rules::Move;
+use drover_rules::{Move, protection};
 
 use crate::engine::Engine;
 use crate::moment::operation_id;
@@ -194,6 +194,10 @@ pub fn hindrance(tables: &Tables, step: &Move, settings: &MigrationSettings) -> 
              they are removed as soon as the host answers"
         ));
     }
+    let asks_for_post_copy = settings.post_copy != PostCopy::Never && !settings.by_policy;
+    if let Some(reason) = unprotected(tables, step).filter(|_| asks_for_post_copy) {
+        return Some(reason);
+    }
     with_tls(tables, step, settings).err()
 }
 
@@ -209,7 +213,7 @@ fn operation(
         return Err(reason);
     }
     let owner = tables.owners.get(guest).ok_or_else(|| format!("guest {guest} has no owner"))?;
-    let settings = with_tls(tables, &step.step, &settings(tables, order, guest))?;
+    let settings = with_tls(tables, &step.step, &settings(tables, order, &step.step))?;
     let migration = Migration::new(operation_id(), *owner, step.step.to, settings);
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
@@ -223,11 +227,30 @@ fn operation(
 }
 
 /// Moves that nobody asked for in detail are done as their guests' policies say.
-fn settings(tables: &Tables, order: &Order, guest: GuestId) -> MigrationSettings {
-    if order.settings == MigrationSettings::default() {
-        return crate::guest_policy::of(tables, guest).fill(order.settings.clone(), false);
+fn settings(tables: &Tables, order: &Order, step: &Move) -> MigrationSettings {
+    let guest = step.guest;
+    let mut settings = order.settings.clone();
+    if settings.by_policy {
+        settings = crate::guest_policy::of(tables, guest).fill(settings, false);
+        if settings.post_copy == PostCopy::Allow && unprotected(tables, step).is_some() {
+            settings.post_copy = PostCopy::Never;
+        }
     }
-    order.settings.clone()
+    MigrationSettings { by_policy: false, ..settings }
+}
+
+/// Under post-copy libvirt lets the target run before the source is gone, so something else
+/// must keep a second copy from the disks (docs/decisions/0008).
+pub fn unprotected(tables: &Tables, step: &Move) -> Option<String> {
+    let guest = &tables.guests.get(step.guest)?.guest;
+    let hosts = [step.from, step.to].into_iter().filter_map(|host| tables.hosts.get(host));
+    let disks = protection(guest, hosts.map(|record| &record.host));
+    let bare = disks.into_iter().find(|disk| !disk.protection.is_safe())?;
+    Some(format!(
+        "post-copy needs disks that only one copy can write to, and {} is not protected: {}; \
+         give the guest a lease (docs/guide/storage.md), or move it without post-copy",
+        bare.target, bare.reason
+    ))
 }
 
 /// Decides whether a move is encrypted, where that was left open.

@@ -38,8 +38,9 @@ const DEVICES: [&str; 8] =
 const PROC_READ_ONLY: [&str; 4] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
 
 /// Capabilities that a lab host never has. SYS_ADMIN would allow mounting and remounting,
-/// DAC_READ_SEARCH opening the machine's files by handle.
-const DROPPED: [CapabilitySet; 19] = [
+/// DAC_READ_SEARCH opening the machine's files by handle. SYS_PTRACE it has: QEMU's post-copy
+/// takes page faults by userfaultfd, and a host sees no processes but its own.
+const DROPPED: [CapabilitySet; 18] = [
     CapabilitySet::SYS_ADMIN,
     CapabilitySet::DAC_READ_SEARCH,
     CapabilitySet::PERFMON,
@@ -48,7 +49,6 @@ const DROPPED: [CapabilitySet; 19] = [
     CapabilitySet::SYS_BOOT,
     CapabilitySet::SYS_TIME,
     CapabilitySet::SYS_RAWIO,
-    CapabilitySet::SYS_PTRACE,
     CapabilitySet::SYS_PACCT,
     CapabilitySet::SYS_TTY_CONFIG,
     CapabilitySet::SYSLOG,
@@ -63,7 +63,7 @@ const DROPPED: [CapabilitySet; 19] = [
 
 /// Names of the dropped capabilities as setpriv(1) takes them.
 pub(crate) const DROPPED_NAMES: &str = "-sys_admin,-dac_read_search,-perfmon,-checkpoint_restore,-sys_module,-sys_boot,-sys_time,-sys_rawio,\
--sys_ptrace,-sys_pacct,-sys_tty_config,-syslog,-mknod,-mac_admin,-mac_override,-audit_control,\
+-sys_pacct,-sys_tty_config,-syslog,-mknod,-mac_admin,-mac_override,-audit_control,\
 -audit_read,-wake_alarm,-bpf";
 
 /// Builds the root for `member` and moves into it. For PID 1 of new namespaces only.

@@ -112,8 +112,10 @@ impl StorageCopy {
 pub struct MigrationSettings {
     /// Live, cold or rescue.
     pub mode: MigrationMode,
-    /// Longest pause that QEMU may plan for the switch-over, milliseconds.
-    /// QEMU's own default is 300.
+    /// Nobody asked for anything: the guest's own policy says how it is moved.
+    pub by_policy: bool,
+    /// Longest pause that QEMU may plan for the switch-over, milliseconds. A transfer begins
+    /// with at most 300, QEMU's own default.
     pub max_downtime_ms: u64,
     /// Cap on the transfer, MiB/s; none means the link's speed.
     pub max_bandwidth_mib_s: Option<u64>,
@@ -149,6 +151,7 @@ impl Default for MigrationSettings {
     fn default() -> Self {
         Self {
             mode: MigrationMode::Live,
+            by_policy: true,
             max_downtime_ms: 300,
             max_bandwidth_mib_s: None,
             tls: None,

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::{Migration, MigrationEvent};
 use drover_model::{MigrationMode, MigrationSettings, OperationId, PostCopy};
+use drover_rules::Move;
 
 use super::Api;
 use super::auth::Caller;
@@ -16,6 +17,7 @@ use super::operations::found;
 use super::reply::{Failed, bad, missing};
 use super::settings::{DOWNTIME_MS, bad_bandwidth, bad_downtime};
 use crate::events::{Draft, Severity};
+use crate::launch::unprotected;
 
 pub(super) async fn adjust(
     State(api): State<Arc<Api>>,
@@ -31,6 +33,13 @@ pub(super) async fn adjust(
         record.migration.clone()
     };
     let settings = adjusted(&migration, &request)?;
+    if request.post_copy_now {
+        let step = Move { guest: migration.guest, from: migration.from, to: migration.to };
+        if let Some(reason) = unprotected(&api.records.read(), &step) {
+            let hint = "`drover operation set --max-downtime` ends most transfers, too";
+            return Err(Failed(Problem::new(ProblemKind::Refused, reason).hint(hint)));
+        }
+    }
     let event = MigrationEvent::Adjust(settings.clone());
     if migration.step(&event).is_err() {
         let state = migration.state.as_str();

@@ -18,6 +18,7 @@ pub(super) fn settings(options: &v1::MigrateOptions) -> Result<MigrationSettings
     let compress = options.compress.as_deref().map(compression).transpose()?;
     let settings = MigrationSettings {
         mode: mode(options.mode.as_deref())?,
+        by_policy: true,
         max_downtime_ms: options.max_downtime_ms.unwrap_or(defaults.max_downtime_ms),
         max_bandwidth_mib_s: options.max_bandwidth_mib_s,
         tls: options.tls,
@@ -36,7 +37,9 @@ pub(super) fn settings(options: &v1::MigrateOptions) -> Result<MigrationSettings
     };
     in_range(&settings)?;
     in_accord(&settings)?;
-    Ok(settings)
+    // A pause of the default's length is asked for all the same.
+    let by_policy = options.max_downtime_ms.is_none() && settings == defaults;
+    Ok(MigrationSettings { by_policy, ..settings })
 }
 
 fn in_range(settings: &MigrationSettings) -> Result<(), Failed> {

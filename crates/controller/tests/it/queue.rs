@@ -119,8 +119,9 @@ async fn several_guests_move_together_or_not_at_all() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.starts_with("3 of 3") && detail.contains("it is there already"), "{detail}");
-    let one = json!({ "to": "h2" });
-    cluster.call("POST", "/v1/guests/vm1/migrate", Some(one)).await;
+    let one = json!({ "guests": ["vm1"], "to": "h2" });
+    let (status, answer) = cluster.call("POST", "/v1/migrations", Some(one)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     for _ in 0..20 {
         cluster.turn().await;
     }
