@@ -33,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "drover-agent",
         &[
             "drover-model",
+            "drover-lifecycle",
             "drover-ports",
             "drover-api",
             "drover-agent-api",

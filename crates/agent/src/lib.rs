@@ -10,8 +10,8 @@
 //! | [`migration`] | migrations away from this host, begun or found running |
 //! | [`observe`] | what the kernel and libvirt tell, folded into samples |
 //!
-//! Decisions are pure functions ([`observe::fold`], [`migration::begin`],
-//! [`migration::judge`], …); the rest reads, calls and sends. Which host should run a guest is
+//! Decisions are pure functions ([`observe::fold`], [`drover_lifecycle::beginning`],
+//! [`drover_lifecycle::judge`], …); the rest reads, calls and sends. Which host should run a guest is
 //! not known here.
 
 pub mod cli;

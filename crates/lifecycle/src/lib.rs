@@ -4,8 +4,12 @@
 //! are carried out; every effect may be repeated, so after a crash the shell simply asks
 //! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
 
+mod departure;
+mod epoch;
 mod migration;
 
+pub use departure::{Beginning, Look, QUIET_LOOKS, Verdict, beginning, judge};
+pub use epoch::{Admission, admission};
 pub use migration::{
     Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,
     Stepped, TargetFate,

@@ -15,6 +15,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use drover_lifecycle::{Admission, admission};
 use drover_model::{Epoch, GuestId};
 
 use crate::durable;
@@ -74,16 +75,13 @@ impl EpochGate {
     /// the epoch is new.
     pub fn admit(&self, guest: GuestId, epoch: Epoch) -> Result<(), EpochRefusal> {
         let mut journal = self.journal();
-        match journal.epochs.get(&guest) {
-            Some(seen) if *seen > epoch => {
-                return Err(EpochRefusal::Stale { asked: epoch, seen: *seen });
-            }
-            Some(seen) if *seen == epoch => return Ok(()),
-            _ => {}
+        match admission(journal.epochs.get(&guest).copied(), epoch) {
+            Admission::Stale { seen } => Err(EpochRefusal::Stale { asked: epoch, seen }),
+            Admission::Known => Ok(()),
+            Admission::New => journal
+                .append(guest, epoch)
+                .map_err(|source| EpochRefusal::NotDurable { asked: epoch, source }),
         }
-        journal
-            .append(guest, epoch)
-            .map_err(|source| EpochRefusal::NotDurable { asked: epoch, source })
     }
 
     /// The highest epoch seen for a guest.

@@ -1,6 +1,7 @@
 //! Failures as they are told to the controller.
 
 use drover_agent_api::v1::{Failure, FailureKind};
+use drover_lifecycle::FailureKind as Kind;
 use drover_ports::HypervisorError;
 
 use super::epoch::EpochRefusal;
@@ -8,6 +9,19 @@ use super::epoch::EpochRefusal;
 /// A failure of one kind.
 pub fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
     Failure { kind: kind.into(), message: message.into() }
+}
+
+/// A kind of failure as the protocol has it.
+pub const fn wire(kind: Kind) -> FailureKind {
+    match kind {
+        Kind::Retry => FailureKind::Retry,
+        Kind::Conflict => FailureKind::Conflict,
+        Kind::Refused => FailureKind::Refused,
+        Kind::Gone => FailureKind::Gone,
+        Kind::Cancelled => FailureKind::Cancelled,
+        Kind::Broken => FailureKind::Broken,
+        Kind::StaleEpoch => FailureKind::StaleEpoch,
+    }
 }
 
 /// What the hypervisor's error means for the controller.

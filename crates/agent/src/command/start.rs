@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use drover_agent_api::v1::{Failure, FailureKind, StartMigration};
+use drover_lifecycle::{Beginning, beginning};
 use drover_model::{Guest, MigrationSettings};
 use drover_ports::OutgoingMigration;
 
@@ -10,7 +11,6 @@ use super::failure::{failure, of_hypervisor};
 use super::shared_disks::are_declared_shared;
 use super::turns::Turn;
 use super::{Commands, Order};
-use crate::migration::begin::{Beginning, beginning};
 use crate::migration::{depart, follow};
 
 impl Commands {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_lifecycle::{Look, Verdict, judge};
 use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -10,10 +11,9 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::cancel::cancel_if_asked;
-use super::judge::{Look, Verdict, judge};
 use crate::clock;
 use crate::command::Commands;
-use crate::command::failure::failure;
+use crate::command::failure::{failure, wire};
 
 /// How often to ask, beside every event of the guest.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -52,7 +52,7 @@ pub(crate) async fn follow(commands: Arc<Commands>, operation: OperationId, gues
                     return commands.conclude(operation, Ok(outcome(last, spent)));
                 }
                 Verdict::Stayed(kind, why) => {
-                    return commands.conclude(operation, Err(failure(kind, why)));
+                    return commands.conclude(operation, Err(failure(wire(kind), why)));
                 }
             }
         }

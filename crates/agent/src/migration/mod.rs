@@ -11,10 +11,8 @@
 //! waits for: the agent was restarted, or the connection broke; libvirt's peer-to-peer job
 //! goes on without its client.
 
-pub mod begin;
 mod cancel;
 pub mod depart;
 pub mod follow;
-pub mod judge;
 pub mod operations;
 mod tell;

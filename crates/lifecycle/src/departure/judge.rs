@@ -1,7 +1,8 @@
 //! What has become of a migration that nobody waits for. Pure.
 
-use drover_agent_api::v1::FailureKind;
 use drover_model::{GuestState, MigrationProgress};
+
+use crate::FailureKind;
 
 /// How many looks in a row must find no job before it counts as over: between libvirt's
 /// phases it may show none.
