@@ -23,7 +23,7 @@ mod units;
 mod view;
 
 pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
-pub use guest::{Disk, DiskSource, Guest, GuestState, Nic, NicSource};
+pub use guest::{BackingImage, Disk, DiskSource, Guest, GuestState, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use metric::{Metric, MetricUnit, UnknownMetric};

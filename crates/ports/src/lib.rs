@@ -18,8 +18,8 @@ pub use history::{
     SamplePoint, SeriesPoint,
 };
 pub use hypervisor::{
-    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    OutgoingMigration,
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
+    IncomingDisposal, OutgoingMigration,
 };
 pub use store::{
     Change, Expected, Generation, MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store, StoreError,

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     fn disk(source: DiskSource, readonly: bool) -> Disk {
-        Disk { target: "vda".to_owned(), source, readonly, shareable: false, cache: None }
+        Disk { readonly, ..Disk::new("vda", source) }
     }
 
     fn file(path: &str) -> Disk {

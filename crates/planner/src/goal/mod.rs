@@ -16,7 +16,7 @@ pub(crate) use consolidate::consolidate;
 pub(crate) use drain::drain;
 pub(crate) use repair::repair;
 pub(crate) use resize::resize;
-pub(crate) use restart::restart;
+pub(crate) use restart::{as_if_running, restart};
 pub(crate) use untangle::untangle;
 
 use crate::report::{PlanReport, PlannedMove};

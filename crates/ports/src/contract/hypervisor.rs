@@ -1,5 +1,6 @@
 //! Contract of the hypervisor port: two hosts between which a guest can be sent.
 
+mod definitions;
 mod guests;
 mod migrations;
 
@@ -48,6 +49,9 @@ pub async fn run(make: impl AsyncFn() -> Rig) {
         guests::a_guest_that_is_not_there_is_gone,
         guests::a_running_guest_is_not_gone,
         guests::a_guest_that_did_not_arrive_is_not_discarded,
+        definitions::a_definition_can_be_carried_to_another_host,
+        definitions::a_definition_of_an_active_guest_stays,
+        definitions::an_image_of_nobody_cannot_be_written,
         migrations::a_guest_arrives_paused_and_runs_when_it_is_resumed,
         migrations::a_running_migration_tells_its_progress,
         migrations::a_guest_has_one_migration_at_a_time,
@@ -85,6 +89,7 @@ impl Rig {
             migration_address: self.migration_address.clone(),
             settings: MigrationSettings::default(),
             disks_declared_shared: true,
+            disks: Vec::new(),
         }
     }
 

@@ -12,9 +12,10 @@ use drover_model::{
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use super::image::FileSink;
 use crate::{
-    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    OutgoingMigration,
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
+    IncomingDisposal, OutgoingMigration,
 };
 
 /// Memory of each guest, MiB: all of it is sent.
@@ -44,6 +45,7 @@ struct Host {
 struct Copy {
     name: String,
     state: GuestState,
+    definition: String,
     /// It came by a migration and has not run since.
     never_ran: bool,
     started: Instant,
@@ -86,6 +88,7 @@ impl MemoryHypervisor {
             let copy = Copy {
                 name: name.to_owned(),
                 state: GuestState::Running,
+                definition: definition_of(guest, name),
                 never_ran: false,
                 started: Instant::now(),
                 job: None,
@@ -302,9 +305,81 @@ impl Hypervisor for MemoryHypervisor {
         })
     }
 
+    async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError> {
+        let of = |(id, copy): (&GuestId, &Copy)| (*id, copy.definition.clone());
+        Ok(self.here(|host| host.guests.iter().map(of).collect()))
+    }
+
+    async fn define(&self, guest: GuestId, definition: String) -> Result<(), HypervisorError> {
+        let name = name_in(&definition)
+            .ok_or_else(|| HypervisorError::Refused("the definition has no name".to_owned()))?;
+        self.here(|host| {
+            let fresh = Copy {
+                name,
+                state: GuestState::ShutOff,
+                definition: String::new(),
+                never_ran: false,
+                started: Instant::now(),
+                job: None,
+            };
+            host.guests.entry(guest).or_insert(fresh).definition = definition;
+            host.tell(HypervisorEvent::Lifecycle { guest });
+        });
+        Ok(())
+    }
+
+    async fn start_guest(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| match copy.state {
+            GuestState::Running => Ok(()),
+            GuestState::ShutOff => {
+                copy.state = GuestState::Running;
+                copy.started = Instant::now();
+                Ok(())
+            }
+            state => Err(HypervisorError::Conflict(format!("the guest is {}", state.as_str()))),
+        })?;
+        self.here(|host| host.tell(HypervisorEvent::Lifecycle { guest }));
+        Ok(())
+    }
+
+    async fn undefine(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.here(|host| match host.guests.get(&guest) {
+            None => Ok(()),
+            Some(copy) if copy.state.is_active() => {
+                Err(HypervisorError::Conflict(format!("the guest is {}", copy.state.as_str())))
+            }
+            Some(_) => {
+                host.guests.remove(&guest);
+                host.tell(HypervisorEvent::Lifecycle { guest });
+                Ok(())
+            }
+        })
+    }
+
+    async fn open_image(
+        &self,
+        peer_uri: &str,
+        path: &str,
+        length: Bytes,
+    ) -> Result<Box<dyn ImageSink>, HypervisorError> {
+        if !self.hosts.lock().contains_key(peer_uri) {
+            return Err(HypervisorError::Retry(format!("nobody listens at {peer_uri}")));
+        }
+        Ok(Box::new(FileSink::open(path, length)?))
+    }
+
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
         self.events.subscribe()
     }
+}
+
+fn definition_of(guest: GuestId, name: &str) -> String {
+    format!("<domain type='qemu'><name>{name}</name><uuid>{guest}</uuid></domain>")
+}
+
+fn name_in(definition: &str) -> Option<String> {
+    let (_, rest) = definition.split_once("<name>")?;
+    rest.split_once("</name>").map(|(name, _)| name.to_owned())
 }
 
 fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {

@@ -3,9 +3,11 @@
 mod clock;
 mod history;
 mod hypervisor;
+mod image;
 mod store;
 
 pub use clock::MemoryClock;
 pub use history::{MemoryHistory, roll_up};
 pub use hypervisor::{MemoryHosts, MemoryHypervisor};
+pub use image::FileSink;
 pub use store::{MemoryStore, check_limits};

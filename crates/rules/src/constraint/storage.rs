@@ -1,4 +1,4 @@
-//! Every disk must be reachable from the target, as the same bytes.
+//! Every disk must be reachable from the target, as the same bytes, unless it is copied there.
 
 use std::path::Path;
 
@@ -19,9 +19,16 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
         .guest
         .disks
         .iter()
+        .filter(|disk| !(case.policy.copies_storage && is_copied(disk)))
         .filter_map(|disk| unreachable(disk, target, &shared_here))
         .collect();
     Verdict::unless(missing.is_empty(), || missing.join("; "))
+}
+
+/// Whether a disk can be copied with its guest: nothing is written to an image that is
+/// read-only, so that it is not the guest's own.
+fn is_copied(disk: &Disk) -> bool {
+    matches!(disk.source, DiskSource::File { .. }) && !disk.readonly
 }
 
 fn unreachable(disk: &Disk, target: &Host, shared_here: &dyn Fn(&str) -> bool) -> Option<String> {
