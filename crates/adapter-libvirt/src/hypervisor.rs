@@ -15,8 +15,9 @@ use drover_ports::{
 use tokio::sync::{broadcast, oneshot};
 use virt_sys as sys;
 
-use crate::connection::{Connection, Domain, MigrateOut, Params};
+use crate::connection::{Connection, Domain, Params};
 use crate::error::LibvirtError;
+use crate::outgoing;
 use crate::parse;
 use crate::process::{Processes, QemuProcess};
 use crate::reconnect::Reconnecting;
@@ -27,6 +28,9 @@ const NEVER_RAN_NS: u64 = 50_000_000;
 
 /// QEMU's default of `downtime-limit`, ms: needs no call.
 const QEMU_DEFAULT_DOWNTIME_MS: u64 = 300;
+
+/// What libvirt takes for no cap, MiB/s: the largest that fits QEMU's bytes per second.
+const NO_CAP_MIB_S: u64 = (i64::MAX as u64) >> 20;
 
 /// How long the statistics of a job may take after its end, and how often is looked.
 /// Nobody waits for them: that the source is gone was told before.
@@ -157,6 +161,37 @@ impl Hypervisor for Libvirt {
             Err(HypervisorError::Conflict(_)) => Ok(()),
             other => other,
         }
+    }
+
+    async fn set_max_downtime(&self, guest: GuestId, millis: u64) -> Result<(), HypervisorError> {
+        self.call(Some(guest), move |connection| connection.domain(guest)?.set_max_downtime(millis))
+            .await
+    }
+
+    async fn set_bandwidth(
+        &self,
+        guest: GuestId,
+        mib_per_s: Option<u64>,
+    ) -> Result<(), HypervisorError> {
+        let speed = mib_per_s.unwrap_or(NO_CAP_MIB_S);
+        self.call(Some(guest), move |connection| connection.domain(guest)?.set_max_speed(speed))
+            .await
+    }
+
+    async fn start_post_copy(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.call(Some(guest), move |connection| connection.domain(guest)?.start_post_copy()).await
+    }
+
+    async fn recover_post_copy(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        let guest = migration.guest;
+        self.link.take_job(guest);
+        let begun = Instant::now();
+        self.call(Some(guest), move |connection| go_on(connection, &migration)).await?;
+        let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(parse::outcome(self.statistics(guest).await.as_ref(), total_ms))
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
@@ -303,25 +338,15 @@ fn send_away(connection: &Connection, migration: &OutgoingMigration) -> Result<(
     if settings.max_downtime_ms != QEMU_DEFAULT_DOWNTIME_MS {
         domain.set_max_downtime(settings.max_downtime_ms)?;
     }
-    let mut flags = sys::VIR_MIGRATE_LIVE
-        | sys::VIR_MIGRATE_PEER2PEER
-        | sys::VIR_MIGRATE_PERSIST_DEST
-        | sys::VIR_MIGRATE_UNDEFINE_SOURCE
-        | sys::VIR_MIGRATE_PAUSED
-        | sys::VIR_MIGRATE_ABORT_ON_ERROR;
-    if migration.disks_declared_shared {
-        flags |= sys::VIR_MIGRATE_UNSAFE;
-    }
-    domain.migrate(&MigrateOut {
-        peer_uri: &migration.peer_uri,
-        migrate_uri: &format!("tcp://{}", bracketed(&migration.migration_address)),
-        bandwidth: settings.max_bandwidth_mib_s,
-        flags,
-    })
+    domain.migrate(&outgoing::migrate_out(migration))
 }
 
-fn bracketed(address: &str) -> String {
-    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+/// A transfer whose connection hangs is not broken for QEMU yet: both ends are told first.
+fn go_on(connection: &Connection, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
+    let domain = connection.domain(migration.guest)?;
+    // Refused where it is broken already.
+    let _ = domain.abort_post_copy();
+    domain.migrate(&outgoing::go_on(migration))
 }
 
 fn now() -> Timestamp {

@@ -8,6 +8,7 @@
 mod connection;
 mod error;
 mod hypervisor;
+mod outgoing;
 mod parse;
 mod process;
 mod reconnect;

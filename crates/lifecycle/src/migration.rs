@@ -171,6 +171,10 @@ pub struct Migration {
     /// Disks that are copied with the guest.
     #[serde(default)]
     pub disks: Vec<DiskCopy>,
+    /// The source's job ended with the guest paused there: should the target's copy have
+    /// run, the guest is the target's, and resuming the source's would run it twice.
+    #[serde(default)]
+    pub left_paused: bool,
 }
 
 /// Something that happened.
@@ -323,6 +327,7 @@ impl Migration {
             target_unclean: false,
             source_unclean: false,
             disks: Vec::new(),
+            left_paused: false,
         }
     }
 

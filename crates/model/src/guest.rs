@@ -15,6 +15,10 @@ pub enum GuestState {
     /// Paused by libvirt: it is the target of a migration and has not been resumed,
     /// or its state has been sent away and awaits confirmation.
     PausedForMigration,
+    /// Its memory is on two hosts: it runs on the other one, and this one sends the rest.
+    PostCopy,
+    /// The same, and the transfer broke: neither copy may be destroyed.
+    PostCopyFailed,
     /// Paused because of a disk error, or for another cause of its own.
     PausedByFault,
     /// Not running; defined.
@@ -32,6 +36,8 @@ impl GuestState {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::PausedForMigration => "paused-for-migration",
+            Self::PostCopy => "post-copy",
+            Self::PostCopyFailed => "post-copy-failed",
             Self::PausedByFault => "paused-by-fault",
             Self::ShutOff => "shut-off",
             Self::ShuttingDown => "shutting-down",

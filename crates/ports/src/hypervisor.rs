@@ -5,8 +5,8 @@
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress, MigrationSettings,
-    NetworkDescription, PoolDescription,
+    Bytes, CpuDescription, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
+    MigrationSettings, NetworkDescription, PoolDescription,
 };
 use tokio::sync::broadcast;
 
@@ -70,14 +70,17 @@ pub struct OutgoingMigration {
     pub peer_uri: String,
     /// Address at which the target's QEMU listens for the data: an IP address or a name.
     pub migration_address: String,
-    /// Bandwidth and downtime.
+    /// How. Whether it is encrypted is decided: `tls` that is none means that it is not.
     pub settings: MigrationSettings,
+    /// Allow the switch to post-copy. Then the guest does *not* arrive paused: libvirt lets
+    /// it run on the target, after [`Hypervisor::start_post_copy`] before all is there.
+    pub post_copy: bool,
+    /// Disks that are copied with it, into images that are there already; no others.
+    pub disks: Vec<DiskCopy>,
     /// All writable file disks lie below paths that the operator declared to be the same
     /// on both hosts, so libvirt may be told that they are shared
     /// (VIR_MIGRATE_UNSAFE: libvirt 9.0 recognises only some network file systems).
     pub disks_declared_shared: bool,
-    /// Disks that are copied with the guest, into images that are there already; no others.
-    pub disks: Vec<DiskCopy>,
 }
 
 /// An image that is being written on a peer. Each call blocks. Dropped without
@@ -170,7 +173,8 @@ pub trait Hypervisor: Send + Sync {
     async fn stats(&self) -> Result<Vec<GuestStats>, HypervisorError>;
 
     /// Sends a running guest to a peer: live, peer-to-peer, persistent there and no longer
-    /// defined here, and *arriving paused*: nobody but [`Hypervisor::resume`] starts it.
+    /// defined here, and *arriving paused*: nobody but [`Hypervisor::resume`] starts it,
+    /// but for a migration that allows post-copy.
     ///
     /// Returns when the job is over; from then on this host has no copy that may run.
     /// On error the guest is where it was, or in a state that [`Hypervisor::guests`] tells.
@@ -185,6 +189,30 @@ pub trait Hypervisor: Send + Sync {
     /// Asks the guest's running migration to end; the guest goes on where it is.
     /// No error when no job runs any more.
     async fn cancel_migration(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Changes the longest pause that QEMU may plan for the switch-over, milliseconds.
+    async fn set_max_downtime(&self, guest: GuestId, millis: u64) -> Result<(), HypervisorError>;
+
+    /// Changes the cap on the guest's running migration, MiB/s; none means no cap.
+    async fn set_bandwidth(
+        &self,
+        guest: GuestId,
+        mib_per_s: Option<u64>,
+    ) -> Result<(), HypervisorError>;
+
+    /// Switches the guest's running migration to post-copy: the source's copy stops, the
+    /// target's runs, and what is missing follows. Conflict when no migration runs that
+    /// allows it, or none that has begun to send.
+    async fn start_post_copy(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Goes on with a migration that broke after the switch to post-copy
+    /// ([`GuestState::PostCopyFailed`]). Returns when the job is over.
+    ///
+    /// [`GuestState::PostCopyFailed`]: drover_model::GuestState::PostCopyFailed
+    async fn recover_post_copy(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError>;
 
     /// Lets a guest run that is paused. No error when it already runs.
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError>;

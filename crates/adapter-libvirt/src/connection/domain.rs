@@ -1,6 +1,6 @@
 //! One domain: a reference that is freed when it is dropped.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use drover_model::GuestId;
@@ -31,15 +31,24 @@ pub(crate) struct DomainState {
 
 /// How a domain is sent away.
 #[derive(Debug)]
-pub(crate) struct MigrateOut<'a> {
+pub(crate) struct MigrateOut {
     /// libvirt URI of the target, as the source's libvirtd reaches it.
-    pub(crate) peer_uri: &'a str,
-    /// `tcp://address`.
-    pub(crate) migrate_uri: &'a str,
-    /// Cap, MiB/s.
-    pub(crate) bandwidth: Option<u64>,
+    pub(crate) peer_uri: String,
+    /// Parameters by libvirt's names; a name may come several times.
+    pub(crate) params: Vec<(&'static CStr, Value)>,
     /// Flags of virDomainMigrateFlags.
     pub(crate) flags: u32,
+}
+
+/// A parameter's value, in the type that libvirt wants for its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// String.
+    Text(String),
+    /// Unsigned long long.
+    Long(u64),
+    /// Int.
+    Int(i32),
 }
 
 impl Domain {
@@ -78,41 +87,41 @@ impl Domain {
     }
 
     /// Sends the domain to a peer; returns when the job is over.
-    pub(crate) fn migrate(&self, out: &MigrateOut<'_>) -> Result<(), LibvirtError> {
-        let peer = c_string(out.peer_uri)?;
-        let uri = c_string(out.migrate_uri)?;
-        let mut list: sys::virTypedParameterPtr = ptr::null_mut();
-        let (mut count, mut room): (c_int, c_int) = (0, 0);
-        // SAFETY: libvirt grows the list and copies name and value; it is freed below on
-        // every path, and nothing in it is used afterwards.
-        unsafe {
-            let mut added = sys::virTypedParamsAddString(
-                &raw mut list,
-                &raw mut count,
-                &raw mut room,
-                sys::VIR_MIGRATE_PARAM_URI.as_ptr(),
-                uri.as_ptr(),
-            );
-            if let (Some(bandwidth), true) = (out.bandwidth, added == 0) {
-                added = sys::virTypedParamsAddULLong(
-                    &raw mut list,
-                    &raw mut count,
-                    &raw mut room,
-                    sys::VIR_MIGRATE_PARAM_BANDWIDTH.as_ptr(),
-                    bandwidth,
-                );
-            }
-            let result = if added == 0 {
-                let count = u32::try_from(count).unwrap_or_default();
-                let sent =
-                    sys::virDomainMigrateToURI3(self.raw, peer.as_ptr(), list, count, out.flags);
-                check(sent)
-            } else {
-                Err(last_error())
-            };
-            sys::virTypedParamsFree(list, count);
-            result
+    pub(crate) fn migrate(&self, out: &MigrateOut) -> Result<(), LibvirtError> {
+        let peer = c_string(&out.peer_uri)?;
+        let mut list = ParamList::default();
+        for (name, value) in &out.params {
+            list.add(name, value)?;
         }
+        // SAFETY: `self.raw` is a live reference; `peer` and the list outlive the call.
+        check(unsafe {
+            sys::virDomainMigrateToURI3(
+                self.raw,
+                peer.as_ptr(),
+                list.raw,
+                u32::try_from(list.count).unwrap_or_default(),
+                out.flags,
+            )
+        })
+    }
+
+    /// Switches the running migration to post-copy.
+    pub(crate) fn start_post_copy(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainMigrateStartPostCopy(self.raw, 0) })
+    }
+
+    /// Cap on the running migration, MiB/s.
+    pub(crate) fn set_max_speed(&self, mib_per_s: u64) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainMigrateSetMaxSpeed(self.raw, mib_per_s, 0) })
+    }
+
+    /// Ends a post-copy migration whose connection hangs, so that it can be gone on with.
+    pub(crate) fn abort_post_copy(&self) -> Result<(), LibvirtError> {
+        let flags = sys::VIR_DOMAIN_ABORT_JOB_POSTCOPY;
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainAbortJobFlags(self.raw, flags) })
     }
 
     /// Longest pause of the switch-over, milliseconds.
@@ -166,6 +175,50 @@ impl Domain {
         let flags = sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
         // SAFETY: `self.raw` is a live reference.
         check(unsafe { sys::virDomainUndefineFlags(self.raw, flags) })
+    }
+}
+
+/// A list of typed parameters that libvirt allocated for us.
+#[derive(Debug)]
+struct ParamList {
+    raw: sys::virTypedParameterPtr,
+    count: c_int,
+    room: c_int,
+}
+
+impl Default for ParamList {
+    fn default() -> Self {
+        Self { raw: ptr::null_mut(), count: 0, room: 0 }
+    }
+}
+
+impl ParamList {
+    fn add(&mut self, name: &CStr, value: &Value) -> Result<(), LibvirtError> {
+        let (list, count, room) = (&raw mut self.raw, &raw mut self.count, &raw mut self.room);
+        let name = name.as_ptr();
+        // SAFETY: the three pointers are this list's, which libvirt grows; name and text are
+        // NUL-terminated, outlive the call and are copied.
+        let added = unsafe {
+            match value {
+                Value::Text(text) => {
+                    let text = c_string(text)?;
+                    sys::virTypedParamsAddString(list, count, room, name, text.as_ptr())
+                }
+                Value::Long(number) => {
+                    sys::virTypedParamsAddULLong(list, count, room, name, *number)
+                }
+                Value::Int(number) => sys::virTypedParamsAddInt(list, count, room, name, *number),
+            }
+        };
+        check(added)
+    }
+}
+
+impl Drop for ParamList {
+    fn drop(&mut self) {
+        // SAFETY: the list is libvirt's own allocation of `count` parameters, or null, and
+        // is not used afterwards.
+        unsafe { sys::virTypedParamsFree(self.raw, self.count) };
     }
 }
 

@@ -22,7 +22,7 @@ use virt_sys as sys;
 use crate::error::LibvirtError;
 
 pub(crate) use callbacks::Notice;
-pub(crate) use domain::{Domain, DomainState, MigrateOut};
+pub(crate) use domain::{Domain, DomainState, MigrateOut, Value};
 pub(crate) use params::{Param, Params};
 
 /// Keepalive probes go out so often, seconds.

@@ -112,10 +112,11 @@ pub(crate) const fn guest_state(of: DomainState) -> GuestState {
             sys::VIR_DOMAIN_PAUSED_MIGRATION | sys::VIR_DOMAIN_PAUSED_STARTING_UP => {
                 GuestState::PausedForMigration
             }
+            sys::VIR_DOMAIN_PAUSED_POSTCOPY => GuestState::PostCopy,
+            sys::VIR_DOMAIN_PAUSED_POSTCOPY_FAILED => GuestState::PostCopyFailed,
             sys::VIR_DOMAIN_PAUSED_IOERROR
             | sys::VIR_DOMAIN_PAUSED_WATCHDOG
-            | sys::VIR_DOMAIN_PAUSED_CRASHED
-            | sys::VIR_DOMAIN_PAUSED_POSTCOPY_FAILED => GuestState::PausedByFault,
+            | sys::VIR_DOMAIN_PAUSED_CRASHED => GuestState::PausedByFault,
             _ => GuestState::Paused,
         },
         sys::VIR_DOMAIN_SHUTDOWN => GuestState::ShuttingDown,

@@ -11,6 +11,8 @@ use tracing::{info, warn};
 
 use super::cancel::cancel_if_asked;
 use super::follow::follow;
+use super::operations::JobKind;
+use super::post_copy::{Switch, has_broken, recover, try_switch};
 use crate::command::Commands;
 use crate::command::failure::of_hypervisor;
 
@@ -26,24 +28,52 @@ const SIGHTING: Duration = Duration::from_millis(100);
 pub(crate) async fn depart(
     commands: Arc<Commands>,
     operation: OperationId,
-    outgoing: OutgoingMigration,
+    mut outgoing: OutgoingMigration,
 ) {
     let guest = outgoing.guest;
     info!(%operation, %guest, to = outgoing.peer_uri, "the migration begins");
-    let outcome = tokio::select! {
-        outcome = send_away(&commands, operation, outgoing) => outcome,
-        // Beside it in the same task, so that it ends with it.
-        never = watch_progress(&commands, operation, guest) => match never {},
-    };
-    match outcome {
-        Ok(outcome) => commands.conclude(operation, Ok(outcome)),
-        // The connection to libvirtd is lost; its job may well go on.
-        Err(HypervisorError::Retry(why)) => {
-            warn!(%operation, why, "lost sight of the migration; following it");
-            follow(commands, operation, guest).await;
+    loop {
+        outgoing.post_copy = commands.operations.is_to_switch(operation);
+        let outcome = tokio::select! {
+            outcome = send_away(&commands, operation, outgoing.clone()) => outcome,
+            // Beside it in the same task, so that it ends with it.
+            never = watch_progress(&commands, operation, &outgoing) => match never {},
+        };
+        let error = match outcome {
+            Ok(outcome) => return commands.conclude(operation, Ok(outcome)),
+            Err(error) => error,
+        };
+        if wants_another(&commands, operation, &outgoing, &error) {
+            info!(%operation, %guest, "begun again, to be switched to post-copy");
+            outgoing.settings =
+                commands.operations.settings(operation).unwrap_or(outgoing.settings);
+            continue;
         }
-        Err(error) => commands.conclude(operation, Err(of_hypervisor(&error))),
+        return match error {
+            // The connection to libvirtd is lost; its job may well go on.
+            HypervisorError::Retry(why) => {
+                warn!(%operation, why, "lost sight of the migration; following it");
+                follow(commands, operation, guest, Some(outgoing)).await;
+            }
+            error if outgoing.post_copy && has_broken(&commands, guest).await => {
+                recover(commands, operation, outgoing, error.to_string()).await;
+            }
+            error => commands.conclude(operation, Err(of_hypervisor(&error))),
+        };
     }
+}
+
+/// A transfer that could not be switched was ended so that one that can takes its place.
+fn wants_another(
+    commands: &Commands,
+    operation: OperationId,
+    outgoing: &OutgoingMigration,
+    error: &HypervisorError,
+) -> bool {
+    matches!(error, HypervisorError::Cancelled(_))
+        && !outgoing.post_copy
+        && commands.operations.is_to_switch(operation)
+        && !commands.operations.is_to_be_cancelled(operation)
 }
 
 /// The job, and beside it the watch over the guest's process.
@@ -66,6 +96,12 @@ async fn send_away(
     if commands.operations.is_to_be_cancelled(operation) {
         return Err(HypervisorError::Cancelled("before it began".to_owned()));
     }
+    let kind = if outgoing.post_copy { JobKind::PostCopy } else { JobKind::PreCopy };
+    commands.operations.begins_as(operation, kind);
+    // The wish to switch may have come just now, when there was no job to end.
+    if kind == JobKind::PreCopy && commands.operations.is_to_switch(operation) {
+        return Err(HypervisorError::Cancelled("to be begun as post-copy".to_owned()));
+    }
     let mut job = commands.hypervisor.migrate_out(outgoing);
     tokio::select! {
         // The job first: its failure, if known by now, is the better news.
@@ -83,8 +119,10 @@ async fn send_away(
 async fn watch_progress(
     commands: &Commands,
     operation: OperationId,
-    guest: GuestId,
+    outgoing: &OutgoingMigration,
 ) -> std::convert::Infallible {
+    let guest = outgoing.guest;
+    let mut switch = if outgoing.post_copy { Switch::Pending } else { Switch::Settled };
     let mut events = commands.hypervisor.events();
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,6 +132,9 @@ async fn watch_progress(
         if let Ok(Some(progress)) = progress {
             commands.tell_progress(operation, progress);
             cancel_if_asked(commands, operation, guest).await;
+            if switch == Switch::Pending {
+                switch = try_switch(commands, operation, guest).await;
+            }
         }
     }
 }

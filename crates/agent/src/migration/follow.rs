@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use drover_lifecycle::{Look, Verdict, judge};
 use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
-use drover_ports::{HypervisorError, HypervisorEvent};
+use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::cancel::cancel_if_asked;
+use super::post_copy::{Switch, recover, switch_or_end};
 use crate::clock;
 use crate::command::Commands;
 use crate::command::failure::{failure, wire};
@@ -25,14 +26,20 @@ const LOOKS_PER_PROGRESS: u32 = 2;
 /// then libvirt must say as well that the guest has left.
 const SIGHTING: Duration = Duration::from_secs(1);
 
-/// Follows it to its end.
-pub(crate) async fn follow(commands: Arc<Commands>, operation: OperationId, guest: GuestId) {
+/// Follows it to its end. What was asked of libvirt is needed only to go on after a break.
+pub(crate) async fn follow(
+    commands: Arc<Commands>,
+    operation: OperationId,
+    guest: GuestId,
+    outgoing: Option<OutgoingMigration>,
+) {
     info!(%operation, %guest, "following the migration");
     let began = clock::now();
     let mut events = commands.hypervisor.events();
     let mut gone = commands.hypervisor.wait_until_gone(guest);
     let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
-    let mut last = None;
+    let (mut last, mut switch_tries) = (None, 0);
+    let mut switched = false;
     let mut watching_since = Instant::now();
     loop {
         if let Ok((state, job)) = look(&commands, guest).await {
@@ -45,6 +52,19 @@ pub(crate) async fn follow(commands: Arc<Commands>, operation: OperationId, gues
                     }
                     looks += 1;
                     cancel_if_asked(&commands, operation, guest).await;
+                    if commands.operations.is_to_switch(operation) && !switched {
+                        let outcome =
+                            switch_or_end(&commands, operation, guest, &mut switch_tries).await;
+                        switched = outcome == Switch::Settled;
+                    }
+                }
+                Verdict::Broke => {
+                    if let Some(outgoing) = outgoing {
+                        let why = "its transfer broke after the switch to post-copy".to_owned();
+                        // Boxed: going on may end in following again.
+                        let commands = Arc::clone(&commands);
+                        return Box::pin(recover(commands, operation, outgoing, why)).await;
+                    }
                 }
                 Verdict::LookAgain => {}
                 Verdict::Left => {

@@ -11,8 +11,10 @@
 //! waits for: the agent was restarted, or the connection broke; libvirt's peer-to-peer job
 //! goes on without its client.
 
+pub(crate) mod adjust;
 mod cancel;
 pub mod depart;
 pub mod follow;
 pub mod operations;
+mod post_copy;
 mod tell;

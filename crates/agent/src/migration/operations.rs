@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::{Failure, migration_update::Body};
-use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
+use drover_model::{GuestId, MigrationOutcome, MigrationProgress, MigrationSettings, OperationId};
 
 /// Finished migrations that are remembered, so that a repeated question gets its answer. One
 /// that is forgotten is answered by what the hypervisor says.
@@ -29,6 +29,21 @@ struct Operation {
     guest: GuestId,
     status: Status,
     cancel: bool,
+    /// The settings that were asked for last.
+    settings: MigrationSettings,
+    /// It is to be switched to post-copy.
+    post_copy: bool,
+    /// Its running job can be; none where another run of this agent began it.
+    job: Option<JobKind>,
+}
+
+/// What a job can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// Arrive paused.
+    PreCopy,
+    /// Be switched to post-copy.
+    PostCopy,
 }
 
 /// The migrations that this agent knows of.
@@ -76,7 +91,52 @@ impl Operations {
         {
             list.remove(oldest);
         }
-        list.push_back(Operation { id, guest, status: Status::Running(None), cancel: false });
+        list.push_back(Operation {
+            id,
+            guest,
+            status: Status::Running(None),
+            cancel: false,
+            settings: MigrationSettings::default(),
+            post_copy: false,
+            job: None,
+        });
+    }
+
+    /// Notes what the job that begins now can do.
+    pub fn begins_as(&self, id: OperationId, kind: JobKind) {
+        if let Some(operation) = self.list().iter_mut().find(|operation| operation.id == id) {
+            operation.job = Some(kind);
+        }
+    }
+
+    /// Whether its job can be switched to post-copy, as far as is known.
+    pub fn allows_post_copy(&self, id: OperationId) -> bool {
+        let list = self.list();
+        list.iter().any(|found| found.id == id && found.job != Some(JobKind::PreCopy))
+    }
+
+    /// Notes how it is to be done from now on, and what was asked for before.
+    pub fn ask_for(
+        &self,
+        id: OperationId,
+        settings: &MigrationSettings,
+        post_copy: bool,
+    ) -> Option<MigrationSettings> {
+        let mut list = self.list();
+        let operation = list.iter_mut().find(|operation| operation.id == id)?;
+        operation.post_copy |= post_copy;
+        Some(std::mem::replace(&mut operation.settings, settings.clone()))
+    }
+
+    /// The settings that were asked for last.
+    pub fn settings(&self, id: OperationId) -> Option<MigrationSettings> {
+        let list = self.list();
+        list.iter().find(|operation| operation.id == id).map(|found| found.settings.clone())
+    }
+
+    /// Whether it is to be switched to post-copy.
+    pub fn is_to_switch(&self, id: OperationId) -> bool {
+        self.list().iter().any(|operation| operation.id == id && operation.post_copy)
     }
 
     /// Moves a migration on; false when that would lead backwards.

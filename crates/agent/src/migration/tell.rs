@@ -24,6 +24,14 @@ impl Commands {
         }
     }
 
+    /// The transfer broke after the switch to post-copy; it is not over.
+    pub(super) fn tell_post_copy_failed(&self, operation: OperationId, why: &Failure) {
+        warn!(%operation, reason = why.message, "post-copy broke");
+        if let Some((guest, _)) = self.operations.status(operation) {
+            self.tell(operation, guest, Body::PostCopyFailed(why.clone()));
+        }
+    }
+
     /// No process of the guest is left here.
     pub(super) fn tell_source_gone(&self, operation: OperationId) {
         if self.operations.advance(operation, Status::SourceGone) {

@@ -32,6 +32,7 @@ struct State {
     outcomes: BTreeMap<GuestId, Result<MigrationOutcome, HypervisorError>>,
     sent: Vec<OutgoingMigration>,
     cancelled: Vec<GuestId>,
+    adjusted: Vec<String>,
     resumed: Vec<GuestId>,
     resume_answers: BTreeMap<GuestId, HypervisorError>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
@@ -223,6 +224,32 @@ impl Hypervisor for Scripted {
     async fn cancel_migration(&self, guest: GuestId) -> Result<(), HypervisorError> {
         self.reach()?.cancelled.push(guest);
         Ok(())
+    }
+
+    async fn set_max_downtime(&self, guest: GuestId, millis: u64) -> Result<(), HypervisorError> {
+        self.reach()?.adjusted.push(format!("{guest} downtime {millis}"));
+        Ok(())
+    }
+
+    async fn set_bandwidth(
+        &self,
+        guest: GuestId,
+        mib_per_s: Option<u64>,
+    ) -> Result<(), HypervisorError> {
+        self.reach()?.adjusted.push(format!("{guest} bandwidth {mib_per_s:?}"));
+        Ok(())
+    }
+
+    async fn start_post_copy(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.reach()?.adjusted.push(format!("{guest} post-copy"));
+        Ok(())
+    }
+
+    async fn recover_post_copy(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        self.migrate_out(migration).await
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {

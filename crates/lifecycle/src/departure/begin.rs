@@ -17,6 +17,7 @@ pub enum Beginning {
 pub fn beginning(state: Option<GuestState>, job_runs: bool) -> Beginning {
     match state {
         None | Some(GuestState::ShutOff) => Beginning::Follow,
+        Some(GuestState::PostCopy | GuestState::PostCopyFailed) => Beginning::Follow,
         Some(_) if job_runs => Beginning::Follow,
         Some(GuestState::Running | GuestState::Paused | GuestState::PausedByFault) => {
             Beginning::Depart
@@ -44,6 +45,7 @@ mod tests {
             (Some(S::Running), true, Beginning::Follow),
             (Some(S::PausedForMigration), true, Beginning::Follow),
             (Some(S::ShutOff), false, Beginning::Follow),
+            (Some(S::PostCopyFailed), false, Beginning::Follow),
             (None, false, Beginning::Follow),
         ] {
             assert_eq!(beginning(state, job), expected, "{state:?} {job}");

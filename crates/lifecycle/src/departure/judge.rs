@@ -30,6 +30,8 @@ pub enum Verdict {
     LookAgain,
     /// The guest has left.
     Left,
+    /// The transfer broke after the switch to post-copy.
+    Broke,
     /// The job is over and the guest did not leave.
     Stayed(FailureKind, &'static str),
 }
@@ -43,6 +45,7 @@ pub fn judge(look: &Look) -> Verdict {
         (Some(GuestState::ShutOff), _) => {
             Verdict::Stayed(FailureKind::Broken, "the guest stopped during its migration")
         }
+        (Some(GuestState::PostCopyFailed), _) => Verdict::Broke,
         (Some(_), Some(progress)) => Verdict::Runs(progress),
         (Some(_), None) if !over => Verdict::LookAgain,
         // Its process has ended; libvirt is about to say what that means.
@@ -54,7 +57,8 @@ pub fn judge(look: &Look) -> Verdict {
         (Some(GuestState::Crashed), None) => {
             Verdict::Stayed(FailureKind::Broken, "the guest crashed during its migration")
         }
-        (Some(GuestState::ShuttingDown), None) => Verdict::LookAgain,
+        // After the switch only the transfer's end, or its break, says more.
+        (Some(GuestState::ShuttingDown | GuestState::PostCopy), None) => Verdict::LookAgain,
         (Some(GuestState::Running | GuestState::Paused | GuestState::PausedByFault), None) => {
             Verdict::Stayed(FailureKind::Broken, "the job is over and the guest is still here")
         }

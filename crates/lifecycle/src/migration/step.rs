@@ -97,11 +97,11 @@ impl Migration {
                 Ok(self.waits())
             }
             (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => {
-                Ok(self.clone().to(S::CleaningUp { cause: failure.clone() }))
+                Ok(self.left_by(failure).to(S::CleaningUp { cause: failure.clone() }))
             }
-            // It runs on the source: the switch never came.
+            // The switch never came.
             (S::PostCopy { .. }, E::SourceFailed(failure)) => {
-                Ok(self.clone().leaving().then(S::CleaningUp { cause: failure.clone() }))
+                Ok(self.left_by(failure).leaving().then(S::CleaningUp { cause: failure.clone() }))
             }
             // The statistics may come after the handover.
             (S::Resuming, E::SourceFinished(outcome)) => {
@@ -113,6 +113,11 @@ impl Migration {
             }
             _ => Err(Ignored),
         }
+    }
+
+    /// An agent says Conflict of a guest that it found paused.
+    fn left_by(&self, failure: &Failure) -> Self {
+        Self { left_paused: failure.kind == FailureKind::Conflict, ..self.clone() }
     }
 
     /// New settings in mid-transfer; the source is told the same way as of the first.
@@ -216,7 +221,7 @@ impl Migration {
     }
 
     /// The source is proven empty: the target owns the guest from here on.
-    fn hand_over(self) -> Stepped {
+    pub(super) fn hand_over(self) -> Stepped {
         self.arriving().then(S::Resuming)
     }
 

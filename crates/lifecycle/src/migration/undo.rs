@@ -107,6 +107,9 @@ impl Migration {
             let left = Self { source_unclean: true, ..self.clone() };
             return left.settled_at_target().then(S::Failed { cause, guest_lost: false });
         }
+        if self.left_paused {
+            return self.clone().hand_over();
+        }
         self.clone().goes_back(cause)
     }
 

@@ -164,6 +164,27 @@ fn a_copy_that_has_run_is_never_destroyed() {
 }
 
 #[test]
+fn a_copy_that_has_run_gets_the_guest_where_the_source_is_paused() {
+    let paused = failure(K::Conflict);
+    check(
+        &[
+            E::Begin,
+            E::TargetAccepted,
+            E::SourceFailed(paused),
+            E::TargetCopy(TargetFate::HasRun),
+            E::TargetRuns,
+        ],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "cleaning-up [DiscardAtTarget]",
+            "resuming [arriving@target 7] [ResumeAtTarget]",
+            "completed [settled@target 8] []",
+        ],
+    );
+}
+
+#[test]
 fn a_target_that_does_not_answer_is_not_waited_for_and_is_cleaned_later() {
     let offering = admitted().step(&E::Begin).unwrap().migration;
     let cleaning = offering.step(&E::TargetUnreachable).unwrap().migration;

@@ -58,6 +58,8 @@ pub async fn run(make: impl AsyncFn() -> Rig) {
         migrations::a_cancelled_migration_leaves_the_guest,
         migrations::a_peer_out_of_reach_leaves_the_guest,
         migrations::a_copy_that_never_ran_may_be_discarded,
+        migrations::the_cap_of_a_running_migration_can_be_lifted,
+        migrations::post_copy_lets_the_guest_run_before_all_is_sent,
     );
 }
 
@@ -88,8 +90,9 @@ impl Rig {
             peer_uri: self.peer_uri.clone(),
             migration_address: self.migration_address.clone(),
             settings: MigrationSettings::default(),
-            disks_declared_shared: true,
+            post_copy: false,
             disks: Vec::new(),
+            disks_declared_shared: true,
         }
     }
 

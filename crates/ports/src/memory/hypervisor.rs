@@ -57,6 +57,10 @@ struct Job {
     sent_mib: u64,
     begun: Instant,
     cancelled: bool,
+    /// MiB/s.
+    cap: Option<u64>,
+    allows_post_copy: bool,
+    switched: bool,
 }
 
 /// One of the hosts.
@@ -121,7 +125,14 @@ impl MemoryHypervisor {
         self.of(guest, |copy| match (copy.job, copy.state) {
             (Some(_), _) => Err(HypervisorError::Conflict("a job runs".to_owned())),
             (None, GuestState::Running) => {
-                copy.job = Some(Job { sent_mib: 0, begun: Instant::now(), cancelled: false });
+                copy.job = Some(Job {
+                    sent_mib: 0,
+                    begun: Instant::now(),
+                    cancelled: false,
+                    cap: migration.settings.max_bandwidth_mib_s,
+                    allows_post_copy: migration.post_copy,
+                    switched: false,
+                });
                 Ok(())
             }
             (None, state) => {
@@ -144,11 +155,16 @@ impl MemoryHypervisor {
             let first = HypervisorEvent::MigrationIteration { guest, iteration: 1 };
             self.here(|host| host.tell(first));
         }
-        Ok(sent >= GUEST_MEMORY)
+        Ok(sent >= GUEST_MEMORY || self.job(guest)?.switched)
+    }
+
+    fn job(&self, guest: GuestId) -> Result<Job, HypervisorError> {
+        self.of(guest, |copy| copy.job.ok_or_else(|| HypervisorError::Broken("no job".into())))
     }
 
     /// The moment at which the guest changes hands.
-    fn hand_over(&self, guest: GuestId, peer: &str) -> Result<(), HypervisorError> {
+    fn hand_over(&self, migration: &OutgoingMigration) -> Result<(), HypervisorError> {
+        let (guest, peer) = (migration.guest, &migration.peer_uri);
         let mut hosts = self.hosts.lock();
         if !hosts.contains_key(peer) {
             return Err(HypervisorError::Retry(format!("nobody listens at {peer}")));
@@ -158,8 +174,12 @@ impl MemoryHypervisor {
         source.tell(HypervisorEvent::JobCompleted { guest });
         source.tell(HypervisorEvent::Lifecycle { guest });
         if let Some(target) = hosts.get_mut(peer) {
-            let state = GuestState::PausedForMigration;
-            target.guests.insert(guest, Copy { state, never_ran: true, job: None, ..copy });
+            let (state, never_ran) = if migration.post_copy {
+                (GuestState::Running, false)
+            } else {
+                (GuestState::PausedForMigration, true)
+            };
+            target.guests.insert(guest, Copy { state, never_ran, job: None, ..copy });
             target.tell(HypervisorEvent::Lifecycle { guest });
         }
         Ok(())
@@ -170,21 +190,22 @@ impl MemoryHypervisor {
         if !self.hosts.lock().contains_key(peer) {
             return Err(HypervisorError::Retry(format!("nobody listens at {peer}")));
         }
-        // A cap below a MiB a step: fewer steps carry something.
-        let cap = migration.settings.max_bandwidth_mib_s.unwrap_or(u64::MAX);
-        let (mib, wait) = if cap < STEPS_A_SECOND {
-            (1, Duration::from_secs(1) / u32::try_from(cap.max(1)).unwrap_or(1))
-        } else {
-            ((cap / STEPS_A_SECOND).min(MIB_A_STEP), STEP)
-        };
-        while !self.step(guest, mib)? {
+        loop {
+            // A cap below a MiB a step: fewer steps carry something.
+            let cap = self.job(guest)?.cap.unwrap_or(u64::MAX);
+            let (mib, wait) = if cap < STEPS_A_SECOND {
+                (1, Duration::from_secs(1) / u32::try_from(cap.max(1)).unwrap_or(1))
+            } else {
+                ((cap / STEPS_A_SECOND).min(MIB_A_STEP), STEP)
+            };
+            if self.step(guest, mib)? {
+                return self.hand_over(migration);
+            }
             let end = Instant::now() + wait;
-            while Instant::now() < end {
+            while Instant::now() < end && !self.step(guest, 0)? {
                 tokio::time::sleep(STEP.min(wait)).await;
-                self.step(guest, 0)?;
             }
         }
-        self.hand_over(guest, peer)
     }
 }
 
@@ -271,6 +292,40 @@ impl Hypervisor for MemoryHypervisor {
             copy.job.iter_mut().for_each(|job| job.cancelled = true);
             Ok(())
         })
+    }
+
+    async fn set_max_downtime(&self, guest: GuestId, _millis: u64) -> Result<(), HypervisorError> {
+        // Nothing is dirtied here, so every limit is kept.
+        self.of(guest, |_| Ok(()))
+    }
+
+    async fn set_bandwidth(
+        &self,
+        guest: GuestId,
+        mib_per_s: Option<u64>,
+    ) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| {
+            copy.job.iter_mut().for_each(|job| job.cap = mib_per_s);
+            Ok(())
+        })
+    }
+
+    async fn start_post_copy(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| match copy.job.as_mut() {
+            Some(job) if job.allows_post_copy && job.sent_mib > 0 => {
+                job.switched = true;
+                Ok(())
+            }
+            _ => Err(HypervisorError::Conflict("no migration that allows it runs".to_owned())),
+        })
+    }
+
+    async fn recover_post_copy(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        let state = self.of(migration.guest, |copy| Ok(copy.state))?;
+        Err(HypervisorError::Conflict(format!("nothing broke: the guest is {}", state.as_str())))
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {

@@ -5,9 +5,13 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::{Rig, eventually};
+
 use crate::contract::report::{promise, promise_eq};
 use crate::contract::{Kept, Unkept};
 use crate::{HypervisorError, HypervisorEvent, IncomingDisposal};
+
+/// A migration at full speed takes no longer; at the cap it would take a minute.
+const SOON_UNCAPPED: std::time::Duration = std::time::Duration::from_secs(30);
 
 pub(super) async fn a_guest_arrives_paused_and_runs_when_it_is_resumed(rig: Rig) -> Kept {
     let (mut left, mut arrived) = (rig.source.events(), rig.target.events());
@@ -126,4 +130,35 @@ async fn seen(
         }
     })
     .await
+}
+
+pub(super) async fn the_cap_of_a_running_migration_can_be_lifted(rig: Rig) -> Kept {
+    let sent = rig.send(rig.slow_migration());
+    rig.under_way().await?;
+    rig.source.set_max_downtime(rig.guest, 500).await?;
+    rig.source.set_bandwidth(rig.guest, None).await?;
+    let ended = tokio::time::timeout(SOON_UNCAPPED, sent).await;
+    promise!(matches!(ended, Ok(Ok(Ok(_)))), "it goes on as slowly as before: {ended:?}");
+    rig.target.resume(rig.guest).await?;
+    Ok(())
+}
+
+pub(super) async fn post_copy_lets_the_guest_run_before_all_is_sent(rig: Rig) -> Kept {
+    let mut migration = rig.slow_migration();
+    migration.post_copy = true;
+    let refused = rig.source.start_post_copy(rig.guest).await;
+    promise!(matches!(refused, Err(HypervisorError::Conflict(_))), "without a job: {refused:?}");
+    let sent = rig.send(migration);
+    rig.under_way().await?;
+    eventually("it switches", async || match rig.source.start_post_copy(rig.guest).await {
+        Ok(()) => Ok(true),
+        Err(HypervisorError::Conflict(_)) => Ok(false),
+        Err(error) => Err(error),
+    })
+    .await?;
+    let ended = tokio::time::timeout(SOON_UNCAPPED, sent).await;
+    promise!(matches!(ended, Ok(Ok(Ok(_)))), "it did not switch: {ended:?}");
+    rig.source.wait_until_gone(rig.guest).await?;
+    promise_eq!(rig.state(&rig.target).await?, Some(GuestState::Running), "nobody resumed it");
+    Ok(())
 }
