@@ -8,9 +8,11 @@
 mod connection;
 mod error;
 mod hypervisor;
+mod images;
 mod outgoing;
 mod parse;
 mod process;
 mod reconnect;
+mod relocate;
 
 pub use hypervisor::Libvirt;

@@ -230,6 +230,14 @@ pub trait Hypervisor: Send + Sync {
     /// one, or the live one of a guest that has no other.
     async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError>;
 
+    /// Definition of a guest that is shut off as another host takes it over, with copied
+    /// disks where they lie there. Refused where a part of the guest would stay behind.
+    async fn departing_definition(
+        &self,
+        guest: GuestId,
+        disks: &[DiskCopy],
+    ) -> Result<String, HypervisorError>;
+
     /// Defines a guest, in place of an earlier definition; it stays as it is, active or not.
     async fn define(&self, guest: GuestId, definition: String) -> Result<(), HypervisorError>;
 

@@ -10,6 +10,7 @@
 mod callbacks;
 mod domain;
 mod params;
+mod volume;
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -24,6 +25,7 @@ use crate::error::LibvirtError;
 pub(crate) use callbacks::Notice;
 pub(crate) use domain::{Domain, DomainState, MigrateOut, Value};
 pub(crate) use params::{Param, Params};
+pub(crate) use volume::Upload;
 
 /// Keepalive probes go out so often, seconds.
 const KEEPALIVE_INTERVAL: i32 = 5;
@@ -99,6 +101,18 @@ impl Connection {
         // SAFETY: `self.raw` is open and `uuid` outlives the call.
         let raw = unsafe { sys::virDomainLookupByUUIDString(self.raw, uuid.as_ptr()) };
         if raw.is_null() { Err(last_error()) } else { Ok(Domain::from_raw(raw)) }
+    }
+
+    /// Defines a domain, in place of an earlier definition.
+    pub(crate) fn define(&self, xml: &str) -> Result<(), LibvirtError> {
+        let xml = c_string(xml)?;
+        // SAFETY: `self.raw` is open and `xml` outlives the call; the reference is freed.
+        let raw = unsafe { sys::virDomainDefineXMLFlags(self.raw, xml.as_ptr(), 0) };
+        if raw.is_null() {
+            return Err(last_error());
+        }
+        drop(Domain::from_raw(raw));
+        Ok(())
     }
 
     /// Statistics of every active domain in one call.

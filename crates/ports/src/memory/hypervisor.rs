@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
+    Bytes, CpuDescription, DiskCopy, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
     MigrationProgress, Vcpus,
 };
 use tokio::sync::broadcast;
@@ -363,6 +363,16 @@ impl Hypervisor for MemoryHypervisor {
     async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError> {
         let of = |(id, copy): (&GuestId, &Copy)| (*id, copy.definition.clone());
         Ok(self.here(|host| host.guests.iter().map(of).collect()))
+    }
+
+    async fn departing_definition(
+        &self,
+        guest: GuestId,
+        disks: &[DiskCopy],
+    ) -> Result<String, HypervisorError> {
+        let definition = self.of(guest, |copy| Ok(copy.definition.clone()))?;
+        let moved = |xml: String, disk: &DiskCopy| xml.replace(&disk.from, &disk.to);
+        Ok(disks.iter().fold(definition, moved))
     }
 
     async fn define(&self, guest: GuestId, definition: String) -> Result<(), HypervisorError> {
