@@ -97,6 +97,10 @@ pub(crate) fn guests(guests: &[v1::Guest], wide: bool) -> String {
     table(&header, rows)
 }
 
+fn with_hint(state: &str, hint: Option<&str>) -> String {
+    hint.map_or_else(|| state.to_owned(), |hint| format!("{state}\nhint: {hint}"))
+}
+
 pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     let guest = &detail.guest;
     let disks = detail.disks.iter().map(|disk| {
@@ -116,7 +120,7 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     fields(&[
         ("name", guest.name.clone()),
         ("id", guest.id.clone()),
-        ("state", guest.state.clone()),
+        ("state", with_hint(&guest.state, detail.hint.as_deref())),
         ("host", format!("{} ({}, epoch {})", guest.host, detail.owner_phase, detail.epoch)),
         ("vcpus", guest.vcpus.to_string()),
         ("memory", format!("{} MiB, now {} MiB", guest.memory_mib, detail.current_memory_mib)),
@@ -310,16 +314,16 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
     let mut rows = vec![
         ("operation", operation.id.clone()),
         ("guest", operation.guest.clone()),
-        ("move", format!("{} → {}", operation.from, operation.to)),
+        ("move", format!("{} → {}{}", operation.from, operation.to, way(operation))),
         ("state", operation.state.clone()),
         ("cause", operation.cause.clone()),
         ("created", ago(&operation.created)),
     ];
     if let Some(p) = &operation.progress {
-        rows.push(("progress", progress(p)));
+        rows.push(("progress", progress(operation, p)));
     }
     if let Some(outcome) = &operation.outcome {
-        rows.push(("outcome", self::outcome(outcome)));
+        rows.push(("outcome", self::outcome(operation, outcome)));
     }
     if let Some(failure) = &operation.failure {
         rows.push(("failure", failure.clone()));
@@ -328,7 +332,24 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
     fields(&rows)
 }
 
-pub(crate) fn progress(progress: &v1::Progress) -> String {
+/// How a guest is moved, where that is not the usual way.
+fn way(operation: &v1::Operation) -> String {
+    match operation.mode.as_str() {
+        "" | "live" => String::new(),
+        mode => format!(" ({mode})"),
+    }
+}
+
+pub(crate) fn progress(operation: &v1::Operation, progress: &v1::Progress) -> String {
+    if operation.mode == "cold" {
+        return format!(
+            "{:.0} %, {} of {} copied, {}/s",
+            progress.percent,
+            bytes(progress.processed_bytes),
+            bytes(progress.total_bytes),
+            bytes(progress.throughput_bytes_per_second),
+        );
+    }
     format!(
         "{:.0} %, {} of {} sent at {}/s, dirty rate {}/s, iteration {}",
         progress.percent,
@@ -340,7 +361,15 @@ pub(crate) fn progress(progress: &v1::Progress) -> String {
     )
 }
 
-pub(crate) fn outcome(outcome: &v1::Outcome) -> String {
+fn outcome(operation: &v1::Operation, outcome: &v1::Outcome) -> String {
+    if operation.mode == "cold" {
+        return match outcome.transferred_bytes.filter(|sent| *sent > 0) {
+            Some(sent) => {
+                format!("{} ms, {} copied, checksums agree", outcome.total_ms, bytes(sent))
+            }
+            None => format!("{} ms, no disk had to be copied", outcome.total_ms),
+        };
+    }
     format!(
         "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}",
         outcome.total_ms,

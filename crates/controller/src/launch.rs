@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_lifecycle::{Migration, MigrationEvent};
-use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
 
+use crate::admission::copies;
 use crate::engine::Engine;
 use crate::moment::operation_id;
 use crate::records::{
@@ -208,7 +209,10 @@ fn operation(
              they are removed as soon as the host answers"
         ));
     }
-    let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
+    let settings = order.settings.clone();
+    let disks = copies(tables, guest, &settings)?;
+    let migration =
+        Migration { disks, ..Migration::new(operation_id(), *owner, step.step.to, settings) };
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
         migration,
@@ -219,6 +223,10 @@ fn operation(
 }
 
 fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measure> {
+    // A guest that does not run loads nothing that could be measured.
+    if order.settings.mode != MigrationMode::Live {
+        return None;
+    }
     let metric = batch.first()?.metric;
     let mut expected = BTreeMap::new();
     for step in batch {

@@ -1,22 +1,39 @@
 //! Target: be ready to receive a guest.
 
-use drover_agent_api::v1::{Failure, FailureKind};
+use std::sync::Arc;
 
-use super::failure::{failure, of_hypervisor};
+use drover_agent_api::v1::{AcceptIncoming, Failure, FailureKind};
+use drover_model::DiskCopy;
+
+use super::failure::{failure, of_claim, of_hypervisor};
 use super::turns::Turn;
-use super::{Commands, Order};
+use super::{Commands, Order, off_runtime, read};
 
 impl Commands {
     /// Refused while the guest is active here in whatever state: two copies on one host are
     /// one too many, and a copy left over by an earlier attempt must be discarded first.
-    pub(super) async fn accept_incoming(&self, order: &Order, _turn: Turn) -> Result<(), Failure> {
+    pub(super) async fn accept_incoming(
+        &self,
+        order: &Order,
+        accept: AcceptIncoming,
+        _turn: Turn,
+    ) -> Result<(), Failure> {
         match self.guest(order.guest).await {
             Ok(Some(guest)) if guest.state.is_active() => {
                 let message = format!("it is {} on this host already", guest.state.as_str());
-                Err(failure(FailureKind::Conflict, message))
+                return Err(failure(FailureKind::Conflict, message));
             }
-            Ok(_) => Ok(()),
-            Err(error) => Err(of_hypervisor(&error)),
+            Ok(_) => {}
+            Err(error) => return Err(of_hypervisor(&error)),
         }
+        let disks: Vec<DiskCopy> = read("list of disks", &accept.disks_json)?;
+        if disks.is_empty() && !accept.cold {
+            return Ok(());
+        }
+        let claims = Arc::clone(&self.claims);
+        let (operation, guest) = (order.operation, order.guest);
+        off_runtime(move || claims.claim(operation, guest, accept.cold, &disks))
+            .await?
+            .map_err(|error| of_claim(&error))
     }
 }

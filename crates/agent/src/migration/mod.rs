@@ -13,6 +13,7 @@
 
 pub(crate) mod adjust;
 mod cancel;
+pub(crate) mod cold;
 pub mod depart;
 pub mod follow;
 pub mod operations;

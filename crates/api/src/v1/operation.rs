@@ -12,13 +12,16 @@ pub struct Operation {
     pub id: String,
     /// `migrate`.
     pub kind: String,
+    /// `live`, `cold` or `rescue`.
+    #[serde(default)]
+    pub mode: String,
     /// Guest name.
     pub guest: String,
     /// Host name.
     pub from: String,
     /// Host name.
     pub to: String,
-    /// `admitted`, `offering`, `transferring`, `cancelling`, `resuming`, `cleaning-up`,
+    /// `admitted`, `offering`, `transferring`, `cancelling`, `defining`, `resuming`, `cleaning-up`,
     /// `returning`, `completed`, `cancelled` or `failed`.
     pub state: String,
     /// Whether it is over.

@@ -120,7 +120,7 @@ fn draw(bar: &ProgressBar, operation: &Operation) {
 }
 
 fn line(operation: &Operation) -> String {
-    let progress = operation.progress.as_ref().map(show::progress);
+    let progress = operation.progress.as_ref().map(|now| show::progress(operation, now));
     format!(
         "{} → {}: {}{}",
         operation.from,

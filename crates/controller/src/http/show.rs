@@ -92,6 +92,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
     v1::Operation {
         id: migration.operation.to_string(),
         kind: "migrate".to_owned(),
+        mode: migration.settings.mode.as_str().to_owned(),
         guest: tables.guest_name(migration.guest),
         from: tables.host_name(migration.from),
         to: tables.host_name(migration.to),
