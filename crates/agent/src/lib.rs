@@ -25,6 +25,7 @@ pub mod identity;
 pub mod images;
 pub mod join;
 pub mod migration;
+pub mod network;
 pub mod observe;
 mod random;
 mod reach;

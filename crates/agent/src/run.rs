@@ -20,6 +20,7 @@ use crate::describe::Describer;
 use crate::identity::Identity;
 use crate::images::claims::Claims;
 use crate::images::facts::Images;
+use crate::network::listen::listen;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
 use crate::random;
@@ -96,6 +97,8 @@ impl Prepared {
 
         let mut beside = JoinSet::new();
         beside.spawn(sampler.run(interval_changes));
+        let listening = Arc::clone(&commands);
+        beside.spawn(async move { match listen(listening).await {} });
         let outcome = tokio::select! {
             outcome = link.run(shutdown) => outcome,
             changed = describer.run() => match changed {

@@ -111,7 +111,10 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
             if disk.readonly { " (read-only)" } else { "" }
         )
     });
-    let nics = detail.nics.iter().map(|nic| format!("{} {}", nic.mac, nic.source));
+    let nics = detail.nics.iter().map(|nic| {
+        let addresses: String = nic.addresses.iter().map(|known| format!(" {known}")).collect();
+        format!("{} {}{addresses}", nic.mac, nic.source)
+    });
     let metrics: Vec<String> = detail
         .metrics
         .iter()
@@ -314,9 +317,10 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
     let mut rows = vec![
         ("operation", operation.id.clone()),
         ("guest", operation.guest.clone()),
-        ("move", format!("{} → {}{}", operation.from, operation.to, way(operation))),
+        ("move", format!("{} → {}", operation.from, operation.to)),
         ("state", operation.state.clone()),
         ("cause", operation.cause.clone()),
+        ("how", how(operation)),
         ("created", ago(&operation.created)),
     ];
     if let Some(p) = &operation.progress {
@@ -332,12 +336,19 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
     fields(&rows)
 }
 
-/// How a guest is moved, where that is not the usual way.
-fn way(operation: &v1::Operation) -> String {
-    match operation.mode.as_str() {
-        "" | "live" => String::new(),
-        mode => format!(" ({mode})"),
+fn how(operation: &v1::Operation) -> String {
+    let mode = operation.mode.clone();
+    if mode != "live" {
+        return mode;
     }
+    let encrypted = match operation.encrypted {
+        Some(true) => ", encrypted",
+        Some(false) => ", not encrypted",
+        None => "",
+    };
+    let cap = operation.max_bandwidth_mib_s.map(|cap| format!(", at most {cap} MiB/s"));
+    let cap = cap.unwrap_or_default();
+    format!("{mode}{encrypted}, downtime up to {} ms{cap}", operation.max_downtime_ms)
 }
 
 pub(crate) fn progress(operation: &v1::Operation, progress: &v1::Progress) -> String {
@@ -371,12 +382,13 @@ fn outcome(operation: &v1::Operation, outcome: &v1::Outcome) -> String {
         };
     }
     format!(
-        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}",
+        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}, blackout {}",
         outcome.total_ms,
         or_dash(outcome.downtime_ms, |ms| format!("{ms} ms")),
         or_dash(outcome.transferred_bytes, bytes),
         or_dash(outcome.iterations, |count| count.to_string()),
         or_dash(outcome.handover_ms, |ms| format!("{ms} ms")),
+        or_dash(outcome.blackout_ms, |ms| format!("{ms} ms")),
     )
 }
 

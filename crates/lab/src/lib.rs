@@ -15,6 +15,7 @@ mod domain_xml;
 pub mod fault;
 pub mod guest;
 mod guests;
+pub mod hear;
 mod hostconfig;
 mod hostinit;
 mod image;
@@ -32,6 +33,7 @@ mod uplift;
 
 pub use addresses::Network;
 pub use demo::demo;
+pub use hear::{HearHandle, Heard};
 pub use hostinit::host_init;
 pub use lab::{HostStatus, Lab, LinkState};
 pub use probe::{ProbeHandle, ProbeReport};

@@ -50,6 +50,7 @@ pub fn host(n: u128, cores: f64, memory_gib: u64) -> Host {
                 active: true,
             }],
             shared_paths: vec!["/srv/shared".to_owned()],
+            migration_tls: false,
         },
         migration_address: format!("10.77.0.{n}"),
         peer_uri: format!("qemu+tls://10.77.0.{n}/system"),
@@ -79,6 +80,8 @@ pub fn guest(n: u128, on: u128, memory_mib: u64) -> Guest {
         nics: vec![Nic {
             mac: format!("52:54:00:88:00:{n:02x}"),
             source: NicSource::Bridge { name: "br0".to_owned() },
+            tap: Some(format!("vnet{n}")),
+            addresses: vec![],
         }],
         host_devices: 0,
         persistent: true,

@@ -13,7 +13,7 @@ impl Commands {
     /// Refused while the guest is active here in whatever state: two copies on one host are
     /// one too many, and a copy left over by an earlier attempt must be discarded first.
     pub(super) async fn accept_incoming(
-        &self,
+        self: &Arc<Self>,
         order: &Order,
         accept: AcceptIncoming,
         _turn: Turn,
@@ -27,13 +27,16 @@ impl Commands {
             Err(error) => return Err(of_hypervisor(&error)),
         }
         let disks: Vec<DiskCopy> = read("list of disks", &accept.disks_json)?;
-        if disks.is_empty() && !accept.cold {
-            return Ok(());
+        if !disks.is_empty() || accept.cold {
+            let claims = Arc::clone(&self.claims);
+            let (operation, guest) = (order.operation, order.guest);
+            off_runtime(move || claims.claim(operation, guest, accept.cold, &disks))
+                .await?
+                .map_err(|error| of_claim(&error))?;
         }
-        let claims = Arc::clone(&self.claims);
-        let (operation, guest) = (order.operation, order.guest);
-        off_runtime(move || claims.claim(operation, guest, accept.cold, &disks))
-            .await?
-            .map_err(|error| of_claim(&error))
+        if accept.probe {
+            self.network.begin_probe(self, order.operation, order.guest, accept.nics);
+        }
+        Ok(())
     }
 }

@@ -18,6 +18,7 @@ impl Commands {
         discard: DiscardIncoming,
         _turn: Turn,
     ) -> Result<(), Failure> {
+        self.network.end_probe(order.guest);
         let found = self.guest(order.guest).await.map_err(|error| of_hypervisor(&error))?;
         let is_off = found.is_some_and(|guest| guest.state == GuestState::ShutOff);
         let disposed = if is_off && self.claims.has_defined(order.operation) {

@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 use crate::images::claims::Claims;
 use crate::migration::operations::Operations;
+use crate::network::Network;
 use crate::session::outbox::Outbox;
 use epoch::EpochGate;
 use failure::failure;
@@ -46,6 +47,8 @@ pub struct Commands {
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     /// Migrations this agent knows of.
     pub(crate) operations: Operations,
+    /// What is said and heard on guests' networks.
+    pub(crate) network: Network,
     /// Where answers go.
     pub(crate) outbox: Outbox,
     epochs: Arc<EpochGate>,
@@ -84,6 +87,7 @@ impl Commands {
             host,
             hypervisor,
             operations: Operations::default(),
+            network: Network::default(),
             outbox,
             epochs: Arc::new(epochs),
             claims: Arc::new(claims),
@@ -140,7 +144,7 @@ impl Commands {
             Action::AcceptIncoming(accept) => self.accept_incoming(&order, accept, turn).await,
             Action::StartMigration(start) => self.start_migration(&order, start, turn).await,
             Action::CancelMigration(_) => self.cancel_migration(&order, turn).await,
-            Action::Resume(_) => self.resume(&order, turn).await,
+            Action::Resume(resume) => self.resume(&order, resume, turn).await,
             Action::DiscardIncoming(discard) => self.discard_incoming(&order, discard, turn).await,
             Action::DefineIncoming(define) => self.define_incoming(&order, define, turn).await,
             Action::StartGuest(start) => self.start_guest(&order, start, turn).await,

@@ -4,9 +4,10 @@
 //! command usually comes too early by some milliseconds, and the guest stands still
 //! meanwhile: try at once, and again at every event of the guest and in short intervals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use drover_agent_api::v1::{Failure, FailureKind};
+use drover_agent_api::v1::{Failure, FailureKind, Resume};
 use drover_model::GuestId;
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -23,7 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const QUICK_ATTEMPTS: u32 = 25;
 
 impl Commands {
-    pub(super) async fn resume(&self, order: &Order, turn: Turn) -> Result<(), Failure> {
+    pub(super) async fn resume(
+        self: &Arc<Self>,
+        order: &Order,
+        resume: Resume,
+        turn: Turn,
+    ) -> Result<(), Failure> {
+        self.network.resumed(order.guest, Instant::now());
+        self.run_here(order, turn).await?;
+        self.network.adopt(&resume.nics);
+        // Begins a task and returns: the answer to the controller does not wait.
+        self.network.announce(self, order.guest, resume.nics, Instant::now());
+        Ok(())
+    }
+
+    async fn run_here(&self, order: &Order, turn: Turn) -> Result<(), Failure> {
         // Before the first attempt, so that no event falls between it and the wait.
         let mut events = self.hypervisor.events();
         let deadline = Instant::now() + PATIENCE;

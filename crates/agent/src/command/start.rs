@@ -13,6 +13,7 @@ use super::turns::Turn;
 use super::{Commands, Order, read};
 use crate::migration::adjust::adjust;
 use crate::migration::{cold, depart, follow};
+use crate::reach::uri_host;
 
 impl Commands {
     /// Done means only that this agent knows the migration: the rest is told by updates.
@@ -118,6 +119,7 @@ impl Commands {
             guest: guest.id,
             peer_uri: start.peer_uri.clone(),
             migration_address: start.migration_address.clone(),
+            tls_name: uri_host(&start.peer_uri).map(str::to_owned),
             settings,
             post_copy: start.post_copy,
             disks_declared_shared: are_declared_shared(&guest.disks, &disks, &self.shared_paths),

@@ -103,9 +103,8 @@ async fn copy(
     }
     let outcome = MigrationOutcome {
         total_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        downtime_ms: None,
         transferred: Some(Bytes(control.sent.load(Ordering::Relaxed))),
-        iterations: None,
+        ..MigrationOutcome::default()
     };
     Ok(ColdCopy { definition, disks, outcome })
 }

@@ -40,6 +40,7 @@ impl Link {
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = change(&mut events) => sleep(GATHER).await,
+                () = self.commands.network.changed.notified() => sleep(GATHER).await,
                 changed = capabilities.changed() => match changed {
                     Ok(()) => capabilities.mark_changed(),
                     Err(_) => sleep_until(next).await,
@@ -55,6 +56,7 @@ impl Link {
         let at_ms = clock::now().as_millis();
         match guests {
             Ok(mut guests) => {
+                self.commands.network.fill_in(&mut guests);
                 self.images.complete(&mut guests).await;
                 // What is not told now is told with the next inventory.
                 let told = self.hypervisor.definitions().await.unwrap_or_default();

@@ -13,16 +13,21 @@ pub struct Operation {
     /// `migrate`.
     pub kind: String,
     /// `live`, `cold` or `rescue`.
-    #[serde(default)]
     pub mode: String,
+    /// Whether what is sent is encrypted, once that is decided.
+    pub encrypted: Option<bool>,
+    /// Longest pause that QEMU may plan, milliseconds, as of now.
+    pub max_downtime_ms: u64,
+    /// Cap on the transfer, MiB/s, as of now.
+    pub max_bandwidth_mib_s: Option<u64>,
     /// Guest name.
     pub guest: String,
     /// Host name.
     pub from: String,
     /// Host name.
     pub to: String,
-    /// `admitted`, `offering`, `transferring`, `cancelling`, `defining`, `resuming`, `cleaning-up`,
-    /// `returning`, `completed`, `cancelled` or `failed`.
+    /// `admitted`, `offering`, `transferring`, `cancelling`, `post-copy`, `defining`,
+    /// `resuming`, `cleaning-up`, `returning`, `completed`, `cancelled` or `failed`.
     pub state: String,
     /// Whether it is over.
     pub finished: bool,
@@ -36,6 +41,8 @@ pub struct Operation {
     pub changed: Time,
     /// Last progress heard.
     pub progress: Option<Progress>,
+    /// Whether the target measures how long the network sees nothing of the guest.
+    pub probed: bool,
     /// What was measured, once it is completed.
     pub outcome: Option<Outcome>,
     /// Why it failed, and what to do.
@@ -88,4 +95,22 @@ pub struct Outcome {
     /// From the proof that the source's copy is gone to the target running,
     /// milliseconds, by the controller's clock.
     pub handover_ms: Option<u64>,
+    /// How long the network saw nothing of the guest around the switch-over, milliseconds, as
+    /// measured by the target; it comes about a second after the rest.
+    pub blackout_ms: Option<u64>,
+}
+
+/// What `PATCH /v1/operations/{operation}` takes: what changes in a live migration that is
+/// under way.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdjustRequest {
+    /// Longest pause that QEMU may plan, milliseconds, 1 to 2,000,000.
+    pub max_downtime_ms: Option<u64>,
+    /// Cap on the transfer, MiB/s.
+    pub max_bandwidth_mib_s: Option<u64>,
+    /// Lift the cap.
+    pub no_bandwidth_cap: bool,
+    /// Switch to post-copy now. A transfer that was not begun with post-copy starts anew.
+    pub post_copy_now: bool,
 }

@@ -13,6 +13,7 @@ use drover_planner::PlannedMove;
 use drover_ports::Entity;
 
 use super::Api;
+use crate::continuity::is_probed;
 use crate::engine::handover_ms;
 use crate::live::{Latest, Live};
 use crate::moment::rfc3339;
@@ -78,6 +79,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
                 transferred_bytes: outcome.transferred.map(|sent| sent.0),
                 iterations: outcome.iterations,
                 handover_ms: handover_ms(record),
+                blackout_ms: outcome.blackout_ms,
             }),
             None,
         ),
@@ -86,6 +88,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
         }
         MigrationState::Failed { cause, .. }
         | MigrationState::CleaningUp { cause }
+        | MigrationState::PostCopy { trouble: Some(cause) }
         | MigrationState::Returning { cause } => (None, Some(cause.message.clone())),
         _ => (None, None),
     };
@@ -93,6 +96,9 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
         id: migration.operation.to_string(),
         kind: "migrate".to_owned(),
         mode: migration.settings.mode.as_str().to_owned(),
+        encrypted: migration.settings.tls,
+        max_downtime_ms: migration.settings.max_downtime_ms,
+        max_bandwidth_mib_s: migration.settings.max_bandwidth_mib_s,
         guest: tables.guest_name(migration.guest),
         from: tables.host_name(migration.from),
         to: tables.host_name(migration.to),
@@ -103,6 +109,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
         created: rfc3339(record.created),
         changed: rfc3339(record.changed()),
         progress: live.progress(migration.operation).map(|p| progress(&p)),
+        probed: is_probed(tables, migration),
         outcome,
         failure,
         timeline: record

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use drover_lab::fault::{MoveBy, lose_reply, proxy};
 use drover_lab::{
     Drover, GuestDisk, GuestLease, GuestStorage, Lab, LabSpec, LinkState, Locks, Network,
-    ProbeReport, host_init, probe,
+    ProbeReport, hear, host_init, probe,
 };
 
 /// Where a lab is unless said otherwise, and how it is called.
@@ -150,6 +150,8 @@ enum Command {
         #[arg(long)]
         member: String,
     },
+    #[command(hide = true)]
+    HearWorker,
     #[command(hide = true)]
     ProbeWorker {
         #[arg(long)]
@@ -298,6 +300,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             return Ok(if lost.doubled() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::ProxyWorker { listen, server } => proxy::work(&listen, &server)?,
+        Command::HearWorker => hear::work()?,
         Command::ProbeWorker { address, seconds, interval_ms } => {
             let interval = Duration::from_millis(interval_ms.max(1));
             let report = probe::work(&address, seconds.map(Duration::from_secs), interval)?;
