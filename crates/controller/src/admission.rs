@@ -222,3 +222,174 @@ fn copy(disk: &Disk, path: &str, settings: &MigrationSettings) -> Result<DiskCop
         backing,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use drover_model::{BackingImage, OwnerPhase, OwnerRecord, PoolDescription};
+    use drover_ports::memory::MemoryStore;
+    use drover_testkit::{guest_id, host_id};
+
+    use super::*;
+    use crate::records::{DefinitionRecord, HostRecord, Records, Txn};
+
+    const NOTHING: Asked = Asked { host_is_dead: false, agent_answers: false };
+    const DEAD: Asked = Asked { host_is_dead: true, agent_answers: false };
+
+    /// One host with one guest; its file disks below /srv/shared are shared.
+    struct Case {
+        guest: drover_model::Guest,
+        host: drover_model::Host,
+        defined: bool,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let (guest, host) = (drover_testkit::guest(1, 1, 128), drover_testkit::host(1, 4.0, 8));
+            Self { guest, host, defined: true }
+        }
+
+        fn disk(mut self, disk: Disk) -> Self {
+            self.guest.disks.push(disk);
+            self
+        }
+
+        async fn records(&self) -> Records {
+            let records = Records::load(Arc::new(MemoryStore::default())).await.unwrap();
+            let (guest, host, defined) = (self.guest.clone(), self.host.clone(), self.defined);
+            let put = |_: &Tables| {
+                let mut txn = Txn::none();
+                txn.put(OwnerRecord {
+                    guest: guest.id,
+                    host: guest.host,
+                    epoch: drover_model::Epoch(1),
+                    phase: OwnerPhase::Settled,
+                });
+                if defined {
+                    let at = drover_model::Timestamp::from_millis(1);
+                    txn.put(DefinitionRecord { guest: guest.id, xml: "<domain/>".to_owned(), at });
+                }
+                txn.put(GuestRecord { guest, last_moved: None, absent: false });
+                txn.put(HostRecord { host, disturbed: None });
+                (txn, ())
+            };
+            records.update(put).await.unwrap();
+            records
+        }
+
+        async fn check(&self, mode: MigrationMode, asked: Asked, refused: Option<&str>) {
+            let records = self.records().await;
+            let settings = MigrationSettings { mode, ..MigrationSettings::default() };
+            let found = admit(&records.read(), guest_id(1), &settings, asked);
+            match (&found, refused) {
+                (Ok(()), None) => {}
+                (Err(why), Some(part)) => {
+                    let text = format!("{} / {}", why.reason, why.hint);
+                    assert!(text.contains(part), "{text}");
+                }
+                _ => panic!("{found:?}, not {refused:?}"),
+            }
+        }
+
+        async fn copies(&self, settings: MigrationSettings) -> Result<Vec<DiskCopy>, String> {
+            copies(&self.records().await.read(), guest_id(1), &settings)
+        }
+    }
+
+    fn local(path: &str) -> Disk {
+        Disk {
+            format: Some("qcow2".to_owned()),
+            capacity: Some(Bytes(100)),
+            allocation: Some(Bytes(10)),
+            ..Disk::new("vdb", DiskSource::File { path: path.to_owned() })
+        }
+    }
+
+    #[tokio::test]
+    async fn each_way_is_for_guests_in_its_state() {
+        use MigrationMode as M;
+        let mut case = Case::new();
+        assert_eq!(case.guest.host, host_id(1));
+        case.check(M::Live, NOTHING, None).await;
+        case.check(M::Cold, NOTHING, Some("shut it down")).await;
+        case.check(M::Rescue, DEAD, Some("answers")).await;
+        case.guest.state = GuestState::ShutOff;
+        case.check(M::Live, NOTHING, Some("--mode cold")).await;
+        case.check(M::Cold, NOTHING, None).await;
+        case.guest.state = GuestState::Paused;
+        case.check(M::Live, NOTHING, Some("resume it")).await;
+    }
+
+    #[tokio::test]
+    async fn a_rescue_needs_a_dead_host_a_word_shared_disks_and_a_definition() {
+        use MigrationMode as M;
+        let mut case = Case::new();
+        case.host.state = HostState::Unreachable;
+        case.check(M::Rescue, DEAD, None).await;
+        case.check(M::Live, NOTHING, Some("--mode rescue")).await;
+        case.check(M::Rescue, NOTHING, Some("--host-is-dead")).await;
+        let alive = Asked { host_is_dead: true, agent_answers: true };
+        case.check(M::Rescue, alive, Some("answers")).await;
+        case.defined = false;
+        case.check(M::Rescue, DEAD, Some("definition")).await;
+        case.defined = true;
+        let case = case.disk(local("/var/b"));
+        case.check(M::Rescue, DEAD, Some("only h1 has disk vdb (/var/b)")).await;
+    }
+
+    #[tokio::test]
+    async fn a_volume_of_a_local_directory_is_no_shared_disk() {
+        let volume = DiskSource::Volume { pool: "p".to_owned(), volume: "v".to_owned() };
+        for (kind, path, refused) in [
+            ("dir", "/var/p", Some("volume p/v")),
+            ("dir", "/srv/shared/p", None),
+            ("iscsi", "/dev/disk/by-path", None),
+        ] {
+            let mut case = Case::new().disk(Disk::new("vdb", volume.clone()));
+            case.host.state = HostState::Unreachable;
+            case.host.capabilities.pools = vec![PoolDescription {
+                name: "p".to_owned(),
+                kind: kind.to_owned(),
+                path: Some(path.to_owned()),
+                active: true,
+            }];
+            case.check(MigrationMode::Rescue, DEAD, refused).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn only_local_files_that_can_be_copied_are() {
+        let full = || MigrationSettings {
+            storage: StorageCopy::Full,
+            storage_map: vec![("/var".to_owned(), "/data".to_owned())],
+            ..MigrationSettings::default()
+        };
+        let case = Case::new().disk(local("/var/b"));
+        assert_eq!(case.copies(MigrationSettings::default()).await, Ok(vec![]));
+        let copied = case.copies(full()).await.unwrap();
+        assert_eq!(copied.len(), 1, "the other is shared: {copied:?}");
+        assert_eq!((copied[0].from.as_str(), copied[0].to.as_str()), ("/var/b", "/data/b"));
+        for (disk, part) in [
+            (Disk { capacity: None, ..local("/var/b") }, "size"),
+            (Disk { format: Some("vmdk".to_owned()), ..local("/var/b") }, "vmdk"),
+            (Disk { shareable: true, ..local("/var/b") }, "several guests"),
+        ] {
+            let refused = Case::new().disk(disk).copies(full()).await.unwrap_err();
+            assert!(refused.contains(part), "{refused}");
+        }
+        let iso = Case::new().disk(Disk { readonly: true, ..local("/var/b") });
+        assert_eq!(iso.copies(full()).await, Ok(vec![]));
+    }
+
+    #[tokio::test]
+    async fn layers_are_merged_or_stay_layers() {
+        let below = BackingImage { path: "/var/base".to_owned(), format: Some("raw".to_owned()) };
+        let case = Case::new().disk(Disk { backing: Some(below.clone()), ..local("/var/b") });
+        let with = |storage| MigrationSettings { storage, ..MigrationSettings::default() };
+        let whole = case.copies(with(StorageCopy::Full)).await.unwrap().remove(0);
+        assert_eq!((whole.allocation, whole.backing), (Bytes(100), None));
+        let layer = case.copies(with(StorageCopy::TopLayer)).await.unwrap().remove(0);
+        assert_eq!((layer.allocation, layer.backing), (Bytes(10), Some(below)));
+    }
+}
