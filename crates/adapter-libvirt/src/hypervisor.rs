@@ -404,6 +404,9 @@ fn elsewhere(
     domain: &Domain,
     disks: &[DiskCopy],
 ) -> Result<Vec<(&'static CStr, Value)>, LibvirtError> {
+    if disks.is_empty() {
+        return Ok(Vec::new());
+    }
     let live = relocated(&domain.live_definition()?, disks)?;
     let kept = relocated(&domain.definition()?, disks)?;
     let live = live.map(|xml| (sys::VIR_MIGRATE_PARAM_DEST_XML, Value::Text(xml)));

@@ -50,7 +50,8 @@ impl Stage {
         let mut pattern = vec![0; 3 << 20];
         pattern.extend((0..2_000_000_u32).map(|number| (number % 251) as u8));
         std::fs::write(images.path().join("source/disk"), pattern).unwrap();
-        let mut stage = Self { controller, hypervisor, state, images, agent, commands: 0, epoch: 5 };
+        let mut stage =
+            Self { controller, hypervisor, state, images, agent, commands: 0, epoch: 5 };
         stage.is_off();
         stage
     }

@@ -322,6 +322,9 @@ mod tests {
             let refused = stage.claims().claim(OPERATION, GUEST, true, &[disk]).unwrap_err();
             assert!(refused.to_string().contains(word), "{refused}");
         }
+        let twins = [disk(&stage.path()), disk(&stage.path())];
+        let refused = stage.claims().claim(OPERATION, GUEST, true, &twins).unwrap_err();
+        assert!(refused.to_string().contains("two disks"), "{refused}");
         assert_eq!(stage.files(), 0);
     }
 }

@@ -17,6 +17,9 @@ pub enum PlaceError {
     /// Something is there.
     #[error("there is a file {0} already; it is left alone")]
     Taken(String),
+    /// Two disks for one place.
+    #[error("two disks would be {0}; map their directories to different ones")]
+    Twice(String),
     /// The directory is missing.
     #[error("there is no directory {0} here; create it, or name another with a storage map")]
     NoDirectory(String),
@@ -86,9 +89,12 @@ pub fn draft(operation: OperationId, path: &str) -> PathBuf {
 /// Whether these images find room here, with what they need.
 pub fn check(copies: &[&DiskCopy]) -> Result<(), PlaceError> {
     let mut needed: Vec<(PathBuf, u64, u64)> = Vec::new();
-    for copy in copies {
+    for (index, copy) in copies.iter().enumerate() {
         if !is_plain(&copy.to) {
             return Err(PlaceError::Odd(copy.to.clone()));
+        }
+        if copies[..index].iter().any(|before| before.to == copy.to) {
+            return Err(PlaceError::Twice(copy.to.clone()));
         }
         let path = Path::new(&copy.to);
         let directory = path.parent().unwrap_or(Path::new("/"));
