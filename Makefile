@@ -3,8 +3,10 @@
 CARGO ?= cargo
 LAB_DIR ?= /var/lib/drover-lab
 KEEP ?=
+SCHEDULES ?= 100000
+SEED ?= 1
 
-.PHONY: demo test check fast lab bench setup
+.PHONY: demo test check fast lab sim bench setup
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
@@ -31,6 +33,11 @@ lab: setup
 	$(CARGO) build --workspace --bins
 	$(CARGO) test -p drover-lab --test lab
 	$(CARGO) test -p drover-adapter-libvirt --test soak -- --ignored
+
+## sim: migrations under random faults, against a modelled libvirt; SCHEDULES of them from
+## SEED on. The last line says what came of it; a seed that fails is shown with its trace.
+sim: setup
+	$(CARGO) run --release -q -p drover-crash -- --schedules $(SCHEDULES) --seed $(SEED)
 
 ## bench: figures of docs/benchmarks.md. ROADEF_DIR and PLANETLAB_DIR name folders with
 ## files of public planning problems; without them those rows are left out.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
+    Bytes, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
     NetworkDescription, Timestamp,
 };
 use drover_ports::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
-    IncomingDisposal, OutgoingMigration,
+    IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 use tokio::sync::{broadcast, oneshot};
 use virt_sys as sys;
@@ -30,9 +30,6 @@ use crate::relocate::{left_behind, relocated};
 /// vCPU threads only start up. A guest that ran for a tenth of a second has used more.
 const NEVER_RAN_NS: u64 = 50_000_000;
 
-/// QEMU's default of `downtime-limit`, ms: needs no call.
-const QEMU_DEFAULT_DOWNTIME_MS: u64 = 300;
-
 /// What libvirt takes for no cap, MiB/s: the largest that fits QEMU's bytes per second.
 const NO_CAP_MIB_S: u64 = (i64::MAX as u64) >> 20;
 
@@ -40,6 +37,11 @@ const NO_CAP_MIB_S: u64 = (i64::MAX as u64) >> 20;
 /// Nobody waits for them: that the source is gone was told before.
 const STATISTICS_WAIT: Duration = Duration::from_millis(1000);
 const STATISTICS_LOOK: Duration = Duration::from_millis(10);
+
+/// After the window QEMU compares its sample: so often and so long it is asked whether it is
+/// done. On a loaded host it took a second.
+const DIRTY_LOOK: Duration = Duration::from_millis(100);
+const DIRTY_LOOKS: u32 = 50;
 
 /// One libvirtd.
 #[derive(Debug, Clone)]
@@ -83,7 +85,7 @@ impl Libvirt {
         }
     }
 
-    async fn call<T: Send + 'static>(
+    pub(crate) async fn call<T: Send + 'static>(
         &self,
         guest: Option<GuestId>,
         job: impl FnOnce(&Connection) -> Result<T, LibvirtError> + Send + 'static,
@@ -325,6 +327,34 @@ impl Hypervisor for Libvirt {
             .map_err(|error| error.translate(None))
     }
 
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        // libvirt itself finds nothing wrong with pausing a paused guest.
+        self.call(Some(guest), move |connection| connection.domain(guest)?.suspend()).await
+    }
+
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError> {
+        let seconds = seconds.clamp(1, MAX_DIRTY_WINDOW_S);
+        self.call(Some(guest), move |connection| {
+            connection.domain(guest)?.start_dirty_rate(seconds)
+        })
+        .await?;
+        tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+        for _ in 0..DIRTY_LOOKS {
+            let params = self
+                .call(Some(guest), move |connection| connection.domain(guest)?.dirty_rate())
+                .await?;
+            if let Some(window) = parse::dirty_window(&params) {
+                return Ok(window);
+            }
+            tokio::time::sleep(DIRTY_LOOK).await;
+        }
+        Err(HypervisorError::Retry("QEMU has not measured the dirty rate in time".to_owned()))
+    }
+
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
         self.link.events()
     }
@@ -391,9 +421,8 @@ fn read_guest(domain: &Domain, host: HostId) -> Option<Guest> {
 fn send_away(connection: &Connection, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
     let domain = connection.domain(migration.guest)?;
     let settings = &migration.settings;
-    if settings.max_downtime_ms != QEMU_DEFAULT_DOWNTIME_MS {
-        domain.set_max_downtime(settings.max_downtime_ms)?;
-    }
+    // Always: an earlier try may have left its own in this QEMU.
+    domain.set_max_downtime(settings.max_downtime_ms)?;
     let mut out = outgoing::migrate_out(migration);
     out.params.extend(elsewhere(&domain, &migration.disks)?);
     domain.migrate(&out)

@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod hypervisor;
 mod images;
+mod inspection;
 mod outgoing;
 mod parse;
 mod process;

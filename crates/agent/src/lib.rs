@@ -7,6 +7,7 @@
 //! | [`Prepared`] | puts the parts below together |
 //! | [`session`] | the link to the controller: dials, says hello, delivers, hears |
 //! | [`command`] | what the controller orders, behind the epoch gate |
+//! | [`query`] | questions of the controller, answered at once |
 //! | [`migration`] | migrations away from this host, begun or found running |
 //! | [`observe`] | what the kernel and libvirt tell, folded into samples |
 //!
@@ -27,6 +28,7 @@ pub mod join;
 pub mod migration;
 pub mod network;
 pub mod observe;
+pub mod query;
 mod random;
 mod reach;
 mod run;

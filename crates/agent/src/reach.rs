@@ -25,6 +25,14 @@ pub(crate) fn uri_host(uri: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
+/// The port of `scheme://[user@]host:port[/…]`.
+pub(crate) fn uri_port(uri: &str) -> Option<u16> {
+    let (_, rest) = uri.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    host.rsplit(']').next()?.rsplit_once(':')?.1.parse().ok()
+}
+
 /// The URI by which other hosts' libvirtd reaches this one's at `address`.
 pub(crate) fn default_peer_uri(address: &str) -> String {
     if address.contains(':') {

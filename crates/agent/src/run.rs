@@ -23,6 +23,7 @@ use crate::images::facts::Images;
 use crate::network::listen::listen;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
+use crate::query::Queries;
 use crate::random;
 use crate::session::Link;
 use crate::session::outbox::Outbox;
@@ -82,6 +83,7 @@ impl Prepared {
             shared_paths,
             outbox.clone(),
         );
+        let queries = Queries::new(Arc::clone(&commands));
         let link = Link {
             config,
             identity,
@@ -92,6 +94,7 @@ impl Prepared {
             sample_interval,
             commands: Arc::clone(&commands),
             images: Images::default(),
+            queries,
             outbox,
         };
 

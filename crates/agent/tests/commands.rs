@@ -172,6 +172,7 @@ async fn a_migration_is_adopted_after_a_restart_and_followed_to_its_end() {
     stage.order(start());
     assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
     // The watch must have held for a while before it is believed by itself.
+    stage.hypervisor.put(GUEST, GuestState::PausedForMigration);
     tokio::time::sleep(Duration::from_millis(1200)).await;
     stage.hypervisor.end_process(GUEST);
     assert_eq!(stage.controller.update().await, Body::SourceGone(true));
@@ -238,6 +239,7 @@ async fn a_migration_out_of_sight_is_not_declared_failed() {
     stage.hypervisor.end_job(GUEST, Err(HypervisorError::Retry("connection lost".to_owned())));
     tokio::time::sleep(Duration::from_millis(100)).await;
     stage.hypervisor.set_job(GUEST, Some(progress(3)));
+    stage.hypervisor.put(GUEST, GuestState::PausedForMigration);
     tokio::time::sleep(Duration::from_secs(1)).await;
     stage.hypervisor.set_out_of_reach(false);
     stage.hypervisor.end_process(GUEST);
@@ -268,10 +270,69 @@ async fn nothing_resumes_a_guest_while_it_leaves() {
     let mut stage = Stage::new().await;
     stage.hypervisor.put(GUEST, GuestState::Running);
     stage.ask(start()).await;
+    stage.controller.any_update().await;
     let waiting = stage.order(resume());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(stage.hypervisor.resumed(), 0);
+    assert!(stage.hypervisor.cancelled() > 0, "it is wanted here");
     stage.hypervisor.end_job(GUEST, Err(HypervisorError::Broken("x".to_owned())));
+    assert_eq!(stage.controller.result(&waiting).await.failure, None);
+    stage.agent.stop().await;
+}
+
+/// The answer of libvirt's last phase was lost and the guest runs here again: when it ends
+/// now, the target's copy knows nothing of what it wrote since.
+#[tokio::test]
+async fn an_adopted_guest_that_runs_and_ends_has_not_left() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::PausedForMigration);
+    stage.hypervisor.set_job(GUEST, Some(progress(1)));
+    stage.order(start());
+    stage.controller.any_update().await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.hypervisor.end_process(GUEST);
+    stage.hypervisor.put(GUEST, GuestState::ShutOff);
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_that_has_not_quite_left_is_not_accepted_back_yet() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.ask(start()).await;
+    stage.hypervisor.forget(GUEST);
+    assert_eq!(stage.ask(accept()).await, Some(FailureKind::Retry));
+    stage.hypervisor.end_job(GUEST, Ok(OUTCOME));
+    finished(&stage.controller.update().await);
+    assert_eq!(stage.ask(accept()).await, None);
+    stage.agent.stop().await;
+}
+
+/// Its QEMU, or its whole host, died between the arrival and the resume.
+#[tokio::test]
+async fn a_guest_that_has_stopped_by_itself_is_gone_and_not_waited_for() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::ShutOff);
+    let stopped = HypervisorError::Conflict("domain is not running".to_owned());
+    stage.hypervisor.refuse_resume(GUEST, Some(stopped));
+    let asked = std::time::Instant::now();
+    assert_eq!(stage.ask(resume()).await, Some(FailureKind::Gone));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_refused_for_a_moment_does_not_end_a_resume() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Paused);
+    let locked = HypervisorError::Broken("Failed to get \"write\" lock".to_owned());
+    stage.hypervisor.refuse_resume(GUEST, Some(locked));
+    let waiting = stage.order(resume());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stage.hypervisor.refuse_resume(GUEST, None);
     assert_eq!(stage.controller.result(&waiting).await.failure, None);
     stage.agent.stop().await;
 }

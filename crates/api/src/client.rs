@@ -194,6 +194,26 @@ impl Client {
         self.get(&format!("/v1/guests/{}", escaped(name))).await
     }
 
+    /// `GET /v1/guests/{guest}/policy`
+    pub async fn guest_policy(&self, name: &str) -> Answer<v1::GuestPolicy> {
+        self.get(&format!("/v1/guests/{}/policy", escaped(name))).await
+    }
+
+    /// `PUT /v1/guests/{guest}/policy`
+    pub async fn set_guest_policy(
+        &self,
+        name: &str,
+        wanted: &v1::SetGuestPolicy,
+    ) -> Answer<v1::GuestPolicy> {
+        let path = format!("/v1/guests/{}/policy", escaped(name));
+        self.answer(self.request(Method::PUT, &path).json(wanted)).await
+    }
+
+    /// `GET /v1/guests/{guest}/history`
+    pub async fn guest_history(&self, name: &str) -> Answer<Vec<v1::PastMove>> {
+        self.list(&format!("/v1/guests/{}/history", escaped(name))).await
+    }
+
     /// `POST /v1/guests/{guest}/migrate`
     pub async fn migrate(
         &self,
@@ -201,6 +221,82 @@ impl Client {
         request: &v1::MigrateRequest,
     ) -> Answer<v1::MigrateResponse> {
         self.post(&format!("/v1/guests/{}/migrate", escaped(guest)), request).await
+    }
+
+    /// `GET /v1/guests/{guest}/check`
+    pub async fn check(&self, guest: &str, query: &v1::CheckQuery) -> Answer<v1::GuestCheck> {
+        let path = format!("/v1/guests/{}/check", escaped(guest));
+        self.answer(self.request(Method::GET, &path).query(query)).await
+    }
+
+    /// `GET /v1/baselines`
+    pub async fn baselines(&self) -> Answer<Vec<v1::Baseline>> {
+        self.list("/v1/baselines").await
+    }
+
+    /// `PUT /v1/baselines/{group}`
+    pub async fn compute_baseline(
+        &self,
+        group: &str,
+        request: &v1::ComputeBaseline,
+    ) -> Answer<v1::Baseline> {
+        let path = format!("/v1/baselines/{}", escaped(group));
+        self.answer(self.request(Method::PUT, &path).json(request)).await
+    }
+
+    /// `POST /v1/baselines/{group}/apply`
+    pub async fn apply_baseline(
+        &self,
+        group: &str,
+        request: &v1::ApplyBaseline,
+    ) -> Answer<Vec<v1::AppliedCpu>> {
+        let path = format!("/v1/baselines/{}/apply", escaped(group));
+        Ok(self.post::<_, List<v1::AppliedCpu>>(&path, request).await?.items)
+    }
+
+    /// `GET /v1/baselines/{group}/trapped`
+    pub async fn trapped(
+        &self,
+        group: &str,
+        query: &v1::TrappedQuery,
+    ) -> Answer<Vec<v1::TrappedGuest>> {
+        let path = format!("/v1/baselines/{}/trapped", escaped(group));
+        let list: List<v1::TrappedGuest> =
+            self.answer(self.request(Method::GET, &path).query(query)).await?;
+        Ok(list.items)
+    }
+
+    /// `POST /v1/migrations`
+    pub async fn migrate_several(
+        &self,
+        request: &v1::MigrateSeveralRequest,
+    ) -> Answer<v1::MigrateSeveralResponse> {
+        self.post("/v1/migrations", request).await
+    }
+
+    /// `PUT /v1/hosts/{host}/maintenance`
+    pub async fn drain_host(
+        &self,
+        host: &str,
+        request: &v1::DrainRequest,
+    ) -> Answer<v1::DrainResponse> {
+        let path = format!("/v1/hosts/{}/maintenance", escaped(host));
+        self.answer(self.request(Method::PUT, &path).json(request)).await
+    }
+
+    /// `DELETE /v1/hosts/{host}/maintenance`
+    pub async fn undrain_host(&self, host: &str) -> Answer<()> {
+        self.delete(&format!("/v1/hosts/{}/maintenance", escaped(host))).await
+    }
+
+    /// `GET /v1/limits`
+    pub async fn limits(&self) -> Answer<v1::LimitsInForce> {
+        self.get("/v1/limits").await
+    }
+
+    /// `PUT /v1/limits`
+    pub async fn set_limits(&self, limits: &v1::Limits) -> Answer<v1::LimitsInForce> {
+        self.answer(self.request(Method::PUT, "/v1/limits").json(limits)).await
     }
 
     /// `GET /v1/rules`

@@ -56,8 +56,17 @@ routes! {
     POST "/v1/hosts/tokens" ADMIN, None, Some("JoinToken"), None, 201, "Make a one-time join token.";
     GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";
     GET "/v1/guests/{guest}" VIEWER, None, Some("GuestDetail"), None, 200, "Show a guest.";
+    GET "/v1/guests/{guest}/check" VIEWER, None, Some("GuestCheck"), Some("CheckQuery"), 200, "Check which hosts a guest could go to, and why not.";
+    GET "/v1/guests/{guest}/history" VIEWER, None, Some("[PastMove]"), None, 200, "List the moves of a guest, the newest first.";
     GET "/v1/guests/{guest}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a guest's metric history.";
+    GET "/v1/guests/{guest}/policy" VIEWER, None, Some("GuestPolicy"), None, 200, "Show how a guest may be moved.";
+    PUT "/v1/guests/{guest}/policy" OPERATOR, Some("SetGuestPolicy"), Some("GuestPolicy"), None, 200, "Say how a guest may be moved.";
     POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a guest to another host: live, cold, or from a dead host.";
+    POST "/v1/migrations" OPERATOR, Some("MigrateSeveralRequest"), Some("MigrateSeveralResponse"), None, 202, "Move several guests by one plan.";
+    PUT "/v1/hosts/{host}/maintenance" OPERATOR, Some("DrainRequest"), Some("DrainResponse"), None, 202, "Empty a host and keep it empty.";
+    DELETE "/v1/hosts/{host}/maintenance" OPERATOR, None, None, None, 204, "Use a host again.";
+    GET "/v1/limits" VIEWER, None, Some("LimitsInForce"), None, 200, "Show how many migrations may be under way at once.";
+    PUT "/v1/limits" OPERATOR, Some("Limits"), Some("LimitsInForce"), None, 200, "Set how many migrations may be under way at once.";
     GET "/v1/history" VIEWER, None, Some("HistoryPage"), Some("HistoryQuery"), 200, "Read everyone's history of what rules look at, page by page.";
     GET "/v1/rules" VIEWER, None, Some("[Rule]"), None, 200, "List rules.";
     POST "/v1/rules" OPERATOR, Some("CreateRule"), Some("Rule"), None, 201, "Create a rule.";
@@ -81,6 +90,10 @@ routes! {
     POST "/v1/plans/preview" VIEWER, Some("PreviewRequest"), Some("Plan"), None, 201, "Plan for a goal, also under a what-if, and move nothing.";
     POST "/v1/plans/{plan}/apply" OPERATOR, Some("ApplyRequest"), Some("Plan"), None, 202, "Carry out a proposed plan.";
     POST "/v1/plans/{plan}/why-not" VIEWER, Some("WhyNotRequest"), Some("WhyNot"), None, 200, "Say why a plan does not send a guest to a host.";
+    GET "/v1/baselines" VIEWER, None, Some("[Baseline]"), None, 200, "List CPU baselines and which hosts changed since.";
+    PUT "/v1/baselines/{group}" OPERATOR, Some("ComputeBaseline"), Some("Baseline"), None, 200, "Compute the CPU that fits every host of a group.";
+    POST "/v1/baselines/{group}/apply" OPERATOR, Some("ApplyBaseline"), Some("[AppliedCpu]"), None, 200, "Write a baseline into guests' definitions.";
+    GET "/v1/baselines/{group}/trapped" VIEWER, None, Some("[TrappedGuest]"), Some("TrappedQuery"), 200, "Find guests whose CPU no other host of a group has.";
     GET "/v1/events" VIEWER, None, Some("[Event]"), Some("EventQuery"), 200, "Read events, the oldest first.";
     GET "/v1/watch" VIEWER, None, Some("stream Watch"), None, 200, "Follow events, operations and samples live (server-sent events).";
     GET "/v1/tokens" ADMIN, None, Some("[Token]"), None, 200, "List API tokens.";

@@ -1,5 +1,8 @@
 //! The API's types as tables and lines for people.
 
+pub(crate) mod check;
+pub(crate) mod drain;
+pub(crate) mod forecast;
 pub(crate) mod placement;
 
 use drover_api::v1;
@@ -16,7 +19,7 @@ pub(crate) fn hosts(hosts: &[v1::Host], wide: bool) -> String {
         .map(|host| {
             let mut row = vec![
                 host.name.clone(),
-                host.state.clone(),
+                drain::host_state(host),
                 or_dash(host.cpu_usage_percent, percent),
                 or_dash(host.memory_available_bytes, bytes),
                 format!("{}/{}", or_dash(host.guests_active, |n| n.to_string()), host.guests),
@@ -45,10 +48,12 @@ pub(crate) fn host(detail: &v1::HostDetail) -> String {
         .collect();
     let pools = detail.pools.iter().map(|p| format!("{} ({})", p.name, p.kind));
     let networks = detail.networks.iter().map(|n| format!("{} {}", n.kind, n.name));
+    let maintenance = detail.drain.as_ref().map_or_else(|| host.maintenance.clone(), drain::told);
     fields(&[
         ("name", host.name.clone()),
         ("id", host.id.clone()),
         ("state", format!("{}, last seen {}", host.state, ago(&host.last_seen))),
+        ("maintenance", maintenance),
         ("cores", host.cores.to_string()),
         ("memory", bytes(host.memory_bytes)),
         ("cpu", format!("{} {} ({})", detail.cpu.vendor, detail.cpu.model, detail.cpu.arch)),
@@ -104,12 +109,14 @@ fn with_hint(state: &str, hint: Option<&str>) -> String {
 pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     let guest = &detail.guest;
     let disks = detail.disks.iter().map(|disk| {
-        format!(
-            "{} {}{}",
-            disk.target,
-            disk.source,
-            if disk.readonly { " (read-only)" } else { "" }
-        )
+        let what = if disk.readonly { " (read-only)" } else { "" };
+        match disk.protection.as_str() {
+            "" | "read-only" => format!("{} {}{what}", disk.target, disk.source),
+            protection => format!(
+                "{} {}{what}\n  second writer: {protection}, {}",
+                disk.target, disk.source, disk.protection_reason
+            ),
+        }
     });
     let nics = detail.nics.iter().map(|nic| {
         let addresses: String = nic.addresses.iter().map(|known| format!(" {known}")).collect();
@@ -291,7 +298,7 @@ pub(crate) fn operations(operations: &[v1::Operation]) -> String {
                 operation.id.clone(),
                 operation.guest.clone(),
                 format!("{} → {}", operation.from, operation.to),
-                operation.state.clone(),
+                drain::operation_state(operation),
                 done(operation),
                 operation.cause.clone(),
                 ago(&operation.created),
@@ -323,6 +330,9 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
         ("how", how(operation)),
         ("created", ago(&operation.created)),
     ];
+    if let Some(place) = &operation.queue {
+        rows.push(("queue", drain::place(place)));
+    }
     if let Some(p) = &operation.progress {
         rows.push(("progress", progress(operation, p)));
     }
@@ -333,6 +343,16 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
         rows.push(("failure", failure.clone()));
     }
     rows.push(("timeline", timeline.join("\n")));
+    if !operation.notes.is_empty() {
+        let note = |note: &v1::Note| format!("{} {}", clock(&note.at, false), note.text);
+        rows.push(("notes", operation.notes.iter().map(note).collect::<Vec<_>>().join("\n")));
+    }
+    if let Some(expected) = &operation.forecast {
+        rows.push(("forecast", forecast::forecast(expected)));
+    }
+    if let Some(error) = &operation.forecast_error {
+        rows.push(("off by", forecast::forecast_error(error)));
+    }
     fields(&rows)
 }
 

@@ -56,9 +56,30 @@ fn lists_are_tables_json_and_yaml(stage: &Stage) {
     assert!(script.code == 0 && script.out.contains("complete"), "{}", script.out);
 }
 
+fn a_guests_policy_holds_its_moves(stage: &Stage) {
+    let past = stage.json(&["guest", "history", "vm1"]);
+    assert_eq!(
+        (&past[0]["from"], &past[0]["state"]),
+        (&"h1".into(), &"completed".into()),
+        "{past}"
+    );
+    let set = stage.json(&["guest", "set", "vm1", "--max-downtime", "500ms", "--post-copy", "off"]);
+    assert_eq!((&set["max_downtime_ms"], &set["post_copy"]), (&500.into(), &false.into()), "{set}");
+    let kept = stage.json(&["guest", "set", "vm1", "--priority", "3"]);
+    assert_eq!((&kept["max_downtime_ms"], &kept["priority"]), (&500.into(), &3.into()), "{kept}");
+    for too_much in [["--max-downtime", "501"], ["--post-copy", "allow"]] {
+        let refused = ["guest", "migrate", "vm1", "--to", "h1", too_much[0], too_much[1]];
+        let refused = stage.drover(&refused);
+        assert!(refused.code != 0 && refused.err.contains("the guest"), "{}", refused.err);
+    }
+}
+
 fn a_move_is_planned_made_and_told(stage: &Stage) {
     let planned = stage.json(&["guest", "migrate", "vm1", "--to", "h2", "--dry-run"]);
-    assert!(planned.is_object(), "{planned}");
+    assert!(planned["plan"].is_object() && planned["operation"].is_null(), "{planned}");
+    let expected = &planned["forecast"];
+    assert_eq!(expected["verdict"], "converges", "{planned}");
+    assert!(expected["total"]["expected_ms"].as_u64() > Some(0), "{expected}");
     assert_eq!(stage.homes("vm1"), ["h1"], "a dry run moves nothing");
     let moved = stage.drover(&["guest", "migrate", "vm1", "--to", "h2"]);
     assert_eq!(moved.code, 0, "{}{}", moved.out, moved.err);
@@ -68,6 +89,9 @@ fn a_move_is_planned_made_and_told(stage: &Stage) {
     let operations = stage.json(&["operation", "list"]);
     let operation = &operations[0];
     assert_eq!(operation["finished"], true, "{operation}");
+    let off = &operation["forecast_error"]["total_percent"];
+    assert!(off.is_number(), "{operation}");
+    a_guests_policy_holds_its_moves(stage);
     let id = operation["id"].as_str().unwrap();
     let watched = stage.drover(&["operation", "watch", id]);
     assert_eq!(watched.code, 0, "a finished one is watched to its end: {}", watched.err);

@@ -10,9 +10,7 @@ use drover_agent_api::v1::{
     AcceptIncoming, CancelMigration, Command, DefineIncoming, DiscardIncoming, FromController,
     RemoveDeparted, Resume, StartGuest, StartMigration, command, from_controller,
 };
-use drover_lifecycle::{
-    Effect, Failure, FailureKind, Migration, MigrationEvent, MigrationState, TargetFate,
-};
+use drover_lifecycle::{Effect, Failure, Migration, MigrationEvent, MigrationState, answer};
 use drover_model::{HostId, HostState, MigrationMode, MigrationOutcome, OperationId, OwnerPhase};
 use drover_ports::{Clock, StoreError};
 
@@ -27,10 +25,10 @@ const STEP_TRIES: usize = 3;
 /// Moves operations forward.
 #[derive(Clone)]
 pub struct Engine {
-    records: Arc<Records>,
-    live: Arc<Live>,
+    pub(crate) records: Arc<Records>,
+    pub(crate) live: Arc<Live>,
     events: Arc<Events>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -57,6 +55,18 @@ impl Engine {
         Self { records, live, events, clock }
     }
 
+    pub(crate) fn now(&self) -> drover_model::Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
     /// Takes one event of one operation. Unknown operations and events that mean nothing
     /// in the present state are ignored: they are repeats.
     pub async fn take(&self, operation: OperationId, event: MigrationEvent) {
@@ -71,6 +81,9 @@ impl Engine {
                         self.ask(&applied.after, *effect);
                     }
                     self.tell(&applied, &event).await;
+                    if applied.after.migration.state.is_finished() {
+                        self.begin_admitted().await;
+                    }
                     return;
                 }
                 Ok(None) => return,
@@ -126,21 +139,6 @@ impl Engine {
         }
     }
 
-    /// Begins operations that were stored and not begun: a crash lay in between.
-    pub async fn begin_admitted(&self) {
-        let admitted: Vec<OperationId> = self
-            .records
-            .read()
-            .operations
-            .iter()
-            .filter(|operation| matches!(operation.migration.state, MigrationState::Admitted))
-            .map(|operation| operation.migration.operation)
-            .collect();
-        for operation in admitted {
-            self.take(operation, MigrationEvent::Begin).await;
-        }
-    }
-
     /// The answer of an agent to a command of ours.
     pub async fn answered(&self, operation: OperationId, effect: Effect, failure: Option<Failure>) {
         if let Some(event) = answer(effect, failure) {
@@ -162,6 +160,9 @@ impl Engine {
                 let Ok(stepped) = before.migration.step(event) else {
                     return (Txn::none(), None);
                 };
+                if *event == MigrationEvent::Begin && !crate::queue::may_begin(tables, operation) {
+                    return (Txn::none(), None);
+                }
                 let mut txn = Txn::none();
                 if let Some(change) = stepped.owner {
                     let owner = tables.owners.get(change.record.guest);
@@ -175,7 +176,9 @@ impl Engine {
                 if after.migration.state.as_str() != before.migration.state.as_str() {
                     after.timeline.push((after.migration.state.as_str().to_owned(), now));
                 }
-                if after.migration.state.is_finished() && !before.migration.state.is_finished() {
+                let was = &before.migration.state;
+                let idle = was.is_finished() || matches!(was, MigrationState::Admitted);
+                if after.migration.state.is_finished() && !idle {
                     settle(tables, &mut txn, &after, now);
                 }
                 if let (MigrationState::Defining { copied }, false) = (
@@ -343,43 +346,6 @@ pub fn effect_of(command_id: &str) -> Option<Effect> {
     EFFECTS.iter().find(|(id, _)| *id == command_id).map(|(_, effect)| *effect)
 }
 
-/// What an agent's answer means to the state machine.
-fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent> {
-    use MigrationEvent as E;
-    let Some(failure) = failure else {
-        return match effect {
-            Effect::AcceptIncoming => Some(E::TargetAccepted),
-            // What becomes of these is told by the migration's own updates.
-            Effect::StartMigration | Effect::CancelMigration => None,
-            Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetRuns),
-            Effect::DefineAtTarget => Some(E::TargetDefined),
-            Effect::RemoveAtSource => Some(E::SourceClean),
-            Effect::DiscardAtTarget => Some(E::TargetCopy(TargetFate::Clean)),
-            Effect::ResumeAtSource => Some(E::SourceRuns),
-        };
-    };
-    match effect {
-        Effect::AcceptIncoming => Some(E::TargetRefused(failure)),
-        Effect::StartMigration => Some(E::SourceFailed(failure)),
-        Effect::CancelMigration => None,
-        Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetResumeFailed(failure)),
-        Effect::DefineAtTarget => Some(E::TargetDefineFailed(failure)),
-        Effect::RemoveAtSource => match failure.kind {
-            FailureKind::Gone => Some(E::SourceClean),
-            _ => Some(E::SourceCleanFailed(failure)),
-        },
-        Effect::DiscardAtTarget => match failure.kind {
-            FailureKind::Gone => Some(E::TargetCopy(TargetFate::Clean)),
-            FailureKind::Conflict | FailureKind::Refused => Some(E::TargetCopy(TargetFate::HasRun)),
-            FailureKind::Retry
-            | FailureKind::Cancelled
-            | FailureKind::Broken
-            | FailureKind::StaleEpoch => Some(E::TargetDiscardFailed(failure)),
-        },
-        Effect::ResumeAtSource => Some(E::SourceResumeFailed(failure)),
-    }
-}
-
 /// What happened, in words; none where it is no news.
 fn told(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
     let migration = &operation.migration;
@@ -471,7 +437,7 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
 pub(crate) fn of_rule(draft: Draft, cause: &Cause) -> Draft {
     match cause {
         Cause::Rule { name, .. } => draft.rule(name.clone()),
-        Cause::Policy { .. } | Cause::Request { .. } => draft,
+        Cause::Policy { .. } | Cause::Request { .. } | Cause::Drain { .. } => draft,
     }
 }
 

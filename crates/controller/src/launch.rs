@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_lifecycle::{Migration, MigrationEvent};
-use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_lifecycle::Migration;
+use drover_model::{GuestId, MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
+use drover_rules::Move;
 
 use crate::admission::copies;
 use crate::engine::Engine;
 use crate::moment::operation_id;
+use crate::reconcile::rules::running_plan;
 use crate::records::{
     Cause, Measure, OperationRecord, PlanRecord, PlanState, RecordError, Records, Tables, Txn,
 };
@@ -40,7 +42,10 @@ pub struct Order {
     pub measure_over: Duration,
 }
 
-/// Stores the plan and its first batch, then begins each move. With `dry_run` the plan is
+/// Moves of one batch, at most: they are stored in one commit with their plan.
+pub const MOST_IN_A_BATCH: usize = drover_ports::MAX_CHANGES - 8;
+
+/// Stores the plan and its first batch, then lets the queue begin the moves. With `dry_run` the plan is
 /// stored as proposed and nothing begins.
 pub async fn launch(
     records: &Records,
@@ -63,9 +68,7 @@ pub async fn launch(
             Err(reason) => (Txn::none(), Err(LaunchError::Overtaken(reason))),
         })
         .await??;
-    for operation in &stored.operations {
-        engine.take(*operation, MigrationEvent::Begin).await;
-    }
+    engine.begin_admitted().await;
     Ok(stored)
 }
 
@@ -91,13 +94,13 @@ pub async fn go_on(
         plan: plan.plan.clone(),
         report: plan.report.clone(),
         cause: plan.cause.clone(),
-        settings: MigrationSettings::default(),
+        settings: plan.settings.clone(),
         measure_over: plan
             .measure
             .as_ref()
             .map_or(Duration::ZERO, |measure| Duration::from_millis(measure.period_ms)),
     };
-    let begun = records
+    records
         .update(|tables| {
             let operations: Result<Vec<OperationRecord>, String> =
                 batch.iter().map(|step| operation(tables, &order, plan.id, now, step)).collect();
@@ -106,20 +109,17 @@ pub async fn go_on(
                 Err(reason) => return (Txn::none(), Err(LaunchError::Overtaken(reason))),
             };
             let mut txn = Txn::none();
-            let ids: Vec<_> = operations.iter().map(|op| op.migration.operation).collect();
             let mut record = plan.clone();
-            record.operations.extend(&ids);
+            record.operations.extend(operations.iter().map(|op| op.migration.operation));
             record.measure = measure(&order, batch, now);
             txn.put(record);
             for operation in operations {
                 txn.put(operation);
             }
-            (txn, Ok(ids))
+            (txn, Ok(()))
         })
         .await??;
-    for operation in begun {
-        engine.take(operation, MigrationEvent::Begin).await;
-    }
+    engine.begin_admitted().await;
     Ok(())
 }
 
@@ -147,6 +147,7 @@ fn prepare(
         state,
         plan: order.plan.clone(),
         report: order.report.clone(),
+        settings: order.settings.clone(),
         operations: operations.iter().map(|op| op.migration.operation).collect(),
         measure: first.and_then(|batch| measure(order, batch, now)),
     };
@@ -154,18 +155,47 @@ fn prepare(
 }
 
 /// One plan at a time over the whole cluster; a guest that somebody moves by hand is no plan
-/// in this sense. Reconcilers look before they plan; here the last word is said.
+/// in this sense, nor is the drain of a host: it takes long, and what its moves take of their
+/// targets is booked from the start. Reconcilers look before they plan; here the last word is said.
 fn alone(tables: &Tables, order: &Order, id: PlanId) -> Result<(), String> {
     let known = tables.plans.get(id);
     if let Some(done) = known.filter(|plan| plan.state != PlanState::Proposed) {
         return Err(format!("the plan is {} already", done.state.as_str()));
     }
-    let by_hand = matches!(order.cause, Cause::Request { .. }) && known.is_none();
-    let mut others = tables.plans.iter().rev();
-    match others.find(|plan| plan.state == PlanState::Running) {
+    let by_hand = matches!(order.cause, Cause::Request { .. } | Cause::Drain { .. });
+    let by_hand = by_hand && known.is_none();
+    match running_plan(tables) {
         Some(other) if !by_hand => Err(format!("the plan of {} is being carried out", other.cause)),
         _ => Ok(()),
     }
+}
+
+/// Why a move cannot be an operation now, whatever the planner thinks of it.
+pub fn hindrance(tables: &Tables, step: &Move, settings: &MigrationSettings) -> Option<String> {
+    let guest = step.guest;
+    let Some(owner) = tables.owners.get(guest) else {
+        return Some(format!("guest {guest} has no owner"));
+    };
+    if owner.host != step.from || owner.phase != OwnerPhase::Settled {
+        return Some(format!("guest {guest} is not settled on the host that the plan saw it on"));
+    }
+    let of_guest = || tables.operations.iter().filter(|op| op.migration.guest == guest);
+    if of_guest().any(|op| !op.migration.state.is_finished()) {
+        return Some(format!("an operation is under way for guest {guest}"));
+    }
+    if of_guest().any(|op| op.migration.to == step.to && op.migration.target_unclean) {
+        return Some(format!(
+            "the target may still hold a copy of guest {guest} from an earlier move; it is \
+             discarded as soon as the host answers"
+        ));
+    }
+    if of_guest().any(|op| op.migration.from == step.to && op.migration.source_unclean) {
+        return Some(format!(
+            "the target still has a definition or disks of guest {guest} from before it left; \
+             they are removed as soon as the host answers"
+        ));
+    }
+    with_tls(tables, step, settings).err()
 }
 
 fn operation(
@@ -176,40 +206,11 @@ fn operation(
     step: &PlannedMove,
 ) -> Result<OperationRecord, String> {
     let guest = step.step.guest;
+    if let Some(reason) = hindrance(tables, &step.step, &order.settings) {
+        return Err(reason);
+    }
     let owner = tables.owners.get(guest).ok_or_else(|| format!("guest {guest} has no owner"))?;
-    if owner.host != step.step.from || owner.phase != OwnerPhase::Settled {
-        return Err(format!("guest {guest} is not settled on the host that the plan saw it on"));
-    }
-    let busy = tables
-        .operations
-        .iter()
-        .any(|op| op.migration.guest == guest && !op.migration.state.is_finished());
-    if busy {
-        return Err(format!("an operation is under way for guest {guest}"));
-    }
-    let unclean = tables.operations.iter().any(|op| {
-        op.migration.guest == guest
-            && op.migration.to == step.step.to
-            && op.migration.target_unclean
-    });
-    if unclean {
-        return Err(format!(
-            "the target may still hold a copy of guest {guest} from an earlier move; it is \
-             discarded as soon as the host answers"
-        ));
-    }
-    let remains = tables.operations.iter().any(|op| {
-        op.migration.guest == guest
-            && op.migration.from == step.step.to
-            && op.migration.source_unclean
-    });
-    if remains {
-        return Err(format!(
-            "the target still has a definition or disks of guest {guest} from before it left; \
-             they are removed as soon as the host answers"
-        ));
-    }
-    let settings = with_tls(tables, step, &order.settings)?;
+    let settings = with_tls(tables, &step.step, &settings(tables, order, guest))?;
     let disks = copies(tables, guest, &settings)?;
     let migration =
         Migration { disks, ..Migration::new(operation_id(), *owner, step.step.to, settings) };
@@ -219,18 +220,27 @@ fn operation(
         cause: order.cause.clone(),
         plan,
         created: now,
+        notes: Vec::new(),
+        forecast: None,
     })
+}
+
+/// Moves that nobody asked for in detail are done as their guests' policies say.
+fn settings(tables: &Tables, order: &Order, guest: GuestId) -> MigrationSettings {
+    if order.settings == MigrationSettings::default() {
+        return crate::guest_policy::of(tables, guest).fill(order.settings.clone(), false);
+    }
+    order.settings.clone()
 }
 
 /// Decides whether a move is encrypted, where that was left open.
 fn with_tls(
     tables: &Tables,
-    step: &PlannedMove,
+    step: &Move,
     settings: &MigrationSettings,
 ) -> Result<MigrationSettings, String> {
     let ready = |host| tables.hosts.get(host).is_some_and(|r| r.host.capabilities.migration_tls);
-    let unready: Vec<_> =
-        [step.step.from, step.step.to].into_iter().filter(|host| !ready(*host)).collect();
+    let unready: Vec<_> = [step.from, step.to].into_iter().filter(|host| !ready(*host)).collect();
     let sends_memory = settings.mode == MigrationMode::Live;
     if settings.tls == Some(true) && sends_memory && !unready.is_empty() {
         let names: Vec<_> = unready.iter().map(|host| tables.host_name(*host)).collect();

@@ -13,22 +13,29 @@
 //! named in `wiring` only.
 
 pub mod admission;
+pub mod baseline;
 pub mod ca;
 pub mod churn;
 pub mod config;
 pub mod continuity;
+pub mod drain;
 pub mod driver;
 pub mod engine;
 pub mod events;
 pub mod files;
 pub mod foresight;
+pub mod guest_policy;
 pub mod http;
 pub mod inventory;
 pub mod launch;
 pub mod link;
 pub mod live;
 pub mod moment;
+mod notes;
+pub mod picture;
 pub mod placement;
+pub mod preflight;
+pub mod queue;
 pub mod reconcile;
 pub mod records;
 pub mod tokens;

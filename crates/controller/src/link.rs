@@ -149,6 +149,9 @@ impl Link {
                 }
             }
             from_agent::Body::Migration(update) => self.migration(host, update).await,
+            from_agent::Body::QueryAnswer(answer) => {
+                self.live.answered(host, answer, self.clock.now());
+            }
             from_agent::Body::Continuity(report) => self.continuity(host, report).await,
         }
     }
@@ -330,6 +333,7 @@ impl Link {
             return;
         }
         let event = match body {
+            migration_update::Body::Note(note) => return self.engine.note(operation, note).await,
             migration_update::Body::ProgressJson(json) => {
                 serde_json::from_slice(&json).ok().map(MigrationEvent::Progress)
             }
@@ -399,9 +403,11 @@ fn unclear(findings: &[Finding]) -> Vec<Guest> {
     findings.iter().filter_map(guest).collect()
 }
 
-/// Results and migration updates: a guest may be paused until they are taken.
+/// Results and migration updates: a guest may be paused until they are taken. Somebody
+/// waits for answers.
 const fn is_urgent(body: &from_agent::Body) -> bool {
-    matches!(body, from_agent::Body::Result(_) | from_agent::Body::Migration(_))
+    use from_agent::Body as B;
+    matches!(body, B::Result(_) | B::Migration(_) | B::QueryAnswer(_))
 }
 
 fn host_event(host: &Host) -> Draft {

@@ -42,6 +42,7 @@ struct Inner {
     progress: HashMap<OperationId, MigrationProgress>,
     last_session: u64,
     unclear: BTreeMap<(HostId, GuestId), Unclear>,
+    questions: Questions,
 }
 
 /// A guest that is active on a host although another one owns it.
@@ -59,6 +60,12 @@ pub struct Unclear {
 #[derive(Debug, Default)]
 pub struct Live(Mutex<Inner>);
 
+/// Questions to agents.
+mod ask;
+
+use ask::Questions;
+pub use ask::{Answer, AskError, Question};
+
 impl Live {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,6 +80,7 @@ impl Live {
     ) -> u64 {
         let mut inner = self.lock();
         inner.last_session += 1;
+        inner.questions.forget(host);
         let number = inner.last_session;
         inner.sessions.insert(
             host,
@@ -94,6 +102,7 @@ impl Live {
         if let (true, Some(session)) = (current, inner.sessions.get(&host).cloned()) {
             inner.sessions.remove(&host);
             inner.unclear.retain(|(of, _), _| *of != host);
+            inner.questions.forget(host);
             inner.heard_before.insert(host, session.heard);
         }
         current

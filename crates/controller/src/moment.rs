@@ -1,6 +1,6 @@
 //! Time, ids and randomness: the only place of the controller that has them.
 
-use drover_model::{OperationId, PlanId, RuleId, Timestamp, TokenId};
+use drover_model::{BaselineId, OperationId, PlanId, RuleId, Timestamp, TokenId};
 use drover_ports::Clock;
 
 /// The machine's wall clock.
@@ -37,6 +37,11 @@ pub fn plan_id() -> PlanId {
 /// A new rule id.
 pub fn rule_id() -> RuleId {
     RuleId::from_u128(ordered())
+}
+
+/// A new baseline id.
+pub fn baseline_id() -> BaselineId {
+    BaselineId::from_u128(ordered())
 }
 
 /// A new token id.

@@ -34,6 +34,7 @@ pub fn standing(tables: &Tables) -> PlacementPolicy {
     PlacementPolicy {
         rules: tables.placement.iter().filter_map(|r| present(tables, &r.rule)).collect(),
         labels: labels(tables),
+        draining: tables.maintenance.iter().map(|record| record.host).collect(),
         ..PlacementPolicy::default()
     }
 }

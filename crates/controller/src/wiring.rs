@@ -22,8 +22,8 @@ use crate::live::Live;
 use crate::moment::SystemClock;
 use crate::reconcile::balance::Last;
 use crate::reconcile::{
-    AdvancePlans, BalanceCluster, CarryOutOperations, EvaluateRules, FollowPlans, KeepHouse,
-    Reconcile, ReviewCopies, WatchHosts,
+    AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
+    KeepHouse, Reconcile, ReviewCopies, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -37,6 +37,8 @@ const FOLLOW_PLANS_EVERY: Duration = Duration::from_secs(1);
 const WATCH_HOSTS_EVERY: Duration = Duration::from_secs(2);
 /// Guests that seem to be in two places are looked at again so often.
 const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
+/// Hosts that are to be empty are looked at so often.
+const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// A silent agent connection is probed so often; HTTP/2 ping.
@@ -179,7 +181,8 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 8] = [
+    let all: [(Duration, Arc<dyn Reconcile>); 9] = [
+        (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
         (config.evaluation_interval, Arc::new(balance)),
@@ -190,6 +193,18 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         (KEEP_HOUSE_EVERY, Arc::new(house)),
     ];
     all.into_iter().map(|(interval, reconciler)| driver::every(interval, reconciler)).collect()
+}
+
+fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
+    DrainHosts {
+        records: Arc::clone(&parts.records),
+        events: Arc::clone(&parts.events),
+        engine: parts.engine.clone(),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        sample_interval: config.sample_interval,
+        tried: Mutex::default(),
+    }
 }
 
 fn link(config: &Config, parts: &Parts) -> Link {

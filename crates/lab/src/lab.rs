@@ -13,7 +13,7 @@ use crate::fault::ProxyHandle;
 use crate::hostinit::environment;
 use crate::root::DROPPED_NAMES;
 use crate::spec::LabSpec;
-use crate::storage::{GuestDisk, LOCKSPACE, Locks, STORAGE};
+use crate::storage::{GuestDisk, LOCKSPACE, Locks, STORAGE, initiator};
 use crate::tools::{output, run, start_time, wait_for, write};
 use crate::{ProbeHandle, claim, guest, image, network, pki, probe, sanlock};
 
@@ -101,7 +101,7 @@ impl Lab {
         }
         // What was there before is there again after the machine's own restart.
         if lab.spec.storage.disk == GuestDisk::Iscsi || lab.spec.dir.join("luns").exists() {
-            say("storage server");
+            say(initiator().as_str());
             lab.start_storage()?;
         }
         say("libvirt");

@@ -69,6 +69,21 @@ pub enum Initiator {
     Qemu,
 }
 
+impl Initiator {
+    /// What `up` says of it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => {
+                "storage server; the machine's kernel has an iSCSI initiator, which an iSCSI pool \
+                 could use: the lab's guests use QEMU's own"
+            }
+            Self::Qemu => {
+                "storage server; this kernel has no iSCSI initiator: guests use QEMU's own"
+            }
+        }
+    }
+}
+
 /// Whether the machine's kernel has an iSCSI initiator. It would be the machine's, not a
 /// lab host's: the lab's guests use QEMU's in either case.
 pub fn initiator() -> Initiator {

@@ -7,8 +7,10 @@
 
 mod stories {
     pub(crate) mod continuity;
+    pub(crate) mod drain;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
+    pub(crate) mod locks;
     pub(crate) mod migration;
     pub(crate) mod modes;
     pub(crate) mod options;
@@ -22,7 +24,9 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{continuity, hypervisor, lab_itself, migration, modes, options, restarts, rules};
+use stories::{
+    continuity, drain, hypervisor, lab_itself, locks, migration, modes, options, restarts, rules,
+};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -62,10 +66,22 @@ const STORIES: &[(&str, Story)] = &[
     ("a_memory_rule_relieves_its_host", rules::a_memory_rule_relieves_its_host),
     ("a_dry_run_moves_nothing", rules::a_dry_run_moves_nothing),
     ("a_second_plan_waits_for_the_first", rules::a_second_plan_waits_for_the_first),
+    ("a_host_is_drained_and_used_again", drain::a_host_is_drained_and_used_again),
+    ("several_guests_move_by_one_command", drain::several_guests_move_by_one_command),
     ("droverd_restarts_in_mid_migration", restarts::droverd_restarts_in_mid_migration),
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),
     ("a_cut_cable_stops_nothing_else", restarts::a_cut_cable_stops_nothing_else),
+    (
+        "a_lease_keeps_a_second_copy_away_and_goes_with_its_guest",
+        locks::a_lease_keeps_a_second_copy_away_and_goes_with_its_guest,
+    ),
+    ("a_lost_reply_doubles_no_guest_with_a_lease", locks::a_lost_reply_with_a_lease),
+    (
+        "a_lost_reply_doubles_no_guest_that_drover_moves",
+        locks::a_lost_reply_doubles_no_guest_that_drover_moves,
+    ),
+    ("a_local_disk_is_copied", locks::a_local_disk_is_copied),
     ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
 ];
 

@@ -4,11 +4,18 @@
 //! are carried out; every effect may be repeated, so after a crash the shell simply asks
 //! [`Migration::effects_again`] and goes on. The machine knows no clock, no network and no store.
 
+mod answer;
+pub mod convergence;
 mod departure;
 mod epoch;
+pub mod forecast;
 mod migration;
+pub mod queue;
 
-pub use departure::{Beginning, Look, QUIET_LOOKS, Verdict, beginning, judge};
+pub use answer::answer;
+pub use departure::{
+    Beginning, Look, QUIET_LOOKS, Verdict, beginning, exit_proves_departure, judge,
+};
 pub use epoch::{Admission, admission};
 pub use migration::{
     Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,

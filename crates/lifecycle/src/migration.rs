@@ -13,6 +13,9 @@
 //!                                                  (Resuming to start it, or Completed)
 //! ```
 //!
+//! An admitted migration waits for its turn ([`crate::queue`]); one that may not begin any more
+//! is withdrawn and ends in `Failed`.
+//!
 //! | state | owner record | may run |
 //! |---|---|---|
 //! | Admitted | settled at the source | source |
@@ -183,6 +186,8 @@ pub struct Migration {
 pub enum MigrationEvent {
     /// The concurrency limits let it start.
     Begin,
+    /// What it was admitted on holds no more: it does not begin.
+    Withdrawn(Failure),
     /// Somebody wants it cancelled.
     CancelRequested,
     /// The target is ready.

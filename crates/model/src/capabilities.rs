@@ -71,4 +71,8 @@ pub struct HostCapabilities {
     /// QEMU has certificates to send and receive guests encrypted.
     #[serde(default)]
     pub migration_tls: bool,
+    /// libvirt's lock manager for guests: `lockd` or `sanlock`. Without one libvirt ignores
+    /// the leases that a guest names.
+    #[serde(default)]
+    pub lock_manager: Option<String>,
 }

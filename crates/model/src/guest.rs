@@ -138,6 +138,16 @@ impl Disk {
     }
 }
 
+/// A lease that a guest's definition names: one host at a time can hold it, if libvirt
+/// there has a lock manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The lockspace that the hosts have joined; empty for the lock manager's own.
+    pub lockspace: String,
+    /// The lease within it.
+    pub key: String,
+}
+
 /// What a network card is attached to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -203,6 +213,9 @@ pub struct Guest {
     pub cpu_model: Option<String>,
     /// Disks.
     pub disks: Vec<Disk>,
+    /// Leases that libvirt takes before the guest's code may run.
+    #[serde(default)]
+    pub leases: Vec<Lease>,
     /// Network cards.
     pub nics: Vec<Nic>,
     /// Passthrough devices: they block migration.

@@ -64,6 +64,8 @@ typed_id! {
     GuestId,
     /// A rule.
     RuleId,
+    /// One CPU baseline of a group of hosts.
+    BaselineId,
     /// One operation, e.g. one migration.
     OperationId,
     /// One plan: the batches of moves that answer one firing or one request.

@@ -12,6 +12,8 @@ mod capabilities;
 mod guest;
 mod host;
 mod id;
+mod inspection;
+mod limits;
 mod metric;
 mod migration;
 mod owner;
@@ -23,12 +25,17 @@ mod units;
 mod view;
 
 pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
-pub use guest::{BackingImage, Disk, DiskSource, Guest, GuestState, Nic, NicSource};
+pub use guest::{BackingImage, Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
 pub use host::{Host, HostState};
-pub use id::{GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use id::{BaselineId, GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
+pub use inspection::{
+    CpuFingerprint, CpuFit, CpuOffer, CpuPlatform, FreePages, GuestInspection, IncomingCheck,
+    IncomingQuestion, Medium, NamedCpu, PortOutcome, PortProbe, PortPurpose, TyingDevice,
+};
+pub use limits::MigrationLimits;
 pub use metric::{Metric, MetricUnit, UnknownMetric};
 pub use migration::{
-    ColdCopy, Compression, CopiedDisk, DiskCopy, MigrationMode, MigrationOutcome,
+    ColdCopy, Compression, CopiedDisk, DirtyWindow, DiskCopy, MigrationMode, MigrationOutcome,
     MigrationProgress, MigrationSettings, PostCopy, StorageCopy,
 };
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};

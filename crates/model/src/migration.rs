@@ -253,6 +253,10 @@ pub struct MigrationProgress {
     pub iteration: u32,
     /// The pause that QEMU expects at the switch-over.
     pub expected_downtime_ms: Option<u64>,
+    /// How far QEMU slows the guest's vCPUs down (auto-converge), percent; none where it
+    /// does not.
+    #[serde(default)]
+    pub throttle_percent: Option<u8>,
 }
 
 impl MigrationProgress {
@@ -262,6 +266,15 @@ impl MigrationProgress {
         let whole = self.processed.0 + self.remaining.0;
         if whole == 0 { 0.0 } else { self.processed.0 as f64 * 100.0 / whole as f64 }
     }
+}
+
+/// One measured window: how much memory a guest dirtied within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirtyWindow {
+    /// Length of the window, milliseconds.
+    pub window_ms: u64,
+    /// Memory that was dirtied at least once within it.
+    pub dirtied: Bytes,
 }
 
 /// What a completed migration measured.

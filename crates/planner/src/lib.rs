@@ -25,6 +25,7 @@ mod survive;
 use drover_model::{ClusterView, Mib, MigrationMode};
 use rand::Rng;
 
+pub use goal::as_if_running;
 pub use policy::{Basis, Budget, Goal, Level, Policy, Resource, Weights};
 pub use report::{FrontPoint, HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove, Score};
 
@@ -55,6 +56,7 @@ pub fn plan(
             let (moves, report) = place::place(view, policy, *guest, *to, rng);
             (batch::into_batches(moves, budget), report)
         }
+        Goal::Several { guests, to } => goal::several(view, policy, guests, *to, budget, rng),
         Goal::Balance { level } => goal::balance(view, policy, *level, budget, rng),
         Goal::Drain { hosts } => goal::drain(view, policy, hosts, budget, rng),
         Goal::Restart { hosts } => goal::restart(view, policy, hosts, budget, rng),

@@ -1,6 +1,6 @@
 //! What is wanted of a plan, and how much it may take.
 
-use drover_model::{Guest, GuestId, HostId, Metric};
+use drover_model::{Guest, GuestId, HostId, Metric, MigrationLimits};
 use drover_rules::{Condition, PlacementPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,13 @@ pub enum Goal {
         /// The guest.
         guest: GuestId,
         /// The host that was asked for; none for the least loaded feasible one.
+        to: Option<HostId>,
+    },
+    /// Move some guests because someone asked for it, each away from where it is.
+    Several {
+        /// The guests.
+        guests: Vec<GuestId>,
+        /// The host that was asked for; none for the least loaded feasible ones.
         to: Option<HostId>,
     },
     /// Even out the load of all hosts where that pays.
@@ -224,6 +231,30 @@ pub struct Budget {
     pub effort: u8,
     /// Cores to search on.
     pub cores: usize,
+}
+
+impl Budget {
+    /// Batches within the limits that hold for migrations in a cluster of so many hosts: each
+    /// batch can begin as a whole.
+    pub fn within(limits: &MigrationLimits, hosts: usize) -> Self {
+        let count = |number: u32| number as usize;
+        Self {
+            max_out_per_host: count(limits.out_per_host),
+            max_in_per_host: count(limits.in_per_host),
+            max_per_batch: count(limits.in_cluster(hosts)),
+            ..Self::default()
+        }
+    }
+
+    /// Every move that is wanted, in as few batches as there can be: one begins after another
+    /// only where it needs the room that the other leaves. For moves that wait in a queue,
+    /// which knows the limits and lets each begin as soon as there is room.
+    #[must_use]
+    pub fn for_a_queue(self) -> Self {
+        let (max_out_per_host, max_in_per_host) = (usize::MAX, usize::MAX);
+        let (max_moves, max_per_batch) = (usize::MAX, usize::MAX);
+        Self { max_moves, max_out_per_host, max_in_per_host, max_per_batch, ..self }
+    }
 }
 
 impl Default for Budget {

@@ -5,10 +5,12 @@
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
-    MigrationSettings, NetworkDescription, PoolDescription,
+    Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
+    MigrationProgress, MigrationSettings, NetworkDescription, PoolDescription,
 };
 use tokio::sync::broadcast;
+
+use crate::Inspection;
 
 /// What the hypervisor itself says of the host; the agent adds kernel, memory and budget.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -100,6 +102,9 @@ pub trait ImageSink: Send {
     fn finish(self: Box<Self>) -> Result<(), HypervisorError>;
 }
 
+/// Longest window over which dirtying is measured, seconds: QEMU's own limit.
+pub const MAX_DIRTY_WINDOW_S: u32 = 60;
+
 /// What became of a copy that was to be discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncomingDisposal {
@@ -165,7 +170,7 @@ pub enum HypervisorError {
 
 /// The hypervisor of one host.
 #[async_trait]
-pub trait Hypervisor: Send + Sync {
+pub trait Hypervisor: Inspection {
     /// Describes host and hypervisor.
     async fn describe(&self) -> Result<HostDescription, HypervisorError>;
 
@@ -260,6 +265,18 @@ pub trait Hypervisor: Send + Sync {
         path: &str,
         length: Bytes,
     ) -> Result<Box<dyn ImageSink>, HypervisorError>;
+
+    /// Pauses a running guest, also one that is being sent. No error when it is paused already.
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Measures how much memory a running guest dirties within a window, 1 to
+    /// [`MAX_DIRTY_WINDOW_S`] seconds, and takes as long: an estimate from a sample of its
+    /// pages that does not slow it down.
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError>;
 
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<HypervisorEvent>;

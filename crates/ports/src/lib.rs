@@ -7,6 +7,7 @@
 mod clock;
 mod history;
 mod hypervisor;
+mod inspection;
 mod store;
 
 pub mod contract;
@@ -19,8 +20,9 @@ pub use history::{
 };
 pub use hypervisor::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
-    IncomingDisposal, OutgoingMigration,
+    IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
+pub use inspection::{CpuCounts, Inspection};
 pub use store::{
     Change, Expected, Generation, MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store, StoreError,
     Versioned, WatchEvent,

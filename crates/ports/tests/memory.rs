@@ -35,6 +35,7 @@ async fn the_memory_hypervisor_keeps_the_contract() {
             peer_uri: "memory://h2".to_owned(),
             dead_peer_uri: "memory://nobody".to_owned(),
             migration_address: "memory".to_owned(),
+            missing_feature: "hle".to_owned(),
         }
     })
     .await;

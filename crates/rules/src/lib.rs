@@ -3,16 +3,19 @@
 //! Three pure parts: metric expressions and windows (`condition`, `window`), the
 //! firing of a rule host by host (`firing`), and placement constraints, one per file
 //! (`constraint`), checked against an exact bookkeeping of planned moves
-//! (`projection`). `audit` checks a whole plan afterwards, independently of the search
+//! (`projection`). `preflight` judges one move by what both hosts told. `audit` checks a whole plan afterwards, independently of the search
 //! that made it.
 
 pub mod audit;
+pub mod baseline;
 mod condition;
 pub mod constraint;
 mod firing;
 mod forecast;
 mod placement_rule;
+pub mod preflight;
 mod projection;
+mod protection;
 mod rule;
 mod window;
 
@@ -25,5 +28,6 @@ pub use firing::{HostFiring, Transition, advance};
 pub use forecast::{Forecast, Pattern, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{HostLoad, Move, Projection};
+pub use protection::{DiskProtection, Protection, protection};
 pub use rule::{Aggregate, Rule, RuleLimitError, limits};
 pub use window::{WindowSpec, aggregate};

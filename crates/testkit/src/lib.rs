@@ -51,6 +51,7 @@ pub fn host(n: u128, cores: f64, memory_gib: u64) -> Host {
             }],
             shared_paths: vec!["/srv/shared".to_owned()],
             migration_tls: false,
+            lock_manager: None,
         },
         migration_address: format!("10.77.0.{n}"),
         peer_uri: format!("qemu+tls://10.77.0.{n}/system"),
@@ -77,6 +78,7 @@ pub fn guest(n: u128, on: u128, memory_mib: u64) -> Guest {
             cache: Some("none".to_owned()),
             ..Disk::new("vda", DiskSource::File { path: format!("/srv/shared/vm{n}.img") })
         }],
+        leases: Vec::new(),
         nics: vec![Nic {
             mac: format!("52:54:00:88:00:{n:02x}"),
             source: NicSource::Bridge { name: "br0".to_owned() },

@@ -57,6 +57,11 @@ impl Domain {
         Self { raw }
     }
 
+    /// The pointer, valid for as long as this is.
+    pub(super) const fn raw(&self) -> sys::virDomainPtr {
+        self.raw
+    }
+
     /// Its UUID.
     pub(crate) fn uuid(&self) -> Option<GuestId> {
         // SAFETY: `self.raw` is a live reference.
@@ -199,6 +204,12 @@ impl Domain {
         check(unsafe { sys::virDomainAbortJob(self.raw) })
     }
 
+    /// Pauses the domain.
+    pub(crate) fn suspend(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainSuspend(self.raw) })
+    }
+
     /// Lets a paused domain run.
     pub(crate) fn resume(&self) -> Result<(), LibvirtError> {
         // SAFETY: `self.raw` is a live reference.
@@ -281,6 +292,6 @@ pub(super) unsafe fn uuid_of(raw: sys::virDomainPtr) -> Option<GuestId> {
     (result == 0).then(|| GuestId::from_bytes(bytes))
 }
 
-fn check(result: c_int) -> Result<(), LibvirtError> {
+pub(super) fn check(result: c_int) -> Result<(), LibvirtError> {
     if result < 0 { Err(last_error()) } else { Ok(()) }
 }

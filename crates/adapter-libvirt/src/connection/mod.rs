@@ -8,7 +8,9 @@
 #![allow(unsafe_code, reason = "this folder is the boundary to libvirt's C library")]
 
 mod callbacks;
+mod dirty_rate;
 mod domain;
+mod inspect;
 mod params;
 mod volume;
 
@@ -101,18 +103,6 @@ impl Connection {
         // SAFETY: `self.raw` is open and `uuid` outlives the call.
         let raw = unsafe { sys::virDomainLookupByUUIDString(self.raw, uuid.as_ptr()) };
         if raw.is_null() { Err(last_error()) } else { Ok(Domain::from_raw(raw)) }
-    }
-
-    /// Defines a domain, in place of an earlier definition.
-    pub(crate) fn define(&self, xml: &str) -> Result<(), LibvirtError> {
-        let xml = c_string(xml)?;
-        // SAFETY: `self.raw` is open and `xml` outlives the call; the reference is freed.
-        let raw = unsafe { sys::virDomainDefineXMLFlags(self.raw, xml.as_ptr(), 0) };
-        if raw.is_null() {
-            return Err(last_error());
-        }
-        drop(Domain::from_raw(raw));
-        Ok(())
     }
 
     /// Statistics of every active domain in one call.

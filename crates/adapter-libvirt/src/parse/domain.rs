@@ -1,7 +1,7 @@
 //! Domain XML and state.
 
 use drover_model::{
-    Disk, DiskSource, Guest, GuestId, GuestState, HostId, Mib, Nic, NicSource, Vcpus,
+    Disk, DiskSource, Guest, GuestId, GuestState, HostId, Lease, Mib, Nic, NicSource, Vcpus,
 };
 use roxmltree::{Document, Node};
 use virt_sys as sys;
@@ -45,6 +45,7 @@ pub(crate) fn guest(
         cpu_mode: cpu.and_then(|cpu| attribute(cpu, "mode")).unwrap_or_else(|| "custom".to_owned()),
         cpu_model: cpu.and_then(|cpu| text(cpu, "model")),
         disks: of("disk").map(disk).collect(),
+        leases: of("lease").map(lease).collect(),
         nics: of("interface").map(nic).collect(),
         host_devices: u32::try_from(of("hostdev").count()).unwrap_or(u32::MAX),
         persistent,
@@ -88,6 +89,11 @@ fn disk(node: Node<'_, '_>) -> Disk {
         format: Some(driver("type").unwrap_or_else(|| "raw".to_owned())),
         ..Disk::new(&target, kind)
     }
+}
+
+fn lease(node: Node<'_, '_>) -> Lease {
+    let part = |name| text(node, name).unwrap_or_default();
+    Lease { lockspace: part("lockspace"), key: part("key") }
 }
 
 fn nic(node: Node<'_, '_>) -> Nic {
@@ -142,6 +148,7 @@ mod tests {
         <disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>
         <disk type='network' device='disk'><source protocol='iscsi' name='iqn.x/1'/><target dev='vdb'/></disk>
         <interface type='bridge'><mac address='52:54:00:88:00:0b'/><source bridge='br0'/><target dev='vnet3'/></interface>
+        <lease><lockspace>locks</lockspace><key>vm1</key><target path='/srv/shared'/></lease>
       </devices></domain>";
 
     #[test]
@@ -156,6 +163,8 @@ mod tests {
         assert_eq!(*sources[0], DiskSource::File { path: "/srv/shared/vm1.img".to_owned() });
         assert_eq!(*sources[1], DiskSource::Empty);
         assert!(matches!(sources[2], DiskSource::Network { .. }));
+        let lease = Lease { lockspace: "locks".to_owned(), key: "vm1".to_owned() };
+        assert_eq!(guest.leases, [lease]);
         assert_eq!(guest.nics[0].source, NicSource::Bridge { name: "br0".to_owned() });
         assert_eq!(guest.nics[0].tap.as_deref(), Some("vnet3"));
     }

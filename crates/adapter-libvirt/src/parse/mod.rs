@@ -1,12 +1,16 @@
 //! libvirt's XML and statistics as the model's nouns: pure.
 
 mod capabilities;
+mod cpu;
 mod domain;
+mod inspection;
 mod stats;
 
 pub(crate) use capabilities::{capabilities, pool};
+pub(crate) use cpu::{fit, host_model, named_cpu, with_cpu};
 pub(crate) use domain::{guest, guest_state};
-pub(crate) use stats::{guest_stats, outcome, progress};
+pub(crate) use inspection::{Parts, parts};
+pub(crate) use stats::{dirty_window, guest_stats, outcome, progress};
 
 use roxmltree::Node;
 

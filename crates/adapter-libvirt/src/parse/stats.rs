@@ -1,7 +1,8 @@
 //! Bulk statistics and job statistics.
 
-use drover_model::{Bytes, GuestId, MigrationOutcome, MigrationProgress, Timestamp};
+use drover_model::{Bytes, DirtyWindow, GuestId, MigrationOutcome, MigrationProgress, Timestamp};
 use drover_ports::GuestStats;
+use virt_sys as sys;
 
 use crate::connection::{Param, Params};
 
@@ -45,7 +46,20 @@ pub(crate) fn progress(params: &Params, at: Timestamp) -> MigrationProgress {
         throughput: Bytes(number("memory_bps")),
         iteration: u32::try_from(number("memory_iteration")).unwrap_or(u32::MAX),
         expected_downtime_ms: params.get("downtime").map(|_| number("downtime")),
+        throttle_percent: params
+            .get("auto_converge_throttle")
+            .map(|_| u8::try_from(number("auto_converge_throttle")).unwrap_or(u8::MAX)),
     }
+}
+
+/// A finished measurement of dirtying (VIR_DOMAIN_STATS_DIRTYRATE); none while it goes on.
+pub(crate) fn dirty_window(params: &Params) -> Option<DirtyWindow> {
+    if number(params, "dirtyrate.calc_status") != u64::from(sys::VIR_DOMAIN_DIRTYRATE_MEASURED) {
+        return None;
+    }
+    let seconds = number(params, "dirtyrate.calc_period");
+    let mib = number(params, "dirtyrate.megabytes_per_second") * seconds;
+    Some(DirtyWindow { window_ms: seconds * 1000, dirtied: Bytes(mib << 20) })
 }
 
 /// A completed migration's statistics, as the event of its end carries them.

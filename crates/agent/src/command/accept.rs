@@ -12,12 +12,19 @@ use super::{Commands, Order, off_runtime, read};
 impl Commands {
     /// Refused while the guest is active here in whatever state: two copies on one host are
     /// one too many, and a copy left over by an earlier attempt must be discarded first.
+    ///
+    /// While this host has not seen the end of the guest's own departure it has to wait: what
+    /// arrives would be taken for what leaves.
     pub(super) async fn accept_incoming(
         self: &Arc<Self>,
         order: &Order,
         accept: AcceptIncoming,
         _turn: Turn,
     ) -> Result<(), Failure> {
+        if self.operations.is_leaving(order.guest) {
+            let message = "its migration away from this host is not over";
+            return Err(failure(FailureKind::Retry, message));
+        }
         match self.guest(order.guest).await {
             Ok(Some(guest)) if guest.state.is_active() => {
                 let message = format!("it is {} on this host already", guest.state.as_str());

@@ -152,7 +152,8 @@ impl Commands {
         }
     }
 
-    async fn admit(&self, guest: GuestId, epoch: Epoch) -> Result<(), Failure> {
+    /// Passes the epoch gate.
+    pub(crate) async fn admit(&self, guest: GuestId, epoch: Epoch) -> Result<(), Failure> {
         let epochs = Arc::clone(&self.epochs);
         match tokio::task::spawn_blocking(move || epochs.admit(guest, epoch)).await {
             Ok(Ok(())) => Ok(()),

@@ -3,12 +3,15 @@
 //! The source's copy is gone a moment before libvirt here has finished the arrival, so this
 //! command usually comes too early by some milliseconds, and the guest stands still
 //! meanwhile: try at once, and again at every event of the guest and in short intervals.
+//! QEMU may also be refused the disk for a moment: the source's locks go only when its memory
+//! has been given back, and storage may be out of reach. The guest's memory is here, and here
+//! alone: that is no reason to give it up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use drover_agent_api::v1::{Failure, FailureKind, Resume};
-use drover_model::GuestId;
+use drover_model::{GuestId, GuestState};
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep_until};
@@ -49,7 +52,10 @@ impl Commands {
                 Some(turn) => turn,
                 None => self.turns.take(order.guest).await,
             };
-            let outcome = self.attempt(order).await;
+            let mut outcome = self.attempt(order).await;
+            if outcome.is_err() && attempt >= QUICK_ATTEMPTS {
+                outcome = self.unless_stopped(order, outcome).await;
+            }
             drop(held);
             match outcome {
                 Err(again) if may_pass(&again) && Instant::now() < deadline => {}
@@ -70,16 +76,43 @@ impl Commands {
         // A discard under a higher epoch, for one.
         self.not_overtaken(order)?;
         if self.operations.is_leaving(order.guest) {
+            self.end_departure(order).await;
             let message = "its migration away from this host is not over";
             return Err(failure(FailureKind::Conflict, message));
         }
         let outcome: Result<(), HypervisorError> = self.hypervisor.resume(order.guest).await;
         outcome.map_err(|error| of_hypervisor(&error))
     }
+
+    /// libvirt calls a guest that has stopped by itself one that is in the way, as it does one
+    /// that has not arrived. No wait brings it back.
+    async fn unless_stopped(
+        &self,
+        order: &Order,
+        outcome: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match self.guest(order.guest).await {
+            Ok(Some(guest)) if guest.state == GuestState::ShutOff => {
+                let message = "it is shut off here: its process has ended";
+                Err(failure(FailureKind::Gone, message))
+            }
+            _ => outcome,
+        }
+    }
+
+    /// The guest is to run here, so a migration away that somebody began under an older
+    /// epoch is not wanted any more.
+    async fn end_departure(&self, order: &Order) {
+        if self.operations.ask_all_to_cancel(order.guest)
+            && let Err(error) = self.hypervisor.cancel_migration(order.guest).await
+        {
+            tracing::warn!(guest = %order.guest, %error, "cannot cancel the migration");
+        }
+    }
 }
 
 fn may_pass(failure: &Failure) -> bool {
-    matches!(failure.kind(), FailureKind::Conflict | FailureKind::Retry)
+    matches!(failure.kind(), FailureKind::Conflict | FailureKind::Retry | FailureKind::Broken)
 }
 
 /// 2 ms at first; then it doubles up to 100 ms.

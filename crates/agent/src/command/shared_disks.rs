@@ -52,6 +52,7 @@ pub(super) mod tests {
             cpu_mode: String::new(),
             cpu_model: None,
             disks,
+            leases: Vec::new(),
             nics: Vec::new(),
             host_devices: 0,
             persistent: true,

@@ -10,6 +10,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use super::cancel::cancel_if_asked;
+use super::converge::{Converging, at_first};
 use super::follow::follow;
 use super::operations::JobKind;
 use super::post_copy::{Switch, has_broken, recover, try_switch};
@@ -35,7 +36,7 @@ pub(crate) async fn depart(
     loop {
         outgoing.post_copy = commands.operations.is_to_switch(operation);
         let outcome = tokio::select! {
-            outcome = send_away(&commands, operation, outgoing.clone()) => outcome,
+            outcome = send_away(&commands, operation, first_of(&outgoing)) => outcome,
             // Beside it in the same task, so that it ends with it.
             never = watch_progress(&commands, operation, &outgoing) => match never {},
         };
@@ -61,6 +62,12 @@ pub(crate) async fn depart(
             error => commands.conclude(operation, Err(of_hypervisor(&error))),
         };
     }
+}
+
+/// With the downtime limit that it begins with.
+fn first_of(outgoing: &OutgoingMigration) -> OutgoingMigration {
+    let settings = at_first(outgoing.settings.clone());
+    OutgoingMigration { settings, ..outgoing.clone() }
 }
 
 /// A transfer that could not be switched was ended so that one that can takes its place.
@@ -123,6 +130,7 @@ async fn watch_progress(
 ) -> std::convert::Infallible {
     let guest = outgoing.guest;
     let mut switch = if outgoing.post_copy { Switch::Pending } else { Switch::Settled };
+    let mut converging = Converging::new(&outgoing.settings);
     let mut events = commands.hypervisor.events();
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,6 +140,7 @@ async fn watch_progress(
         if let Ok(Some(progress)) = progress {
             commands.tell_progress(operation, progress);
             cancel_if_asked(commands, operation, guest).await;
+            converging.look(commands, operation, guest, &progress).await;
             if switch == Switch::Pending {
                 switch = try_switch(commands, operation, guest).await;
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_lifecycle::{Look, Verdict, judge};
+use drover_lifecycle::{Look, Verdict, exit_proves_departure, judge};
 use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::cancel::cancel_if_asked;
+use super::converge::Converging;
 use super::post_copy::{Switch, recover, switch_or_end};
 use crate::clock;
 use crate::command::Commands;
@@ -40,9 +41,12 @@ pub(crate) async fn follow(
     let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
     let (mut last, mut switch_tries) = (None, 0);
     let mut switched = false;
+    let mut converging = outgoing.as_ref().map(|outgoing| Converging::new(&outgoing.settings));
     let mut watching_since = Instant::now();
     loop {
-        if let Ok((state, job)) = look(&commands, guest).await {
+        let looked = look(&commands, guest).await;
+        let seen = looked.as_ref().ok().and_then(|(state, _)| *state);
+        if let Ok((state, job)) = looked {
             quiet = if job.is_some() { 0 } else { quiet + 1 };
             match judge(&Look { state, job, process_gone, quiet }) {
                 Verdict::Runs(progress) => {
@@ -52,6 +56,9 @@ pub(crate) async fn follow(
                     }
                     looks += 1;
                     cancel_if_asked(&commands, operation, guest).await;
+                    if let Some(converging) = &mut converging {
+                        converging.look(&commands, operation, guest, &progress).await;
+                    }
                     if commands.operations.is_to_switch(operation) && !switched {
                         let outcome =
                             switch_or_end(&commands, operation, guest, &mut switch_tries).await;
@@ -81,7 +88,7 @@ pub(crate) async fn follow(
             watched = &mut gone, if !process_gone => match watched {
                 Ok(()) => {
                     process_gone = true;
-                    if watching_since.elapsed() >= SIGHTING {
+                    if watching_since.elapsed() >= SIGHTING && exit_proves_departure(seen) {
                         commands.tell_source_gone(operation);
                     }
                 }

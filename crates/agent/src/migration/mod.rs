@@ -14,6 +14,7 @@
 pub(crate) mod adjust;
 mod cancel;
 pub(crate) mod cold;
+mod converge;
 pub mod depart;
 pub mod follow;
 pub mod operations;

@@ -33,6 +33,8 @@ struct Operation {
     guest: GuestId,
     status: Status,
     cancel: bool,
+    /// Why this agent ended it by itself.
+    given_up: Option<String>,
     /// The settings that were asked for last.
     settings: MigrationSettings,
     /// It is to be switched to post-copy.
@@ -101,6 +103,7 @@ impl Operations {
             guest,
             status: Status::Running(None),
             cancel: false,
+            given_up: None,
             settings: MigrationSettings::default(),
             post_copy: false,
             job: None,
@@ -173,6 +176,32 @@ impl Operations {
         if let Some(operation) = self.list().iter_mut().find(|operation| operation.id == id) {
             operation.cancel = true;
         }
+    }
+
+    /// Somebody wants the guest to stay; whether a migration of it may still be ended.
+    pub fn ask_all_to_cancel(&self, guest: GuestId) -> bool {
+        let mut any = false;
+        for operation in self.list().iter_mut().filter(|operation| operation.guest == guest) {
+            if matches!(operation.status, Status::Running(_)) {
+                operation.cancel = true;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// This agent ends it by itself, for this reason.
+    pub fn give_up(&self, id: OperationId, reason: String) {
+        if let Some(operation) = self.list().iter_mut().find(|operation| operation.id == id) {
+            operation.given_up = Some(reason);
+        }
+    }
+
+    /// Why this agent ended it, unless somebody wanted it cancelled as well.
+    pub fn given_up(&self, id: OperationId) -> Option<String> {
+        let list = self.list();
+        let found = list.iter().find(|operation| operation.id == id && !operation.cancel)?;
+        found.given_up.clone()
     }
 
     /// Whether somebody wants it cancelled.

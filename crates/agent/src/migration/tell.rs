@@ -1,12 +1,13 @@
 //! Tells the controller how far a migration is. Nothing here waits: the source's end is on
 //! the path during which the guest stands still.
 
-use drover_agent_api::v1::{Failure, MigrationUpdate, migration_update::Body};
+use drover_agent_api::v1::{Failure, FailureKind, MigrationUpdate, migration_update::Body};
 use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
 use tracing::{info, warn};
 
 use super::operations::Status;
 use crate::command::Commands;
+use crate::command::failure::failure;
 
 impl Commands {
     /// Says again where the migration is.
@@ -40,6 +41,21 @@ impl Commands {
         }
     }
 
+    /// What is done about the transfer, for the operator. Not told again: the story may miss a
+    /// sentence.
+    pub(super) fn tell_note(&self, operation: OperationId, note: String) {
+        if let Some((guest, _)) = self.operations.status(operation) {
+            self.tell(operation, guest, Body::Note(note));
+        }
+    }
+
+    /// The transfer does not end otherwise.
+    pub(super) fn tell_wants_post_copy(&self, operation: OperationId, reason: String) {
+        if let Some((guest, _)) = self.operations.status(operation) {
+            self.tell(operation, guest, Body::WantsPostCopy(reason));
+        }
+    }
+
     /// The job is over.
     pub(crate) fn conclude(
         &self,
@@ -48,7 +64,7 @@ impl Commands {
     ) {
         let status = match outcome {
             Ok(outcome) => Status::Finished(outcome),
-            Err(failure) => Status::Failed(failure),
+            Err(failure) => Status::Failed(self.why_ended(operation, failure)),
         };
         let shown = status.clone();
         if self.operations.advance(operation, status) {
@@ -59,6 +75,16 @@ impl Commands {
                 warn!(%operation, kind = ?why.kind(), reason = why.message, "the migration failed");
             }
             _ => info!(%operation, "the migration is finished"),
+        }
+    }
+
+    /// libvirt says that the job was cancelled, also where nobody asked for that.
+    fn why_ended(&self, operation: OperationId, said: Failure) -> Failure {
+        match self.operations.given_up(operation) {
+            Some(reason) if said.kind() == FailureKind::Cancelled => {
+                failure(FailureKind::Conflict, reason)
+            }
+            _ => said,
         }
     }
 

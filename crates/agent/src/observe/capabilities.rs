@@ -24,7 +24,12 @@ pub struct Machine {
     pub bridges: Vec<NetworkDescription>,
     /// QEMU has its certificates.
     pub migration_tls: bool,
+    /// libvirt's lock manager for guests.
+    pub lock_manager: Option<String>,
 }
+
+/// libvirt tells nobody its lock manager: it is read where libvirt reads it.
+const QEMU_CONF: &str = "/etc/libvirt/qemu.conf";
 
 impl Machine {
     /// Reads it now.
@@ -37,6 +42,7 @@ impl Machine {
             microcode: parse::microcode(&text("/proc/cpuinfo")),
             bridges: bridges(Path::new("/sys/class/net")),
             migration_tls: qemu_is_ready(Path::new(DEFAULT_ROOT)),
+            lock_manager: parse::lock_manager(&text(QEMU_CONF)),
         }
     }
 }
@@ -65,6 +71,7 @@ pub fn capabilities(
         networks: description.networks.into_iter().chain(machine.bridges).collect(),
         shared_paths: config.shared_paths.clone(),
         migration_tls: machine.migration_tls,
+        lock_manager: machine.lock_manager,
     }
 }
 

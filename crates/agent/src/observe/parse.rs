@@ -164,9 +164,31 @@ pub fn microcode(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// `lock_manager` of libvirt's qemu.conf. libvirt's own default, `nop`, is none.
+pub fn lock_manager(qemu_conf: &str) -> Option<String> {
+    let mut set = qemu_conf.lines().filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "lock_manager").then(|| value.trim().trim_matches('"').to_owned())
+    });
+    set.next_back().filter(|name| !name.is_empty() && name != "nop")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_lock_manager_that_is_set_counts() {
+        for (text, name) in [
+            ("lock_manager = \"lockd\"\n", Some("lockd")),
+            ("user = \"root\"\nlock_manager=\"sanlock\"", Some("sanlock")),
+            ("#lock_manager = \"lockd\"\n", None),
+            ("lock_manager = \"nop\"\n", None),
+            ("", None),
+        ] {
+            assert_eq!(lock_manager(text).as_deref(), name, "{text}");
+        }
+    }
 
     const STAT: &str = "cpu  18209 5 7709 1017947 1165 3 76 17 40 0\n\
         cpu0 8430 0 3183 510606 248 0 21 6 0 0\n\

@@ -80,6 +80,7 @@ mod tests {
             cpu_mode: String::new(),
             cpu_model: None,
             disks: Vec::new(),
+            leases: Vec::new(),
             nics: Vec::new(),
             host_devices: 0,
             persistent: true,

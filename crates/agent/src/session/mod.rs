@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::images::facts::Images;
 use crate::observe::sampler::SampleStore;
+use crate::query::Queries;
 use crate::shutdown::Shutdown;
 use crate::{random, reach};
 use outbox::Outbox;
@@ -52,6 +53,8 @@ pub struct Link {
     pub commands: Arc<Commands>,
     /// What the guests' images are.
     pub images: Images,
+    /// Answers questions.
+    pub queries: Arc<Queries>,
     /// What goes to the controller.
     pub outbox: Outbox,
 }

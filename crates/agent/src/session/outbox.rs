@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::{
-    CommandResult, ContinuityReport, FromAgent, Hello, Inventory, MigrationUpdate, Samples,
-    from_agent::Body,
+    CommandResult, ContinuityReport, FromAgent, Hello, Inventory, MigrationUpdate, QueryAnswer,
+    Samples, from_agent::Body,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
@@ -101,6 +101,7 @@ messages! {
     Inventory => Inventory,
     CommandResult => Result,
     MigrationUpdate => Migration,
+    QueryAnswer => QueryAnswer,
     ContinuityReport => Continuity,
 }
 

@@ -108,6 +108,7 @@ impl Link {
                 delivery.acknowledged(ack.sequence, Instant::now());
             }
             Some(Body::Welcome(welcome)) => self.welcome(&welcome),
+            Some(Body::Query(query)) => self.queries.dispatch(query),
             None => warn!("the controller said something that this version does not know"),
         }
     }

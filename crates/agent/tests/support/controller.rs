@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use drover_agent_api::v1::agent_link_server::{AgentLink, AgentLinkServer};
 use drover_agent_api::v1::{
-    Command, CommandResult, FromAgent, FromController, Hello, Inventory, MigrationUpdate, Samples,
-    SamplesAck, Welcome, command::Action, from_agent, from_controller, migration_update,
+    Command, CommandResult, FromAgent, FromController, Hello, Inventory, MigrationUpdate, Query,
+    QueryAnswer, Samples, SamplesAck, Welcome, command::Action, from_agent, from_controller,
+    migration_update, query,
 };
 use drover_model::{GuestId, OperationId};
 use tokio::net::TcpListener;
@@ -176,6 +177,19 @@ impl Controller {
     pub async fn result(&mut self, id: &str) -> CommandResult {
         self.next(id, |body| match body {
             from_agent::Body::Result(result) if result.command_id == id => Some(result),
+            _ => None,
+        })
+        .await
+    }
+
+    pub fn ask(&self, query_id: &str, question: query::Question) {
+        let query = Query { query_id: query_id.to_owned(), question: Some(question) };
+        self.send(from_controller::Body::Query(query));
+    }
+
+    pub async fn answer(&mut self, id: &str) -> QueryAnswer {
+        self.next(id, |body| match body {
+            from_agent::Body::QueryAnswer(answer) if answer.query_id == id => Some(answer),
             _ => None,
         })
         .await

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, Disk, DiskCopy, DiskSource, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
-    MigrationProgress, Vcpus,
+    Bytes, DirtyWindow, Disk, DiskCopy, DiskSource, Guest, GuestId, GuestState, HostId, Mib,
+    MigrationOutcome, MigrationProgress, Vcpus,
 };
 use drover_ports::memory::FileSink;
 use drover_ports::{
@@ -35,6 +35,7 @@ struct State {
     cancelled: Vec<GuestId>,
     adjusted: Vec<String>,
     resumed: Vec<GuestId>,
+    suspended: Vec<GuestId>,
     resume_answers: BTreeMap<GuestId, HypervisorError>,
     definitions: BTreeMap<GuestId, String>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
@@ -146,6 +147,14 @@ impl Scripted {
         self.state().resumed.len()
     }
 
+    pub fn adjusted(&self) -> Vec<String> {
+        self.state().adjusted.clone()
+    }
+
+    pub fn suspended(&self) -> usize {
+        self.state().suspended.len()
+    }
+
     async fn wait_for<T>(&self, ready: impl Fn(&mut State) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
@@ -156,6 +165,11 @@ impl Scripted {
             }
             changed.await;
         }
+    }
+
+    /// As it is told at present.
+    pub fn listed(&self, id: GuestId) -> Result<Option<Guest>, HypervisorError> {
+        Ok(self.reach()?.guests.get(&id).cloned())
     }
 
     fn reach(&self) -> Result<MutexGuard<'_, State>, HypervisorError> {
@@ -179,6 +193,7 @@ pub fn guest(id: GuestId, state: GuestState) -> Guest {
         cpu_mode: "custom".to_owned(),
         cpu_model: Some("qemu64".to_owned()),
         disks: vec![Disk::new("vda", DiskSource::File { path: "/srv/shared/disk".to_owned() })],
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,
@@ -334,6 +349,23 @@ impl Hypervisor for Scripted {
     ) -> Result<Box<dyn ImageSink>, HypervisorError> {
         drop(self.reach()?);
         Ok(Box::new(FileSink::open(path, length)?))
+    }
+
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.reach()?.suspended.push(guest);
+        Ok(())
+    }
+
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError> {
+        let state = self.reach()?;
+        let known = state.guests.contains_key(&guest);
+        known.then_some(()).ok_or(HypervisorError::Gone(guest))?;
+        let window_ms = u64::from(seconds) * 1000;
+        Ok(DirtyWindow { window_ms, dirtied: Bytes(window_ms << 10) })
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

@@ -4,6 +4,7 @@
 
 pub mod controller;
 pub mod hypervisor;
+pub mod inspection;
 pub mod pki;
 
 use std::path::Path;

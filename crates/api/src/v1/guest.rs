@@ -77,6 +77,13 @@ pub struct GuestDisk {
     pub readonly: bool,
     /// Cache mode.
     pub cache: Option<String>,
+    /// What keeps a second copy of the guest from writing to it: `lease`, `image-lock`,
+    /// `own-host`, `read-only` or `none`.
+    #[serde(default)]
+    pub protection: String,
+    /// Why it is said to be so.
+    #[serde(default)]
+    pub protection_reason: String,
 }
 
 /// A network card.
@@ -97,7 +104,8 @@ pub struct GuestNic {
 pub struct MigrateOptions {
     /// `live` (default), `cold` or `rescue`.
     pub mode: Option<String>,
-    /// Longest pause that QEMU may plan, milliseconds; default 300, 1 to 2,000,000.
+    /// Longest pause, milliseconds, 1 to 2,000,000; default the guest's, which is 1,000 where
+    /// nothing is said. A move begins with 300 at most.
     pub max_downtime_ms: Option<u64>,
     /// Cap, MiB/s; none means the link's speed.
     pub max_bandwidth_mib_s: Option<u64>,
@@ -151,4 +159,7 @@ pub struct MigrateResponse {
     pub operation: Option<super::Operation>,
     /// Plan with its reasons.
     pub plan: super::Plan,
+    /// What a live move is expected to take.
+    #[serde(default)]
+    pub forecast: Option<super::Forecast>,
 }

@@ -36,6 +36,14 @@ pub struct Host {
     /// Value by label, e.g. `rack`.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
+    /// `active`, `draining` (guests leave it) or `drained` (none runs on it). Nothing is placed
+    /// on a host that is not active.
+    #[serde(default = "active")]
+    pub maintenance: String,
+}
+
+fn active() -> String {
+    "active".to_owned()
 }
 
 /// A host with all that is known of it.
@@ -70,6 +78,9 @@ pub struct HostDetail {
     pub metrics: std::collections::BTreeMap<String, f64>,
     /// Names of the guests that belong to it.
     pub guest_names: Vec<String>,
+    /// How far it is, where it is to be empty.
+    #[serde(default)]
+    pub drain: Option<super::HostMaintenance>,
 }
 
 /// A host's processor.

@@ -1,8 +1,13 @@
 //! Wire types, one file per resource.
 
 mod agent;
+mod baseline;
+mod check;
+mod drain;
 mod event;
+mod forecast;
 mod guest;
+mod guest_policy;
 mod host;
 mod metric;
 mod operation;
@@ -15,8 +20,13 @@ mod token;
 mod watch;
 
 pub use agent::*;
+pub use baseline::*;
+pub use check::*;
+pub use drain::*;
 pub use event::*;
+pub use forecast::*;
 pub use guest::*;
+pub use guest_policy::*;
 pub use host::*;
 pub use metric::*;
 pub use operation::*;

@@ -31,7 +31,7 @@ pub struct Operation {
     pub state: String,
     /// Whether it is over.
     pub finished: bool,
-    /// `rule NAME` or `request`.
+    /// `rule NAME`, `policy NAME`, `request of TOKEN` or `drain of HOST`.
     pub cause: String,
     /// The plan it belongs to.
     pub plan: Option<String>,
@@ -49,6 +49,31 @@ pub struct Operation {
     pub failure: Option<String>,
     /// The states it went through.
     pub timeline: Vec<Step>,
+    /// What the source did to bring the transfer to its end, and why.
+    #[serde(default)]
+    pub notes: Vec<super::Note>,
+    /// What it was expected to take.
+    #[serde(default)]
+    pub forecast: Option<super::Forecast>,
+    /// How far that was off, once it is completed.
+    #[serde(default)]
+    pub forecast_error: Option<super::ForecastError>,
+    /// Where it is in the queue, while it is `admitted`.
+    #[serde(default)]
+    pub queue: Option<QueuePlace>,
+}
+
+/// A place in the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuePlace {
+    /// From 1.
+    pub position: u32,
+    /// How many wait in all.
+    pub of: u32,
+    /// `evacuation`, `request`, `relief`, `balance` or `consolidation`: the order of classes.
+    pub class: String,
+    /// What it waits for; none when it is about to begin.
+    pub waits_for: Option<String>,
 }
 
 /// A state and when it was entered.

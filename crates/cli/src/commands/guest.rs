@@ -1,11 +1,11 @@
 //! `drover guest`
 
-use clap::{Args, Subcommand};
-use drover_api::v1::MigrateRequest;
+use clap::{Args, Subcommand, ValueEnum};
+use drover_api::v1::{CheckQuery, MigrateRequest, SetGuestPolicy};
 use drover_api::{Problem, ProblemKind};
 
 use super::migrate_args::MigrateArgs;
-use super::{Context, Done, problem, wait};
+use super::{Context, Done, problem, several, wait};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -17,8 +17,28 @@ pub(crate) enum Command {
         /// Name or id.
         guest: String,
     },
-    /// Move a guest to another host: live while it runs, cold when it is shut off.
+    /// Check which hosts a guest could go to, and why not; with --to, a no is exit code 6.
+    Check {
+        /// Name or id.
+        guest: String,
+        /// Only this host.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Move guests to other hosts: live while they run, cold when shut off.
     Migrate(Migrate),
+    /// List the moves of a guest: what each took, and how far its forecast was off.
+    History {
+        /// Name or id.
+        guest: String,
+    },
+    /// Show how a guest may be moved.
+    Policy {
+        /// Name or id.
+        guest: String,
+    },
+    /// Say how a guest may be moved; what is not named stays as it is.
+    Set(Set),
     /// Cancel the move of a guest.
     Cancel {
         /// Name or id.
@@ -28,23 +48,81 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// Name or id.
-    guest: String,
+    /// Names or ids. Several are moved by one plan, and none of them when one cannot be.
+    #[arg(required_unless_present = "from", value_name = "GUEST")]
+    pub(super) guests: Vec<String>,
+    /// All running guests of this host.
+    #[arg(long, value_name = "HOST", conflicts_with = "guests")]
+    pub(super) from: Option<String>,
     /// Target host; without it the planner chooses the least loaded feasible one.
     #[arg(long)]
-    to: Option<String>,
+    pub(super) to: Option<String>,
+    /// Of several, move those that can be moved.
+    #[arg(long)]
+    pub(super) skip_refused: bool,
     #[command(flatten)]
-    options: MigrateArgs,
+    pub(super) options: MigrateArgs,
     /// Your word that the guest's host is off, or cut off from its disks for good: a rescue
     /// needs it. If it is wrong the guest runs twice and its disks are destroyed.
     #[arg(long)]
-    host_is_dead: bool,
+    pub(super) host_is_dead: bool,
     /// Only say what would be done.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Return at once; `drover operation watch` follows it.
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Wanted {
+    /// Longest pause of a live move, e.g. `1s` or `500ms`. Default 1s; a move begins with
+    /// 300 ms at most and gets more only where it does not end otherwise.
+    #[arg(long, value_parser = drover_model::parse_duration)]
+    max_downtime: Option<std::time::Duration>,
+    /// Slow it down where it writes faster than it is sent; `off` forbids it.
+    #[arg(long)]
+    auto_converge: Option<Switch>,
+    /// Let it run on the target before its memory is there where nothing else ends the
+    /// transfer; `off` forbids it.
+    #[arg(long)]
+    post_copy: Option<Switch>,
+    /// Guests of a higher priority are moved first.
+    #[arg(long, allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Measure the blackout of its moves with a probe.
+    #[arg(long)]
+    probe: Option<Switch>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// Name or id.
+    guest: String,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Set {
+    fn wanted(&self) -> SetGuestPolicy {
+        let on = |switch: Option<Switch>| switch.map(|switch| switch == Switch::On);
+        let millis =
+            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        SetGuestPolicy {
+            max_downtime_ms: self.wanted.max_downtime.map(millis),
+            auto_converge: on(self.wanted.auto_converge),
+            post_copy: on(self.wanted.post_copy),
+            priority: self.wanted.priority,
+            probe: on(self.wanted.probe),
+        }
+    }
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
@@ -58,7 +136,21 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let guest = client.guest(&guest).await.map_err(problem)?;
             output::print(context.format, &guest, |_| show::guest(&guest))
         }
+        Command::Check { guest, to } => check(context, &guest, to).await,
         Command::Migrate(migrate) => self::migrate(context, migrate).await,
+        Command::History { guest } => {
+            let moves = client.guest_history(&guest).await.map_err(problem)?;
+            output::print(context.format, &moves, |_| show::forecast::history(&moves))
+        }
+        Command::Policy { guest } => {
+            let policy = client.guest_policy(&guest).await.map_err(problem)?;
+            output::print(context.format, &policy, |_| show::forecast::policy(&policy))
+        }
+        Command::Set(set) => {
+            let policy = client.set_guest_policy(&set.guest, &set.wanted()).await;
+            let policy = policy.map_err(problem)?;
+            output::print(context.format, &policy, |_| show::forecast::policy(&policy))
+        }
         Command::Cancel { guest } => {
             let detail = client.guest(&guest).await.map_err(problem)?;
             let id = detail.guest.operation.ok_or_else(|| {
@@ -71,19 +163,41 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
     }
 }
 
+async fn check(context: &Context, guest: &str, to: Option<String>) -> Done {
+    let one = to.is_some();
+    let checked = context.client.check(guest, &CheckQuery { to }).await.map_err(problem)?;
+    output::print(context.format, &checked, |_| show::check::matrix(&checked))?;
+    match checked.targets.first().filter(|target| one && !target.allowed) {
+        None => Ok(()),
+        Some(target) => {
+            let detail = format!("{} cannot go to {}", checked.guest, target.host);
+            let hint = "every cause above that blocks has its cure beside it";
+            Err(Problem::new(ProblemKind::Refused, detail).hint(hint))
+        }
+    }
+}
+
 async fn migrate(context: &Context, migrate: Migrate) -> Done {
+    let [guest] = migrate.guests.as_slice() else {
+        return several::migrate(context, migrate).await;
+    };
+    let guest = guest.clone();
     let request = MigrateRequest {
         to: migrate.to,
         options: migrate.options.options(),
         host_is_dead: migrate.host_is_dead,
         dry_run: migrate.dry_run,
     };
-    let response = context.client.migrate(&migrate.guest, &request).await.map_err(problem)?;
+    let response = context.client.migrate(&guest, &request).await.map_err(problem)?;
     match response.operation {
         Some(operation) if !migrate.no_wait => wait::follow(context, &operation.id).await,
         Some(operation) => {
             output::print(context.format, &operation, |_| show::operation(&operation))
         }
-        None => output::print(context.format, &response.plan, |_| show::plan(&response.plan)),
+        None => output::print(context.format, &response, |_| {
+            let expected = response.forecast.as_ref().map(show::forecast::forecast);
+            let expected = expected.map_or_else(String::new, |text| format!("\nforecast: {text}"));
+            format!("{}{expected}", show::plan(&response.plan))
+        }),
     }
 }

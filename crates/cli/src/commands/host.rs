@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use drover_api::v1::UpdateLabels;
 
-use super::{Context, Done, done, problem};
+use super::{Context, Done, done, drain, problem};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,13 @@ pub(crate) enum Command {
         /// `rack=r1` sets a label, `rack-` takes it away.
         #[arg(required = true, value_name = "LABEL=VALUE|LABEL-", value_parser = label)]
         labels: Vec<(String, Option<String>)>,
+    },
+    /// Empty a host and keep it empty: its guests move, and nothing is placed on it.
+    Drain(drain::Drain),
+    /// Use a host again; moves of its drain that have not begun are not made.
+    Undrain {
+        /// Name or id.
+        host: String,
     },
     /// Make a one-time token with which a host joins.
     Token,
@@ -56,6 +63,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         Command::Remove { host, forget_guests } => {
             client.remove_host(&host, forget_guests).await.map_err(problem)?;
             done(context, &format!("host {host} is removed"))
+        }
+        Command::Drain(drain) => drain::run(context, drain).await,
+        Command::Undrain { host } => {
+            client.undrain_host(&host).await.map_err(problem)?;
+            done(context, &format!("host {host} is in use again"))
         }
         Command::Token => {
             let token = client.join_token().await.map_err(problem)?;

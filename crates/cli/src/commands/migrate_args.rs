@@ -9,7 +9,7 @@ pub(crate) struct MigrateArgs {
     /// Move it while it runs, while it is shut off, or from a dead host.
     #[arg(long, value_enum, default_value_t = Mode::Live)]
     mode: Mode,
-    /// Longest pause that QEMU may plan for the switch-over, e.g. 300ms.
+    /// Longest pause, e.g. 500ms; without it the guest's own. A move begins with 300ms at most.
     #[arg(long, value_parser = millis)]
     max_downtime: Option<u64>,
     /// Cap on the transfer, e.g. 100MiB/s.

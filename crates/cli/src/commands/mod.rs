@@ -1,8 +1,11 @@
 //! One file per resource; each parses, calls the API and prints.
 
+mod baseline;
+mod drain;
 mod event;
 mod guest;
 mod host;
+mod limit;
 mod migrate_args;
 mod operation;
 mod placement;
@@ -10,6 +13,7 @@ mod plan;
 mod policy;
 mod preview;
 mod rule;
+mod several;
 mod sim;
 mod token;
 mod top;
@@ -57,10 +61,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hosts: list, show, tokens to join.
+    /// Hosts: list, show, drain, tokens to join.
     #[command(subcommand)]
     Host(host::Command),
-    /// Guests: list, show, migrate.
+    /// Guests: list, show, migrate one or several.
     #[command(subcommand)]
     Guest(guest::Command),
     /// Rules: when to move guests.
@@ -69,6 +73,9 @@ enum Command {
     /// Placement rules: where guests may and should run.
     #[command(subcommand)]
     Placement(placement::Command),
+    /// CPU baselines: one CPU that every host of a group has.
+    #[command(subcommand)]
+    Baseline(baseline::Command),
     /// Policies: what is done all the time, beside rules.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -78,6 +85,9 @@ enum Command {
     /// Operations: what is being done.
     #[command(subcommand)]
     Operation(operation::Command),
+    /// Limits: how many migrations may be under way at once.
+    #[command(subcommand)]
+    Limit(limit::Command),
     /// Events: what was seen, decided and done.
     #[command(subcommand)]
     Event(event::Command),
@@ -151,9 +161,11 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Guest(command) => guest::run(&context, command).await,
         Command::Rule(command) => rule::run(&context, command).await,
         Command::Placement(command) => placement::run(&context, command).await,
+        Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,
+        Command::Limit(command) => limit::run(&context, command).await,
         Command::Event(command) => event::run(&context, command).await,
         Command::Top(top) => top::run(&context, &top).await,
         Command::Watch => watch::run(&context).await,

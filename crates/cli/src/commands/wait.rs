@@ -12,7 +12,7 @@ use crate::output;
 use crate::show;
 
 /// The operation is read so often.
-const POLL: Duration = Duration::from_millis(200);
+pub(super) const POLL: Duration = Duration::from_millis(200);
 
 /// Times that a completed operation is read again for its statistics.
 const STATISTICS_TRIES: u32 = 10;
@@ -26,9 +26,9 @@ const PATIENCE: u32 = 30;
 /// How long between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Off a terminal, progress is told so often.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+pub(super) const LINE_EVERY: Duration = Duration::from_secs(10);
 /// What a shell reports of a program that SIGINT ended.
-const INTERRUPTED: i32 = 130;
+pub(super) const INTERRUPTED: i32 = 130;
 
 /// Calls until the controller answers: it may be about to restart.
 pub(super) async fn patiently<T>(
@@ -130,13 +130,13 @@ fn draw(bar: &ProgressBar, operation: &Operation) {
     bar.set_message(message);
 }
 
-fn line(operation: &Operation) -> String {
+pub(super) fn line(operation: &Operation) -> String {
     let progress = operation.progress.as_ref().map(|now| show::progress(operation, now));
     format!(
         "{} → {}: {}{}",
         operation.from,
         operation.to,
-        operation.state,
+        show::drain::operation_state(operation),
         progress.map(|text| format!(" ({text})")).unwrap_or_default()
     )
 }

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The cluster; gone when it is dropped.
 pub struct Stage {
     dir: TempDir,
-    hosts: Vec<MemoryHypervisor>,
+    pub hosts: Vec<MemoryHypervisor>,
     triggers: Vec<ShutdownTrigger>,
     runtime: Runtime,
 }
@@ -40,6 +40,11 @@ pub struct Printed {
 impl Stage {
     /// Hosts h1 and h2; guests vm1 and vm2 run on h1.
     pub fn up() -> Self {
+        Self::with(2, 2)
+    }
+
+    /// So many hosts; so many guests, all of them on h1.
+    pub fn with(hosts: u32, guests: u32) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -64,22 +69,21 @@ impl Stage {
         let mut stage = Self { dir, hosts: Vec::new(), triggers: Vec::new(), runtime };
         stage.until("droverd answers", |stage| stage.drover(&["version"]).code == 0);
         let cluster = MemoryHosts::default();
-        for number in 1..=2_u32 {
+        for number in 1..=hosts {
             stage.add_host(&cluster, number, &format!("https://127.0.0.1:{api}"));
         }
-        for number in 1..=2_u32 {
+        for number in 1..=guests {
             let id = GuestId::from_u128(0x6000 + u128::from(number));
             stage.hosts[0].start(id, &format!("vm{number}"));
         }
         stage.until("guests are adopted and measured", |stage| {
-            let guests = stage.json(&["guest", "list"]);
-            let hosts = stage.json(&["host", "list"]);
-            let measured = |all: &Value, what: &str| {
-                all.as_array().is_some_and(|all| {
-                    all.len() == 2 && all.iter().all(|one| one[what].is_number())
+            let measured = |what: &[&str], field: &str, count: u32| {
+                stage.json(what).as_array().is_some_and(|all| {
+                    all.len() == count as usize && all.iter().all(|one| one[field].is_number())
                 })
             };
-            measured(&guests, "vcpu_percent") && measured(&hosts, "cpu_usage_percent")
+            measured(&["guest", "list"], "vcpu_percent", guests)
+                && measured(&["host", "list"], "cpu_usage_percent", hosts)
         });
         stage
     }

@@ -52,6 +52,7 @@ pub(super) async fn apply(
         settings: MigrationSettings::default(),
         measure_over: period,
     };
+    super::check::admit(&api, &order).await?;
     let record = launch(&api.records, &api.engine, order, proposed.id, api.clock.now(), false)
         .await
         .map_err(not_launched)?;

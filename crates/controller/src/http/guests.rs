@@ -7,18 +7,20 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
+use drover_lifecycle::forecast::Forecast;
 use drover_model::{
-    Disk, DiskSource, GuestId, HostId, HostState, Metric, MigrationSettings, Nic, NicSource,
-    OwnerPhase, StorageCopy,
+    Disk, DiskSource, Guest, GuestId, Host, HostId, HostState, Metric, MigrationMode,
+    MigrationSettings, Nic, NicSource, OwnerPhase, StorageCopy,
 };
 use drover_planner::{Budget, Goal, Policy, plan};
 use drover_ports::Entity;
 use drover_rules::constraint::FRESH_SAMPLES;
-use drover_rules::{Aggregate, PlacementPolicy};
+use drover_rules::{Aggregate, DiskProtection, PlacementPolicy, protection};
 use rand_pcg::Pcg64;
 
 use super::Api;
 use super::auth::Caller;
+use super::forecast::{DRY_RUN_WINDOWS, MOVE_WINDOWS, foretell};
 use super::reply::{Failed, Reply, missing};
 use super::settings::settings;
 use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
@@ -73,7 +75,7 @@ pub(super) async fn show(
         cpu_mode: of.cpu_mode.clone(),
         cpu_model: of.cpu_model.clone(),
         current_memory_mib: of.current_memory.0,
-        disks: of.disks.iter().map(disk).collect(),
+        disks: disks(of, tables.hosts.get(of.host).map(|record| &record.host)),
         nics: of.nics.iter().map(nic).collect(),
         last_moved: record.last_moved.map(rfc3339),
         metrics: by_name(fresh(&api, Entity::Guest(of.id))),
@@ -116,6 +118,16 @@ fn hint(tables: &Tables, record: &GuestRecord) -> Option<String> {
     lost.then(|| rescue_hint(&record.guest.name, &host.host.name))
 }
 
+fn disks(guest: &Guest, host: Option<&Host>) -> Vec<v1::GuestDisk> {
+    let protected = protection(guest, host);
+    let with = |(disk, protected): (&Disk, DiskProtection)| v1::GuestDisk {
+        protection: protected.protection.as_str().to_owned(),
+        protection_reason: protected.reason,
+        ..self::disk(disk)
+    };
+    guest.disks.iter().zip(protected).map(with).collect()
+}
+
 fn disk(disk: &Disk) -> v1::GuestDisk {
     let source = match &disk.source {
         DiskSource::File { path } => format!("file {path}"),
@@ -129,6 +141,8 @@ fn disk(disk: &Disk) -> v1::GuestDisk {
         source,
         readonly: disk.readonly,
         cache: disk.cache.clone(),
+        protection: String::new(),
+        protection_reason: String::new(),
     }
 }
 
@@ -159,19 +173,35 @@ pub(super) async fn migrate(
         };
         (guest, to)
     };
+    let settings = super::guest_policy::within(&api, guest, settings, &request.options)?;
     admitted(&api, guest, &settings, request.host_is_dead)?;
     let order = order(&api, guest, to, settings, &caller).await?;
+    // It looks at a guest that runs.
+    if order.settings.mode == MigrationMode::Live {
+        super::check::admit(&api, &order).await?;
+    }
+    let windows = if request.dry_run { DRY_RUN_WINDOWS } else { MOVE_WINDOWS };
+    let target = order.plan.moves().next().map(|planned| planned.step.to);
+    let forecast = match target {
+        Some(to) if order.settings.mode == MigrationMode::Live => {
+            foretell(&api, guest, to, &order.settings, windows).await
+        }
+        _ => None,
+    };
     let (id, now) = (plan_id(), api.clock.now());
     let record = launch(&api.records, &api.engine, order, id, now, request.dry_run)
         .await
         .map_err(not_launched)?;
+    if let (Some(operation), Some(forecast)) = (record.operations.first(), &forecast) {
+        api.engine.keep_forecast(*operation, forecast.clone()).await;
+    }
     if !request.dry_run {
         let text = format!("{} asked to move {name}: {}", caller.name, record.report.summary);
         let draft = Draft::new("audit.migrate", Severity::Info, text).plan(id);
         api.events.record(draft.guest(name)).await;
     }
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(response(&api, &record))))
+    Ok((status, Json(response(&api, &record, forecast.as_ref()))))
 }
 
 /// Whether the guest can be moved in the way that is asked for.
@@ -190,11 +220,12 @@ fn admitted(
     })
 }
 
-fn response(api: &Api, record: &PlanRecord) -> v1::MigrateResponse {
+fn response(api: &Api, record: &PlanRecord, forecast: Option<&Forecast>) -> v1::MigrateResponse {
     let tables = api.records.read();
     let first = record.operations.first();
     let operation = first.and_then(|id| show::operation_view(&tables, &api.live, *id));
-    v1::MigrateResponse { operation, plan: show::plan(&tables, record) }
+    let forecast = forecast.map(super::forecast::shown);
+    v1::MigrateResponse { operation, plan: show::plan(&tables, record), forecast }
 }
 
 async fn order(

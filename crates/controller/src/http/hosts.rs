@@ -8,9 +8,9 @@ use drover_api::v1;
 use drover_model::{HostId, HostState, Metric};
 use drover_ports::Entity;
 
-use super::Api;
 use super::reply::{Reply, missing};
 use super::show::{age, by_name, bytes, find_host, fresh};
+use super::{Api, maintenance};
 use crate::moment::rfc3339;
 use crate::records::{HostRecord, Tables};
 
@@ -68,6 +68,7 @@ pub(super) async fn show(
         peer_uri: record.host.peer_uri.clone(),
         metrics: by_name(fresh(&api, Entity::Host(record.host.id))),
         guest_names: names_on(&tables, record.host.id),
+        drain: maintenance::shown(&api, &tables, record.host.id),
     }))
 }
 
@@ -104,6 +105,7 @@ fn host(api: &Api, tables: &Tables, record: &HostRecord) -> v1::Host {
         guests_active: (host.state == HostState::Online).then(|| on(true)),
         guests: on(false),
         agent_version: host.agent_version.clone(),
+        maintenance: maintenance::state(tables, host.id).to_owned(),
         labels: tables.labels.get(host.id).map(|of| of.labels.clone()).unwrap_or_default(),
     }
 }

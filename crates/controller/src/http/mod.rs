@@ -3,12 +3,19 @@
 mod adjust;
 mod apply;
 mod auth;
+mod baselines;
+mod check;
 mod enroll;
 mod events;
+mod forecast;
+mod guest_history;
+mod guest_policy;
 mod guests;
 mod history;
 mod hosts;
 mod labels;
+mod limits;
+mod maintenance;
 mod metrics;
 mod operations;
 mod placement;
@@ -20,8 +27,10 @@ mod remove_host;
 mod reply;
 mod rules;
 mod settings;
+mod several;
 mod show;
 mod tokens;
+mod trapped;
 mod watch;
 mod why_not;
 
@@ -83,8 +92,14 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/hosts/{host}/metrics/{metric}", get(metrics::host))
         .route("/v1/guests", get(guests::list))
         .route("/v1/guests/{guest}", get(guests::show))
+        .route("/v1/guests/{guest}/check", get(check::check))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
+        .route("/v1/guests/{guest}/history", get(guest_history::list))
+        .route("/v1/guests/{guest}/policy", get(guest_policy::show).put(guest_policy::set))
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
+        .route("/v1/migrations", post(several::migrate))
+        .route("/v1/hosts/{host}/maintenance", put(maintenance::enter).delete(maintenance::leave))
+        .route("/v1/limits", get(limits::show).put(limits::set))
         .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))
         .route("/v1/rules/{rule}", get(rules::show).patch(rules::update).delete(rules::remove))
@@ -93,6 +108,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/placement-rules/{name}", delete(placement::remove))
         .route("/v1/policies", get(policies::show))
         .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
+        .route("/v1/baselines", get(baselines::list))
+        .route("/v1/baselines/{group}", put(baselines::compute))
+        .route("/v1/baselines/{group}/apply", post(baselines::apply))
+        .route("/v1/baselines/{group}/trapped", get(trapped::trapped))
         .route("/v1/operations", get(operations::list))
         .route("/v1/operations/{operation}", get(operations::show).patch(adjust::adjust))
         .route("/v1/operations/{operation}/cancel", post(operations::cancel))

@@ -14,14 +14,18 @@ use super::auth::Caller;
 use super::reply::{Failed, Reply, missing};
 use super::show::{operation, operation_view};
 use crate::events::{Draft, Severity};
+use crate::queue::places;
 
 /// Operations in one answer: the newest.
 const MAX_LISTED: usize = 200;
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<v1::List<v1::Operation>> {
     let tables = api.records.read();
+    let queue = places(&tables);
     let newest = tables.operations.iter().rev().take(MAX_LISTED);
-    Json(v1::List { items: newest.map(|record| operation(&tables, &api.live, record)).collect() })
+    Json(v1::List {
+        items: newest.map(|record| operation(&tables, &api.live, record, &queue)).collect(),
+    })
 }
 
 pub(super) async fn show(

@@ -34,7 +34,7 @@ const STEADY_SAMPLES: u32 = 6;
 /// Whether something is allowed needs fresh values, not steady ones.
 pub(super) const FRESH_SAMPLES: u32 = 2;
 /// Searches at once: each takes a whole core, and agents must be answered meanwhile.
-static SEARCHES: Semaphore = Semaphore::const_new(1);
+pub(super) static SEARCHES: Semaphore = Semaphore::const_new(1);
 /// Moves and refusals that are stored of one plan: at 400 bytes each, less than the MiB that
 /// a record may take.
 const MAX_STORED: usize = 1000;
@@ -67,7 +67,7 @@ pub(super) async fn preview(
         Some(text) => span("period", text, PERIOD)?,
         None => api.sample_interval * samples_for(&goal),
     };
-    let budget = budget(&request, &goal)?;
+    let budget = budget(&request, &goal, crate::queue::budget(&api.records.read()))?;
     let mut picture = picture(&api, period).await?;
     what_if(&mut picture.placement, request.threshold)?;
     let _turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
@@ -136,8 +136,8 @@ fn goal(tables: &Tables, wanted: &v1::PreviewGoal) -> Result<Goal, Failed> {
     })
 }
 
-fn budget(request: &v1::PreviewRequest, goal: &Goal) -> Result<Budget, Failed> {
-    let effort = request.effort.unwrap_or(Budget::default().effort);
+fn budget(request: &v1::PreviewRequest, goal: &Goal, limits: Budget) -> Result<Budget, Failed> {
+    let effort = request.effort.unwrap_or(limits.effort);
     if effort > MOST_EFFORT {
         return Err(bad(format!("effort must be 0 to {MOST_EFFORT}"), "4 is the default"));
     }
@@ -152,7 +152,7 @@ fn budget(request: &v1::PreviewRequest, goal: &Goal) -> Result<Budget, Failed> {
         None if empties => usize::MAX,
         None => MAX_MOVES,
     };
-    Ok(Budget { max_moves, effort, ..Budget::default() })
+    Ok(Budget { max_moves, effort, ..limits })
 }
 
 /// Puts the CPU thresholds of all rules at another value; one for all hosts where no rule

@@ -104,6 +104,7 @@ pub(super) fn missing(kind: &str, name: &str) -> Failed {
         "placement rule" => "`drover placement list` shows the placement rules",
         "rule" => "`drover rule list` shows the rules",
         "operation" => "`drover operation list` shows the operations",
+        "baseline" => "`drover baseline compute` makes one",
         "plan" => "`drover plan history` shows the plans",
         _ => "`drover token list` shows the tokens",
     };

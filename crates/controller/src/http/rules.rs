@@ -138,6 +138,7 @@ pub(super) async fn test(
     let plan = would_fire.then(|| {
         let (plan, report) = plan_for(&tables, &rule, &evaluation.view, hot);
         let record = PlanRecord {
+            settings: drover_model::MigrationSettings::default(),
             id: plan_id(),
             at: now,
             cause: Cause::Rule { id: rule.id, name: rule.name.clone() },

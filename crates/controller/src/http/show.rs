@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use drover_api::v1;
 use drover_lifecycle::MigrationState;
+use drover_lifecycle::queue::Place;
 use drover_model::{GuestId, HostId, MigrationProgress, OperationId, Timestamp};
 use drover_planner::PlannedMove;
 use drover_ports::Entity;
@@ -17,6 +18,7 @@ use crate::continuity::is_probed;
 use crate::engine::handover_ms;
 use crate::live::{Latest, Live};
 use crate::moment::rfc3339;
+use crate::queue::{places, why};
 use crate::records::{OperationRecord, PlanRecord, Tables};
 
 /// The host with this name or id.
@@ -66,10 +68,15 @@ pub(super) fn bytes(value: f64) -> u64 {
 
 /// An operation as users see it.
 pub fn operation_view(tables: &Tables, live: &Live, id: OperationId) -> Option<v1::Operation> {
-    tables.operations.get(id).map(|record| operation(tables, live, record))
+    tables.operations.get(id).map(|record| operation(tables, live, record, &places(tables)))
 }
 
-pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) -> v1::Operation {
+pub(super) fn operation(
+    tables: &Tables,
+    live: &Live,
+    record: &OperationRecord,
+    queue: &[Place],
+) -> v1::Operation {
     let migration = &record.migration;
     let (outcome, failure) = match &migration.state {
         MigrationState::Completed { outcome } => (
@@ -117,7 +124,33 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
             .iter()
             .map(|(state, at)| v1::Step { state: state.clone(), at: rfc3339(*at) })
             .collect(),
+        notes: record
+            .notes
+            .iter()
+            .map(|(at, text)| v1::Note { at: rfc3339(*at), text: text.clone() })
+            .collect(),
+        forecast: record.forecast.as_ref().map(super::forecast::shown),
+        forecast_error: super::forecast::score(record),
+        queue: place(tables, live, record, queue),
     }
+}
+
+/// Where an operation is in the queue; none when it is not in it.
+fn place(
+    tables: &Tables,
+    live: &Live,
+    record: &OperationRecord,
+    queue: &[Place],
+) -> Option<v1::QueuePlace> {
+    let of = |place: &Place| place.waiting.operation == record.migration.operation;
+    let index = queue.iter().position(of)?;
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Some(v1::QueuePlace {
+        position: count(index + 1),
+        of: count(queue.len()),
+        class: queue[index].waiting.urgency.to_string(),
+        waits_for: why(tables, live, &queue[index]),
+    })
 }
 
 fn progress(progress: &MigrationProgress) -> v1::Progress {

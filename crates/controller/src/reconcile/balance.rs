@@ -79,10 +79,15 @@ impl Reconcile for BalanceCluster {
             aggregate: Aggregate::Mean,
             sample_interval: self.sample_interval,
         };
-        let (mut view, placement, left) = {
+        let (mut view, placement, budget) = {
             let tables = self.records.read();
             let view = cluster_view(&tables, &series, now, over);
-            (view, placement(&tables, &policy), churn::left(&tables, &policy, now))
+            let max_moves = churn::left(&tables, &policy, now);
+            (
+                view,
+                placement(&tables, &policy),
+                Budget { max_moves, ..crate::queue::budget(&tables) },
+            )
         };
         if let Some(why) = unmeasured(&view) {
             self.say_once("balance.waiting", &format!("balance waits: {why}")).await;
@@ -90,7 +95,7 @@ impl Reconcile for BalanceCluster {
         }
         self.last().planned = Some(now);
         look_ahead(&mut view, self.history.as_ref(), policy.horizon).await?;
-        self.act(&policy, &view, placement, left, now).await
+        self.act(&policy, &view, placement, budget, now).await
     }
 }
 
@@ -100,10 +105,10 @@ impl BalanceCluster {
         policy: &BalanceRecord,
         view: &ClusterView,
         placement: PlacementPolicy,
-        left: usize,
+        budget: Budget,
         now: Timestamp,
     ) -> anyhow::Result<()> {
-        let (plan, report) = search(policy, view, placement.clone(), left);
+        let (plan, report) = search(policy, view, placement.clone(), &budget);
         if plan.is_empty() {
             self.say_once("balance.idle", &format!("nothing is moved: {}", report.summary)).await;
             return Ok(());
@@ -207,12 +212,11 @@ fn search(
     record: &BalanceRecord,
     view: &ClusterView,
     placement: PlacementPolicy,
-    left: usize,
+    budget: &Budget,
 ) -> (Plan, PlanReport) {
     let goal = Goal::Balance { level: record.level };
     let policy = Policy { horizon: record.horizon.as_secs_f64(), ..Policy::new(goal, placement) };
-    let budget = Budget { max_moves: left, ..Budget::default() };
-    plan(view, &policy, &budget, &mut Pcg64::new(seed().into(), 1))
+    plan(view, &policy, budget, &mut Pcg64::new(seed().into(), 1))
 }
 
 fn planned_event(view: &ClusterView, plan: &Plan, report: &PlanReport, id: PlanId) -> Draft {

@@ -101,6 +101,7 @@ mod tests {
                 state: if number == 0 { PlanState::Done } else { PlanState::Proposed },
                 plan: Plan::default(),
                 report: PlanReport::default(),
+                settings: drover_model::MigrationSettings::default(),
                 operations: vec![],
                 measure: None,
             };

@@ -4,6 +4,7 @@
 mod advance;
 pub mod balance;
 mod copies;
+pub mod drain;
 mod hosts;
 mod housekeeping;
 mod operations;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 pub use advance::AdvancePlans;
 pub use balance::BalanceCluster;
 pub use copies::ReviewCopies;
+pub use drain::DrainHosts;
 pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
@@ -48,5 +50,6 @@ debug_by_name!(
     EvaluateRules,
     ReviewCopies,
     BalanceCluster,
+    DrainHosts,
     AdvancePlans
 );

@@ -244,7 +244,7 @@ pub fn plan_for(
 ) -> (Plan, PlanReport) {
     let goal = Goal::Relieve { condition: rule.condition, hosts };
     let policy = Policy::new(goal, placement(tables, rule));
-    let budget = Budget { max_moves: rule.max_moves as usize, ..Budget::default() };
+    let budget = Budget { max_moves: rule.max_moves as usize, ..crate::queue::budget(tables) };
     plan(view, &policy, &budget, &mut Pcg64::new(seed().into(), 1))
 }
 
@@ -257,9 +257,12 @@ fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
     rule.placement(tables.rules.iter(), standing(tables))
 }
 
-/// The plan that is being carried out, if there is one.
+/// The plan that is being carried out, if there is one; drains do not hold up others.
 pub fn running_plan(tables: &Tables) -> Option<PlanRecord> {
-    tables.plans.iter().rev().find(|plan| plan.state == PlanState::Running).cloned()
+    let running = |plan: &&PlanRecord| {
+        plan.state == PlanState::Running && !matches!(plan.cause, Cause::Drain { .. })
+    };
+    tables.plans.iter().rev().find(running).cloned()
 }
 
 /// Hosts on which the rule fires and its value is on the bad side now.

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use drover_api::v1::Role;
 use drover_lifecycle::Migration;
+use drover_lifecycle::forecast::Forecast;
 use drover_model::{
-    Guest, GuestId, Host, HostId, Metric, Name, OperationId, PlanId, RuleId, Timestamp, TokenId,
+    BaselineId, CpuFingerprint, CpuPlatform, Guest, GuestId, Host, HostId, Metric,
+    MigrationSettings, Name, NamedCpu, OperationId, PlanId, RuleId, Timestamp, TokenId,
 };
 use drover_planner::{Level, Plan, PlanReport};
 use drover_rules::{HostFiring, PlacementRule};
@@ -67,6 +69,13 @@ pub enum Cause {
         /// Name of the token.
         who: Name,
     },
+    /// A host is being emptied.
+    Drain {
+        /// Which.
+        host: HostId,
+        /// Its name then.
+        name: Name,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -75,8 +84,31 @@ impl fmt::Display for Cause {
             Self::Rule { name, .. } => write!(f, "rule {name}"),
             Self::Policy { name } => write!(f, "policy {name}"),
             Self::Request { who } => write!(f, "request of {who}"),
+            Self::Drain { name, .. } => write!(f, "drain of {name}"),
         }
     }
+}
+
+/// How one guest may be moved; what is none is as for every guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPolicyRecord {
+    /// Whose.
+    pub guest: GuestId,
+    /// Longest pause, milliseconds.
+    #[serde(default)]
+    pub max_downtime_ms: Option<u64>,
+    /// Whether it may be slowed down, and is.
+    #[serde(default)]
+    pub auto_converge: Option<bool>,
+    /// Whether it may run on the target before all of its memory is there.
+    #[serde(default)]
+    pub post_copy: Option<bool>,
+    /// Higher ones are moved first.
+    #[serde(default)]
+    pub priority: Option<i32>,
+    /// Whether a probe measures its blackout.
+    #[serde(default)]
+    pub probe: Option<bool>,
 }
 
 /// One migration and its story.
@@ -92,6 +124,12 @@ pub struct OperationRecord {
     pub created: Timestamp,
     /// States and when they were entered; the last is the present one.
     pub timeline: Vec<(String, Timestamp)>,
+    /// What the source did to bring the transfer to its end, and why.
+    #[serde(default)]
+    pub notes: Vec<(Timestamp, String)>,
+    /// What it was expected to take; none where nothing could be told.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
 }
 
 impl OperationRecord {
@@ -147,6 +185,9 @@ pub struct PlanRecord {
     pub plan: Plan,
     /// What was weighed.
     pub report: PlanReport,
+    /// How its guests are moved.
+    #[serde(default)]
+    pub settings: MigrationSettings,
     /// Operations of the first batch, in its order.
     pub operations: Vec<OperationId>,
     /// When and on what the outcome is to be measured; none once it is.
@@ -241,6 +282,25 @@ pub struct BalanceRecord {
     pub horizon: Duration,
     /// When it was set.
     pub set: Timestamp,
+}
+
+/// The CPU that fits every host of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    /// Id.
+    pub id: BaselineId,
+    /// `all`, or a label and its value: `rack=r1`.
+    pub group: Name,
+    /// Counts the outcomes: the same outcome again is the same generation.
+    pub generation: u32,
+    /// What it is for.
+    pub platform: CpuPlatform,
+    /// The CPU.
+    pub cpu: NamedCpu,
+    /// The hosts it was computed from, as they were.
+    pub hosts: BTreeMap<HostId, CpuFingerprint>,
+    /// When it was last computed.
+    pub computed: Timestamp,
 }
 
 /// An API token; its secret is kept as a hash only.

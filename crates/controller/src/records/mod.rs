@@ -6,6 +6,7 @@
 //! always made on what is stored.
 
 mod kinds;
+mod maintenance;
 mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -14,10 +15,11 @@ use drover_model::{GuestId, HostId, Name};
 use drover_ports::{Change, Store, StoreError};
 
 pub use kinds::{
-    AgentRecord, BalanceRecord, Cause, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
-    JoinRecord, LabelsRecord, Measure, OperationRecord, PlacementRecord, PlanRecord, PlanState,
-    PolicyName, TokenRecord,
+    AgentRecord, BalanceRecord, BaselineRecord, Cause, DefinitionRecord, FiringRecord,
+    GuestPolicyRecord, GuestRecord, HostRecord, JoinRecord, LabelsRecord, Measure, OperationRecord,
+    PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
+pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
 pub use table::{Kept, Record, Table, Txn};
 
 use table::Write;
@@ -39,10 +41,18 @@ pub struct Tables {
     pub firings: Table<FiringRecord>,
     /// Wishes about where guests run.
     pub placement: Table<PlacementRecord>,
+    /// How single guests may be moved.
+    pub guest_policies: Table<GuestPolicyRecord>,
     /// Labels of hosts that have any.
     pub labels: Table<LabelsRecord>,
     /// The balance policy, if there is one.
     pub balance: Table<BalanceRecord>,
+    /// CPU baselines of groups of hosts.
+    pub baselines: Table<BaselineRecord>,
+    /// Hosts that are emptied, or are to stay empty.
+    pub maintenance: Table<MaintenanceRecord>,
+    /// How many migrations may be under way at once, where somebody has set it.
+    pub limits: Table<LimitsRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -180,8 +190,12 @@ tables! {
     Rule => rules: drover_rules::Rule,
     Firing => firings: FiringRecord,
     Placement => placement: PlacementRecord,
+    GuestPolicy => guest_policies: GuestPolicyRecord,
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
+    Baseline => baselines: BaselineRecord,
+    Maintenance => maintenance: MaintenanceRecord,
+    Limits => limits: LimitsRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

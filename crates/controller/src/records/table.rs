@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use drover_model::{GuestId, HostId, OperationId, OwnerRecord, PlanId, RuleId, TokenId};
+use drover_model::{
+    BaselineId, GuestId, HostId, OperationId, OwnerRecord, PlanId, RuleId, TokenId,
+};
 use drover_ports::{Change, Expected, Generation, Store};
 use drover_rules::Rule;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AgentRecord, BalanceRecord, DefinitionRecord, FiringRecord, GuestRecord, HostRecord,
-    JoinRecord, LabelsRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName,
-    RecordError, Tables, TokenRecord,
+    AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
+    GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
+    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -140,8 +142,12 @@ kinds! {
     Rule(Rule, RuleId, "rule/", |r| r.id),
     Firing(FiringRecord, RuleId, "firing/", |r| r.rule),
     Placement(PlacementRecord, RuleId, "placement/", |r| r.id),
+    GuestPolicy(GuestPolicyRecord, GuestId, "guest-policy/", |r| r.guest),
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
+    Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
+    Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
+    Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -190,6 +196,13 @@ impl Txn {
     pub fn delete_labels_if(&mut self, tables: &Tables, host: HostId) {
         if tables.labels.get(host).is_some() {
             self.writes.push(Write::Labels(host, None));
+        }
+    }
+
+    /// Ends the maintenance of a host, if it is in any.
+    pub fn delete_maintenance_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.maintenance.get(host).is_some() {
+            self.writes.push(Write::Maintenance(host, None));
         }
     }
 

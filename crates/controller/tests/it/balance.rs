@@ -23,6 +23,7 @@ use drover_ports::{Clock, Entity, SamplePoint};
 use drover_rules::HostFiring;
 use drover_testkit::{guest, guest_id, host, host_id};
 
+use crate::agents::{Says, connect};
 use crate::world::World;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -54,6 +55,8 @@ fn moved(n: u128, now: Timestamp, ago: Duration) -> OperationRecord {
         plan: PlanId::from_u128(n),
         created: at,
         timeline: vec![("completed".to_owned(), at)],
+        notes: Vec::new(),
+        forecast: None,
     }
 }
 
@@ -67,7 +70,7 @@ fn owner(n: u128, on: u128) -> OwnerRecord {
 }
 
 /// h1 runs six guests of half a core each, h2 none; both measured for two intervals.
-async fn uneven() -> (World, BalanceCluster) {
+pub(crate) async fn uneven() -> (World, BalanceCluster) {
     let world = World::new().await;
     let now = world.clock.now();
     world
@@ -215,6 +218,7 @@ async fn rules_plans_and_the_hold_come_first() {
         state: PlanState::Running,
         plan: Plan::default(),
         report: PlanReport::default(),
+        settings: drover_model::MigrationSettings::default(),
         operations: vec![],
         measure: None,
     };
@@ -225,6 +229,8 @@ async fn rules_plans_and_the_hold_come_first() {
 #[tokio::test]
 async fn a_plan_that_was_applied_goes_on_batch_by_batch_and_stops_when_it_no_longer_holds() {
     let (world, _) = uneven().await;
+    connect(&world, host_id(1), Says::default());
+    connect(&world, host_id(2), Says::default());
     let token = world.token(drover_api::v1::Role::Operator).await;
     let token = Some(token.as_str());
     let wanted = serde_json::json!({"goal": {"for": "drain", "hosts": ["h1"]}});
@@ -308,6 +314,8 @@ async fn arrive(world: &World) {
 #[tokio::test]
 async fn a_preview_shows_what_fewer_moves_achieve_and_fewer_can_be_applied() {
     let (world, _) = uneven().await;
+    connect(&world, host_id(1), Says::default());
+    connect(&world, host_id(2), Says::default());
     let token = world.token(drover_api::v1::Role::Operator).await;
     let token = Some(token.as_str());
     let preview = async |more: serde_json::Value| {

@@ -10,6 +10,7 @@ use drover_model::{
     Epoch, HostState, MigrationOutcome, MigrationSettings, OperationId, OwnerPhase, OwnerRecord,
     PlanId,
 };
+use drover_ports::Clock as _;
 use drover_testkit::{guest, guest_id, host, host_id};
 use tokio::sync::mpsc;
 
@@ -71,10 +72,20 @@ async fn admitted(world: &World) -> Agents {
                 state: PlanState::Running,
                 plan: drover_planner::Plan::default(),
                 report: drover_planner::PlanReport::default(),
+                settings: drover_model::MigrationSettings::default(),
                 operations: vec![OPERATION],
                 measure: None,
             });
-            txn.put(OperationRecord { migration, cause, plan, created: now, timeline: vec![] });
+            let created = world.clock.now();
+            txn.put(OperationRecord {
+                migration,
+                cause,
+                plan,
+                created,
+                timeline: vec![],
+                notes: vec![],
+                forecast: None,
+            });
         })
         .await;
     Agents { source, target }

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agents;
 mod api;
 mod balance;
+mod check;
+mod drain;
 mod engine;
 mod inventory;
+mod queue;
 mod world;

@@ -32,9 +32,23 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let clock = Arc::new(MemoryClock::at(Timestamp::from_millis(1_800_000_000_000)));
+        Self::over(Arc::new(MemoryStore::default()), clock, Arc::new(MemoryHistory::default()))
+            .await
+    }
+
+    /// The controller after a restart: only what is stored is left.
+    pub(crate) async fn restarted(&self) -> Self {
+        let store = Arc::clone(self.records.store());
+        Self::over(store, Arc::clone(&self.clock), Arc::clone(&self.api.history)).await
+    }
+
+    async fn over(
+        store: Arc<dyn Store>,
+        clock: Arc<MemoryClock>,
+        history: Arc<dyn History>,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let as_clock: Arc<dyn Clock> = clock.clone();
         let records = Arc::new(Records::load(Arc::clone(&store)).await.unwrap());
         let live = Arc::new(Live::default());
@@ -45,7 +59,6 @@ impl World {
             Arc::clone(&events),
             Arc::clone(&as_clock),
         );
-        let history: Arc<dyn History> = Arc::new(MemoryHistory::default());
         let api = Arc::new(Api {
             records: Arc::clone(&records),
             live: Arc::clone(&live),

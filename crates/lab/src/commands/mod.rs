@@ -134,7 +134,7 @@ enum Command {
         keep: bool,
     },
     /// Move a guest and lose the reply that says that it has arrived: does it run twice?
-    /// Takes a minute and a half; ends with 1 when it does.
+    /// Takes up to two minutes; ends with 1 when it does.
     LoseReply {
         /// The guest.
         guest: String,
@@ -294,13 +294,13 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
+        Command::HearWorker => hear::work()?,
         Command::LoseReply { guest, to, by } => {
             let lost = lose_reply(&with_guest(&dir, &guest)?, &guest, &to, by)?;
             println!("{}", serde_json::to_string_pretty(&lost)?);
             return Ok(if lost.doubled() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::ProxyWorker { listen, server } => proxy::work(&listen, &server)?,
-        Command::HearWorker => hear::work()?,
         Command::ProbeWorker { address, seconds, interval_ms } => {
             let interval = Duration::from_millis(interval_ms.max(1));
             let report = probe::work(&address, seconds.map(Duration::from_secs), interval)?;

@@ -5,7 +5,7 @@
 //! reply is lost, the source gives up after its keepalive and resumes its own copy. What
 //! then keeps two copies from running is a lock, or an arrival that is paused.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -22,8 +22,10 @@ const PROXY_PORT: u16 = 17_514;
 const BANDWIDTH_MIB: &str = "12";
 /// The transfer has begun within so long.
 const BEGIN: Duration = Duration::from_secs(30);
-/// The source's keepalive takes 30 s; then it decides. Both sides are watched so long.
-const WATCHED: Duration = Duration::from_secs(75);
+/// The source's keepalive takes 30 s; then it decides. Nothing takes longer than this.
+const WATCHED: Duration = Duration::from_secs(90);
+/// Once the move has ended, what is cleaned up after it is watched for so long.
+const SETTLED: Duration = Duration::from_secs(5);
 /// What runs is told from what has stopped within so long.
 const LOOKED: Duration = Duration::from_secs(5);
 
@@ -104,7 +106,7 @@ pub fn lose_reply(lab: &Lab, guest: &str, to: &str, by: MoveBy) -> anyhow::Resul
     });
     proxy.hold(Direction::ToClient)?;
     let seen = match &begun {
-        Ok(()) if moving.try_wait()?.is_none() => watch(lab, guest, &from, to),
+        Ok(()) if moving.try_wait()?.is_none() => watch(lab, guest, (&from, to), &mut moving),
         _ => Vec::new(),
     };
     // Whoever still waits is not waited for.
@@ -128,7 +130,7 @@ fn begin(
     to: &str,
     by: MoveBy,
     proxy: &ProxyHandle,
-) -> anyhow::Result<std::process::Child> {
+) -> anyhow::Result<Child> {
     let mut command = match by {
         MoveBy::Virsh => {
             let mut virsh = Command::new("virsh");
@@ -165,14 +167,18 @@ fn state(lab: &Lab, host: &str, guest: &str) -> String {
     lab.virsh(host, &["domstate", guest, "--reason"]).unwrap_or_default().trim().to_owned()
 }
 
-fn watch(lab: &Lab, guest: &str, from: &str, to: &str) -> Vec<Seen> {
+fn watch(lab: &Lab, guest: &str, (from, to): (&str, &str), moving: &mut Child) -> Vec<Seen> {
     let begun = Instant::now();
+    let mut ended: Option<Instant> = None;
     let mut seen: Vec<Seen> = Vec::new();
-    while begun.elapsed() < WATCHED {
+    while begun.elapsed() < WATCHED && ended.is_none_or(|at| at.elapsed() < SETTLED) {
         let (source, target) = (state(lab, from, guest), state(lab, to, guest));
         let new = seen.last().is_none_or(|last| last.source != source || last.target != target);
         if new {
             seen.push(Seen { after_s: begun.elapsed().as_secs_f64(), source, target });
+        }
+        if ended.is_none() && moving.try_wait().is_ok_and(|status| status.is_some()) {
+            ended = Some(Instant::now());
         }
         std::thread::sleep(Duration::from_millis(100));
     }

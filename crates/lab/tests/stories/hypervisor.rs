@@ -35,6 +35,8 @@ pub(crate) fn libvirt_keeps_the_contract(world: &World) -> anyhow::Result<()> {
             dead_peer_uri: peer_uri.replace("/system", ":1/system"),
             peer_uri,
             migration_address: lab.address("h2")?,
+            // QEMU does not emulate transactional memory.
+            missing_feature: "hle".to_owned(),
         })
     };
     let checks = contract::hypervisor::run(async || {

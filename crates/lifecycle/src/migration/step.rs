@@ -19,7 +19,9 @@ impl Migration {
         match event {
             E::Progress(progress) => self.heard(*progress),
             E::CancelRequested => self.cancel(),
-            E::Begin | E::TargetAccepted | E::TargetRefused(_) => self.before_transfer(event),
+            E::Begin | E::Withdrawn(_) | E::TargetAccepted | E::TargetRefused(_) => {
+                self.before_transfer(event)
+            }
             E::TargetUnreachable => self.without_target(),
             E::Blackout { millis, .. } => self.measured(*millis),
             E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
@@ -70,6 +72,9 @@ impl Migration {
                 Ok(self.clone().hand_over())
             }
             (S::Admitted, E::Begin) => Ok(self.clone().leaving().then(S::Offering)),
+            (S::Admitted, E::Withdrawn(cause)) => {
+                Ok(self.clone().to(S::Failed { cause: cause.clone(), guest_lost: false }))
+            }
             (S::Offering, E::TargetAccepted) if self.settings.post_copy == PostCopy::Now => {
                 Ok(self.clone().arriving().then(S::PostCopy { trouble: None }))
             }

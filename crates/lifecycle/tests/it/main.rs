@@ -1,10 +1,13 @@
-//! The migration's state machine: its paths as tables, and repeat, failure and crash at
-//! every step against a modelled pair of hosts.
+//! The migration's state machine: its paths as tables. Loss, repeat and crash at every step
+//! are the crash simulator's.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod faults;
+mod convergence;
+mod forecast;
 mod paths;
+mod precopy;
+mod queue;
 
 use drover_lifecycle::{Failure, FailureKind, Migration, MigrationState};
 use drover_model::{

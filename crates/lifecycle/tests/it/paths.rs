@@ -428,3 +428,13 @@ fn copied_disks_are_removed_from_the_source_once_the_guest_runs_elsewhere() {
         ],
     );
 }
+
+#[test]
+fn what_waits_may_be_withdrawn_and_what_has_begun_may_not() {
+    let withdrawn = E::Withdrawn(failure(K::Refused));
+    let after = admitted().step(&withdrawn).unwrap();
+    assert!(after.owner.is_none() && after.effects.is_empty(), "the owner has not changed");
+    let failed = S::Failed { cause: failure(K::Refused), guest_lost: false };
+    assert_eq!(after.migration.state, failed);
+    assert!(in_state(S::Offering).step(&withdrawn).is_err());
+}

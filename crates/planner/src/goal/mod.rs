@@ -8,6 +8,7 @@ mod drain;
 mod repair;
 mod resize;
 mod restart;
+mod several;
 mod untangle;
 
 pub(crate) use admit::admit;
@@ -16,7 +17,9 @@ pub(crate) use consolidate::consolidate;
 pub(crate) use drain::drain;
 pub(crate) use repair::repair;
 pub(crate) use resize::resize;
-pub(crate) use restart::{as_if_running, restart};
+pub use restart::as_if_running;
+pub(crate) use restart::restart;
+pub(crate) use several::several;
 pub(crate) use untangle::untangle;
 
 use crate::report::{PlanReport, PlannedMove};

@@ -40,7 +40,7 @@ pub(crate) fn restart(
 
 /// The view in which a guest that runs nowhere is taken to need what it last used, or what it
 /// is configured with where that is unknown.
-pub(crate) fn as_if_running(view: &ClusterView, policy: &Policy, guest: GuestId) -> ClusterView {
+pub fn as_if_running(view: &ClusterView, policy: &Policy, guest: GuestId) -> ClusterView {
     let mut view = view.clone();
     if let Some(of) = view.guests.get_mut(&guest) {
         fill_readings(of, policy, view.at);

@@ -2,6 +2,7 @@
 
 mod definitions;
 mod guests;
+mod inspections;
 mod migrations;
 
 use std::fmt;
@@ -34,6 +35,8 @@ pub struct Rig {
     pub dead_peer_uri: String,
     /// Address of the target for the data.
     pub migration_address: String,
+    /// A CPU feature that libvirt knows and that neither host can give.
+    pub missing_feature: String,
 }
 
 /// Checks every promise of [`Hypervisor`]; `make` gives a rig with a guest of its own each
@@ -48,10 +51,17 @@ pub async fn run(make: impl AsyncFn() -> Rig) {
         guests::a_running_guest_is_seen_and_counted,
         guests::a_guest_that_is_not_there_is_gone,
         guests::a_running_guest_is_not_gone,
+        guests::a_paused_guest_stays_and_runs_again,
+        guests::dirtying_is_measured_within_a_window,
         guests::a_guest_that_did_not_arrive_is_not_discarded,
         definitions::a_definition_can_be_carried_to_another_host,
         definitions::a_definition_of_an_active_guest_stays,
         definitions::an_image_of_nobody_cannot_be_written,
+        inspections::a_guest_is_told_with_its_live_cpu,
+        inspections::a_missing_feature_is_named,
+        inspections::a_cpu_that_nobody_knows_does_not_fit,
+        inspections::a_baseline_fits_every_host,
+        inspections::a_defined_cpu_counts_from_the_next_start,
         migrations::a_guest_arrives_paused_and_runs_when_it_is_resumed,
         migrations::a_running_migration_tells_its_progress,
         migrations::a_guest_has_one_migration_at_a_time,

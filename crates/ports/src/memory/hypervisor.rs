@@ -1,13 +1,13 @@
 //! Hypervisors in memory that can send guests to each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, DiskCopy, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
-    MigrationProgress, Vcpus,
+    Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId, Mib,
+    MigrationOutcome, MigrationProgress, NamedCpu, Vcpus,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -15,11 +15,14 @@ use tokio::time::Instant;
 use super::image::FileSink;
 use crate::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
-    IncomingDisposal, OutgoingMigration,
+    IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 
 /// Memory of each guest, MiB: all of it is sent.
 const GUEST_MEMORY: u64 = 64;
+/// Each guest writes so much a second, MiB, and so much over and over.
+const DIRTY_MIB_A_SECOND: u64 = 2;
+const WORKING_SET: u64 = 8;
 /// What the network carries where there is no cap, MiB in one step.
 const MIB_A_STEP: u64 = 16;
 /// How long a step takes.
@@ -28,24 +31,34 @@ const STEPS_A_SECOND: u64 = 100;
 /// A guest keeps its vCPU busy for one part in so many.
 const IDLE: u32 = 20;
 const EVENT_BACKLOG: usize = 1024;
+/// The one CPU model that there is.
+pub(super) const MODEL: &str = "qemu64";
+/// CPU features that a new host has.
+const FEATURES: [&str; 4] = ["aes", "avx", "avx2", "sse4.2"];
 
 /// Some hosts that reach each other.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryHosts(Arc<Mutex<BTreeMap<String, Host>>>);
 
 #[derive(Debug)]
-struct Host {
-    id: HostId,
-    guests: BTreeMap<GuestId, Copy>,
+pub(super) struct Host {
+    pub(super) id: HostId,
+    /// CPU features that guests can be given.
+    pub(super) features: BTreeSet<String>,
+    pub(super) guests: BTreeMap<GuestId, Copy>,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
 /// What one host has of a guest.
 #[derive(Debug, Clone)]
-struct Copy {
+pub(super) struct Copy {
     name: String,
-    state: GuestState,
+    pub(super) state: GuestState,
     definition: String,
+    /// The CPU that it was started with.
+    pub(super) cpu: NamedCpu,
+    /// The CPU of its stored definition.
+    pub(super) stored_cpu: NamedCpu,
     /// It came by a migration and has not run since.
     never_ran: bool,
     started: Instant,
@@ -75,7 +88,7 @@ impl MemoryHosts {
     /// Adds a host; others reach it by this URI.
     pub fn add(&self, uri: &str, id: HostId) -> MemoryHypervisor {
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let host = Host { id, guests: BTreeMap::new(), events: events.clone() };
+        let host = Host::new(id, events.clone());
         self.lock().insert(uri.to_owned(), host);
         MemoryHypervisor { hosts: self.clone(), uri: uri.to_owned(), events }
     }
@@ -88,11 +101,18 @@ impl MemoryHosts {
 impl MemoryHypervisor {
     /// Defines and starts a guest here.
     pub fn start(&self, guest: GuestId, name: &str) {
+        self.start_with(guest, name, NamedCpu { model: MODEL.to_owned(), ..NamedCpu::default() });
+    }
+
+    /// The same with a CPU; it is not checked that this host has it.
+    pub fn start_with(&self, guest: GuestId, name: &str, cpu: NamedCpu) {
         self.here(|host| {
             let copy = Copy {
                 name: name.to_owned(),
                 state: GuestState::Running,
                 definition: definition_of(guest, name),
+                stored_cpu: cpu.clone(),
+                cpu,
                 never_ran: false,
                 started: Instant::now(),
                 job: None,
@@ -102,17 +122,19 @@ impl MemoryHypervisor {
         });
     }
 
-    fn here<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
+    /// The CPU features that guests can be given here from now on.
+    pub fn give_features(&self, features: &[&str]) {
+        let features = features.iter().map(|name| (*name).to_owned()).collect();
+        self.here(|host| host.features = features);
+    }
+
+    pub(super) fn here<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
         let mut hosts = self.hosts.lock();
-        let lone = || Host {
-            id: HostId::from_u128(0),
-            guests: BTreeMap::new(),
-            events: self.events.clone(),
-        };
+        let lone = || Host::new(HostId::from_u128(0), self.events.clone());
         act(hosts.entry(self.uri.clone()).or_insert_with(lone))
     }
 
-    fn of<T>(
+    pub(super) fn of<T>(
         &self,
         guest: GuestId,
         act: impl FnOnce(&mut Copy) -> Result<T, HypervisorError>,
@@ -210,6 +232,11 @@ impl MemoryHypervisor {
 }
 
 impl Host {
+    fn new(id: HostId, events: broadcast::Sender<HypervisorEvent>) -> Self {
+        let features = FEATURES.iter().map(|name| (*name).to_owned()).collect();
+        Self { id, features, guests: BTreeMap::new(), events }
+    }
+
     fn tell(&self, event: HypervisorEvent) {
         // Nobody listening is no error.
         let _ = self.events.send(event);
@@ -339,6 +366,30 @@ impl Hypervisor for MemoryHypervisor {
         Ok(())
     }
 
+    async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| {
+            copy.state = GuestState::Paused;
+            Ok(())
+        })?;
+        self.here(|host| host.tell(HypervisorEvent::Lifecycle { guest }));
+        Ok(())
+    }
+
+    async fn measure_dirtying(
+        &self,
+        guest: GuestId,
+        seconds: u32,
+    ) -> Result<DirtyWindow, HypervisorError> {
+        let seconds = u64::from(seconds.clamp(1, MAX_DIRTY_WINDOW_S));
+        self.of(guest, |copy| match (copy.job, copy.state) {
+            (None, GuestState::Running) => Ok(()),
+            _ => Err(HypervisorError::Conflict("it does not run, or a job runs".to_owned())),
+        })?;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let dirtied = (seconds * DIRTY_MIB_A_SECOND).min(WORKING_SET);
+        Ok(DirtyWindow { window_ms: seconds * 1000, dirtied: Bytes(dirtied << 20) })
+    }
+
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
         while self.of(guest, |_| Ok(())).is_ok() {
             tokio::time::sleep(STEP).await;
@@ -384,6 +435,8 @@ impl Hypervisor for MemoryHypervisor {
                 name,
                 state: GuestState::ShutOff,
                 definition: String::new(),
+                cpu: NamedCpu::default(),
+                stored_cpu: NamedCpu::default(),
                 never_ran: false,
                 started: Instant::now(),
                 job: None,
@@ -448,7 +501,7 @@ fn name_in(definition: &str) -> Option<String> {
     rest.split_once("</name>").map(|(name, _)| name.to_owned())
 }
 
-fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
+pub(super) fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
     Guest {
         id,
         name: copy.name.clone(),
@@ -461,8 +514,9 @@ fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
         arch: "x86_64".to_owned(),
         machine: "pc-q35-7.2".to_owned(),
         cpu_mode: "custom".to_owned(),
-        cpu_model: Some("qemu64".to_owned()),
+        cpu_model: Some(copy.cpu.model.clone()),
         disks: Vec::new(),
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,

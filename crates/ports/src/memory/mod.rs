@@ -4,6 +4,7 @@ mod clock;
 mod history;
 mod hypervisor;
 mod image;
+mod inspection;
 mod store;
 
 pub use clock::MemoryClock;

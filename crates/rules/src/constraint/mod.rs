@@ -48,6 +48,9 @@ pub struct Refusal {
 /// The constraint that a refusal passes by itself: samples come in.
 pub const FRESH_SAMPLES: &str = "fresh-samples";
 
+/// The constraint on what the guest does.
+pub const GUEST_STATE: &str = "guest-state";
+
 /// The constraint against moving a guest twice at once.
 pub const UNDER_WAY: &str = "under-way";
 
@@ -197,7 +200,7 @@ type PlacementCheck = fn(&PlacementCase<'_>) -> Verdict;
 
 const MOVABLE: &[(&str, MovableCheck)] = &[
     ("selected", selected::check),
-    ("guest-state", guest_state::check),
+    (GUEST_STATE, guest_state::check),
     (UNDER_WAY, under_way::check),
     ("cooldown", cooldown::check),
     ("device", device::check),

@@ -77,6 +77,7 @@ fn guest(spec: &GuestSpec) -> Guest {
         cpu_mode: "custom".to_owned(),
         cpu_model: None,
         disks: Vec::new(),
+        leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
         persistent: true,

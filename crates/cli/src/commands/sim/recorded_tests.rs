@@ -33,6 +33,7 @@ fn host(number: u32, name: &str) -> v1::Host {
         guests: 1,
         agent_version: String::new(),
         labels: std::collections::BTreeMap::new(),
+        maintenance: "active".to_owned(),
     }
 }
 

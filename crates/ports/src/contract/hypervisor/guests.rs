@@ -61,6 +61,8 @@ pub(super) async fn a_guest_that_is_not_there_is_gone(rig: Rig) -> Kept {
         Ok(())
     };
     gone(rig.source.resume(NOBODY).await, "resume")?;
+    gone(rig.source.suspend(NOBODY).await, "suspend")?;
+    gone(rig.source.measure_dirtying(NOBODY, 1).await.map(drop), "measure")?;
     gone(rig.source.cancel_migration(NOBODY).await, "cancel")?;
     gone(rig.source.progress(NOBODY).await.map(drop), "progress")?;
     let mut migration = rig.migration();
@@ -88,5 +90,29 @@ pub(super) async fn a_guest_that_did_not_arrive_is_not_discarded(rig: Rig) -> Ke
     let result = rig.source.discard_incoming(rig.guest).await;
     promise!(matches!(result, Err(HypervisorError::Refused(_))), "discard: {result:?}");
     promise_eq!(rig.state(&rig.source).await?, Some(GuestState::Running), "the state");
+    Ok(())
+}
+
+pub(super) async fn a_paused_guest_stays_and_runs_again(rig: Rig) -> Kept {
+    for _ in 0..2 {
+        rig.source.suspend(rig.guest).await?;
+        promise_eq!(rig.state(&rig.source).await?, Some(GuestState::Paused), "suspended");
+    }
+    rig.source.resume(rig.guest).await?;
+    promise_eq!(rig.state(&rig.source).await?, Some(GuestState::Running), "resumed");
+    Ok(())
+}
+
+pub(super) async fn dirtying_is_measured_within_a_window(rig: Rig) -> Kept {
+    let listed = rig.listed(&rig.source).await?;
+    let memory = listed.map_or(0, |guest| guest.memory.bytes().0);
+    for seconds in 1..=2 {
+        let begun = tokio::time::Instant::now();
+        let window = rig.source.measure_dirtying(rig.guest, seconds).await?;
+        promise!(begun.elapsed() >= Duration::from_secs(seconds.into()), "it was quicker");
+        promise_eq!(window.window_ms, u64::from(seconds) * 1000, "the window");
+        promise!(window.dirtied.0 <= memory, "more than it has: {window:?}");
+    }
+    promise_eq!(rig.state(&rig.source).await?, Some(GuestState::Running), "afterwards");
     Ok(())
 }

@@ -1,0 +1,49 @@
+//! What speaks against a move.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Which hosts a guest is checked against.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckQuery {
+    /// Host name or id; none for every host but its own.
+    pub to: Option<String>,
+}
+
+/// A guest and the hosts that it could go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GuestCheck {
+    /// Name of the guest.
+    pub guest: String,
+    /// Where it is.
+    pub host: String,
+    /// How it would go: `live`, or `cold` for a guest that is off.
+    pub mode: String,
+    /// The hosts.
+    pub targets: Vec<TargetCheck>,
+}
+
+/// One host that a guest could go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TargetCheck {
+    /// Name of the host.
+    pub host: String,
+    /// Nothing of what was found blocks.
+    pub allowed: bool,
+    /// Everything that was found, what blocks first.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that speaks against a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// The check that found it.
+    pub check: String,
+    /// The move is refused for it; otherwise it is a warning.
+    pub blocks: bool,
+    /// What is the matter.
+    pub cause: String,
+    /// What to do about it.
+    pub cure: String,
+}

@@ -1,0 +1,67 @@
+//! What agents tell of their doings during a migration: kept with the operation.
+
+use drover_lifecycle::forecast::Forecast;
+use drover_model::OperationId;
+
+use crate::engine::{Engine, of_rule};
+use crate::events::{Draft, Severity};
+use crate::records::Txn;
+
+/// Notes that are kept of one operation: convergence gives fewer than half as many.
+const MAX_NOTES: usize = 64;
+/// Longest note, bytes; a sentence has a fifth of it.
+const MAX_NOTE: usize = 1000;
+
+impl Engine {
+    /// Keeps a note and tells it as an event. The same one said twice in a row is a repeat.
+    pub async fn note(&self, operation: OperationId, note: String) {
+        let note: String = note.chars().take(MAX_NOTE).collect();
+        let now = self.now();
+        let kept = self
+            .records()
+            .update(|tables| {
+                let mut txn = Txn::none();
+                let Some(before) = tables.operations.get(operation) else { return (txn, None) };
+                let repeated = before.notes.last().is_some_and(|(_, last)| *last == note);
+                if repeated || before.notes.len() >= MAX_NOTES {
+                    return (txn, None);
+                }
+                let mut after = before.clone();
+                after.notes.push((now, note.clone()));
+                let guest = tables.guest_name(after.migration.guest);
+                let text = format!("{guest}: {note}");
+                let draft = Draft::new("migration.note", Severity::Info, text)
+                    .guest(guest)
+                    .operation(operation)
+                    .plan(after.plan);
+                let draft = of_rule(draft, &after.cause);
+                txn.put(after);
+                (txn, Some(draft))
+            })
+            .await;
+        match kept {
+            Ok(Some(draft)) => self.events().record(draft).await,
+            Ok(None) => {}
+            Err(error) => tracing::error!(%operation, %error, "a note could not be stored"),
+        }
+    }
+
+    /// Keeps what an operation is expected to take.
+    pub async fn keep_forecast(&self, operation: OperationId, forecast: Forecast) {
+        let kept = self
+            .records()
+            .update(|tables| {
+                let mut txn = Txn::none();
+                if let Some(before) = tables.operations.get(operation) {
+                    let mut after = before.clone();
+                    after.forecast = Some(forecast);
+                    txn.put(after);
+                }
+                (txn, ())
+            })
+            .await;
+        if let Err(error) = kept {
+            tracing::error!(%operation, %error, "a forecast could not be stored");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Looks at moves before they begin: asks source and target, and judges by
+//! [`drover_rules::preflight`].
+
+mod ask;
+
+use drover_model::{
+    Guest, GuestInspection, GuestState, Host, HostId, IncomingCheck, MigrationMode,
+    MigrationSettings, PortProbe,
+};
+use drover_rules::Refusal;
+use drover_rules::preflight::{Facts, Finding, Told, findings};
+use futures::StreamExt as _;
+
+use crate::live::Live;
+use crate::records::Tables;
+
+pub use ask::{cpu_fit, decode, encode, inspect, platform_of};
+
+/// Hosts that are asked at the same time about one guest: the source connects to each of
+/// them, so it is a fraction of what one agent answers at once.
+const TARGETS_AT_ONCE: usize = 16;
+
+/// A guest, where it is, and how it would go.
+#[derive(Debug, Clone)]
+pub struct Journey {
+    /// The guest as it is recorded.
+    pub guest: Guest,
+    /// Where it is.
+    pub source: Host,
+    /// How it would go.
+    pub settings: MigrationSettings,
+}
+
+/// A target and what placement constraints say of it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The host.
+    pub host: Host,
+    /// What placement constraints say.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What was found at one target.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// The host.
+    pub host: HostId,
+    /// What speaks against it.
+    pub findings: Vec<Finding>,
+}
+
+/// The settings with which a guest would move if nobody said how: one that is off goes cold.
+pub fn usual_settings(guest: &Guest) -> MigrationSettings {
+    let mode = match guest.state {
+        GuestState::ShutOff => MigrationMode::Cold,
+        _ => MigrationMode::Live,
+    };
+    MigrationSettings { mode, ..MigrationSettings::default() }
+}
+
+impl Journey {
+    /// The journey of a guest by these settings; none when guest or host is not known.
+    pub fn of(
+        tables: &Tables,
+        guest: drover_model::GuestId,
+        settings: Option<&MigrationSettings>,
+    ) -> Option<Self> {
+        let guest = tables.guests.get(guest)?.guest.clone();
+        let source = tables.hosts.get(guest.host)?.host.clone();
+        let settings = settings.cloned().unwrap_or_else(|| usual_settings(&guest));
+        Some(Self { guest, source, settings })
+    }
+}
+
+/// Looks at every candidate, several at a time; in the order of the candidates.
+pub async fn look(live: &Live, journey: &Journey, candidates: Vec<Candidate>) -> Vec<Looked> {
+    let inspection = match journey.settings.mode {
+        // Nobody is left to ask.
+        MigrationMode::Rescue => None,
+        MigrationMode::Live | MigrationMode::Cold => {
+            Some(ask::inspect(live, journey.source.id, journey.guest.id).await)
+        }
+    };
+    let inspection = inspection.as_ref();
+    let each = candidates.into_iter().map(|candidate| async move {
+        let findings = look_at(live, journey, inspection, &candidate).await;
+        Looked { host: candidate.host.id, findings }
+    });
+    futures::stream::iter(each).buffered(TARGETS_AT_ONCE).collect().await
+}
+
+async fn look_at(
+    live: &Live,
+    journey: &Journey,
+    inspection: Option<&Result<GuestInspection, String>>,
+    candidate: &Candidate,
+) -> Vec<Finding> {
+    let (target, known) = (&candidate.host, inspection.and_then(|told| told.as_ref().ok()));
+    let is_live = journey.settings.mode == MigrationMode::Live;
+    let (incoming, ports) = tokio::join!(ask::incoming(live, target.id, journey, known), async {
+        // Where the source is silent it cannot connect either, and that is said once.
+        match known {
+            Some(_) if is_live => Some(ask::ports(live, journey.source.id, target).await),
+            _ => None,
+        }
+    });
+    let skew = live.clock_skew_ms(target.id).zip(live.clock_skew_ms(journey.source.id));
+    let facts = Facts {
+        // What it is now counts, not what it was when it was recorded.
+        guest: known.map_or(&journey.guest, |known| &known.guest),
+        source: &journey.source,
+        target,
+        settings: &journey.settings,
+        refusals: &candidate.refusals,
+        inspection: told(inspection),
+        incoming: told(Some(&incoming)),
+        ports: told_list(ports.as_ref()),
+        skew_ms: skew.map(|(target, source)| target.saturating_sub(source)),
+    };
+    findings(&facts)
+}
+
+const fn told<T>(answer: Option<&Result<T, String>>) -> Told<'_, T> {
+    match answer {
+        Some(Ok(told)) => Told::This(told),
+        Some(Err(why)) => Told::Nothing(why.as_str()),
+        None => Told::NotAsked,
+    }
+}
+
+const fn told_list(answer: Option<&Result<Vec<PortProbe>, String>>) -> Told<'_, [PortProbe]> {
+    match answer {
+        Some(Ok(told)) => Told::This(told.as_slice()),
+        Some(Err(why)) => Told::Nothing(why.as_str()),
+        None => Told::NotAsked,
+    }
+}
+
+/// What a target answers, or why it does not.
+type Incoming = Result<IncomingCheck, String>;

@@ -1,0 +1,80 @@
+//! Agents that answer questions as the test says.
+
+use std::sync::Arc;
+
+use drover_agent_api::v1::query::Question;
+use drover_agent_api::v1::query_answer::Answer;
+use drover_agent_api::v1::{
+    FromController, Listening, PortsProbed, Query, QueryAnswer, from_controller,
+};
+use drover_model::{CpuFit, GuestInspection, HostId, IncomingCheck, TyingDevice};
+use drover_ports::Clock as _;
+use tokio::sync::mpsc;
+
+use crate::world::World;
+
+/// What an agent says that has nothing against anything, to be spoilt.
+#[derive(Clone)]
+pub(crate) struct Says {
+    pub(crate) cpu: CpuFit,
+    pub(crate) ties: Vec<TyingDevice>,
+    pub(crate) clock_ahead_ms: i64,
+}
+
+impl Default for Says {
+    fn default() -> Self {
+        Self { cpu: CpuFit::Fits, ties: Vec::new(), clock_ahead_ms: 0 }
+    }
+}
+
+/// Connects the agent of a host.
+pub(crate) fn connect(world: &World, host: HostId, says: Says) {
+    let (sender, mut receiver) = mpsc::channel(64);
+    world.live.connect(host, sender, world.clock.now());
+    let (live, records) = (Arc::clone(&world.live), Arc::clone(&world.records));
+    let clock = Arc::clone(&world.clock);
+    tokio::spawn(async move {
+        while let Some(FromController { body }) = receiver.recv().await {
+            let Some(from_controller::Body::Query(Query { query_id, question })) = body else {
+                continue;
+            };
+            let answer = match question {
+                Some(Question::InspectGuest(asked)) => {
+                    let id = asked.guest_id.parse().unwrap();
+                    let guest = records.read().guests.get(id).unwrap().guest.clone();
+                    Answer::GuestJson(serde_json::to_vec(&inspection(guest, host, &says)).unwrap())
+                }
+                Some(Question::CheckIncoming(_)) => {
+                    let check = IncomingCheck {
+                        host_uuid: Some(host),
+                        cpu: says.cpu.clone(),
+                        hugepages: Vec::new(),
+                        missing_paths: Vec::new(),
+                    };
+                    Answer::IncomingJson(serde_json::to_vec(&check).unwrap())
+                }
+                Some(Question::ListenForProbe(_)) => Answer::Listening(Listening { port: 49215 }),
+                Some(Question::ProbePorts(_)) => {
+                    Answer::PortsProbed(PortsProbed { probes_json: b"[]".to_vec() })
+                }
+                other => panic!("not expected: {other:?}"),
+            };
+            let at_ms = clock.now().as_millis() + says.clock_ahead_ms;
+            let answer = QueryAnswer { query_id, at_ms, answer: Some(answer) };
+            live.answered(host, answer, clock.now());
+        }
+    });
+}
+
+fn inspection(guest: drover_model::Guest, host: HostId, says: &Says) -> GuestInspection {
+    GuestInspection {
+        guest,
+        host_uuid: Some(host),
+        cpu_xml: Some("<cpu/>".to_owned()),
+        cpu_features: Vec::new(),
+        hugepages_kib: Vec::new(),
+        media: Vec::new(),
+        ties: says.ties.clone(),
+        files: Vec::new(),
+    }
+}

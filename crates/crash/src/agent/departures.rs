@@ -1,0 +1,245 @@
+//! Migrations away from a host (`drover-agent`'s `migration/`).
+
+use drover_lifecycle::{Failure, FailureKind, Look, Verdict, exit_proves_departure, judge};
+use drover_model::MigrationProgress;
+
+use super::{Departure, Status, Task};
+use crate::event::{Event, HostIx, OpIx};
+use crate::host::failure;
+use crate::libvirt::JobId;
+use crate::link::{Said, Update};
+use crate::schedule::Moment;
+use crate::world::World;
+
+/// How often a followed job is looked at; `migration/follow.rs`.
+const LOOK_INTERVAL: u64 = 250;
+
+/// A shorter watch may not have seen the process at all.
+const SIGHTING: u64 = 1_000;
+
+/// How often progress is read; a wish to cancel is looked at with it.
+const PROGRESS_INTERVAL: u64 = 500;
+
+impl World {
+    pub(super) fn following(&self, host: HostIx) -> Task {
+        Task::Following {
+            watching_since: self.agenda.now(),
+            watches: self.hosts[host].domain.qemu.map(|qemu| qemu.pid),
+            process_gone: false,
+            quiet: 0,
+            turn: 0,
+            seen: None,
+        }
+    }
+
+    fn departure(&mut self, host: HostIx, life: u32, operation: OpIx) -> Option<&mut Departure> {
+        let agent = &mut self.hosts[host].agent;
+        if !agent.daemon.up || agent.daemon.life != life {
+            return None;
+        }
+        let mut all = agent.departures.iter_mut();
+        all.find(|known| known.operation == operation && !known.status.is_over())
+    }
+
+    pub(crate) fn depart(&mut self, host: HostIx, life: u32, operation: OpIx) {
+        let Some(known) = self.departure(host, life, operation) else { return };
+        let Task::Sighting { target, pid } = known.task else { return };
+        if known.cancel {
+            let cancelled = failure(FailureKind::Cancelled, "before it began");
+            return self.conclude(host, operation, Err(cancelled));
+        }
+        // A process that ended within the watch's first moment was never sighted.
+        let pid = pid.filter(|pid| self.hosts[host].domain.qemu.is_some_and(|q| q.pid == *pid));
+        let transfer = self.transfer_of(operation);
+        match self.migrate_out(host, target, transfer) {
+            Ok(job) => {
+                if let Some(known) = self.departure(host, life, operation) {
+                    known.task = Task::Departing { job, pid };
+                }
+            }
+            Err(why) if why.kind == FailureKind::Retry => self.follow(host, operation),
+            Err(why) => self.conclude(host, operation, Err(why)),
+        }
+    }
+
+    pub(crate) fn copied(&mut self, host: HostIx, life: u32, operation: OpIx) {
+        let Some(known) = self.departure(host, life, operation) else { return };
+        if known.cancel {
+            let cancelled = failure(FailureKind::Cancelled, "canceled by client");
+            self.conclude(host, operation, Err(cancelled));
+        } else {
+            self.advance(host, operation, Status::Copied);
+        }
+    }
+
+    fn follow(&mut self, host: HostIx, operation: OpIx) {
+        let (task, life) = (self.following(host), self.hosts[host].agent.daemon.life);
+        if let Some(known) = self.departure(host, life, operation) {
+            known.task = task;
+            self.say(|| format!("{} agent: follows the migration", self.name(host)));
+            self.agenda.after(1, Event::Look { host, life, operation, turn: 0 });
+        }
+    }
+
+    pub(crate) fn look_for_progress(&mut self, host: HostIx, life: u32, operation: OpIx) {
+        let Some(known) = self.departure(host, life, operation) else { return };
+        if matches!(known.task, Task::Following { .. } | Task::Copying) {
+            return;
+        }
+        if known.cancel && matches!(self.look_at(host), Ok((_, true))) {
+            self.abort_job(host);
+        }
+        self.agenda.after(PROGRESS_INTERVAL, Event::LookForProgress { host, life, operation });
+    }
+
+    pub(crate) fn job_returned(
+        &mut self,
+        host: HostIx,
+        life: u32,
+        job: JobId,
+        outcome: Result<(), Failure>,
+    ) {
+        let agent = &self.hosts[host].agent;
+        let waits = |known: &&Departure| {
+            !known.status.is_over()
+                && matches!(known.task, Task::Departing { job: of, .. } if of == job)
+        };
+        let Some(operation) = agent.departures.iter().find(waits).map(|known| known.operation)
+        else {
+            return;
+        };
+        if agent.daemon.up && agent.daemon.life == life {
+            match outcome {
+                Err(why) if why.kind == FailureKind::Retry => self.follow(host, operation),
+                outcome => self.conclude(host, operation, outcome),
+            }
+        }
+    }
+
+    /// Calls that were made to a daemon that died return at once.
+    pub(crate) fn agent_loses_libvirt(&mut self, host: HostIx) {
+        let called = |known: &&Departure| {
+            !known.status.is_over() && matches!(known.task, Task::Departing { .. })
+        };
+        let departures = &self.hosts[host].agent.departures;
+        if let Some(operation) = departures.iter().find(called).map(|known| known.operation) {
+            self.follow(host, operation);
+        }
+    }
+
+    /// A process of the guest has ended on a host whose agent may be watching it.
+    pub(crate) fn exit_seen(&mut self, host: HostIx, life: u32) {
+        let agent = &self.hosts[host].agent;
+        if !agent.daemon.up || agent.daemon.life != life {
+            return;
+        }
+        let here = self.hosts[host].domain.qemu.map(|qemu| qemu.pid);
+        let now = self.agenda.now();
+        let mut told = Vec::new();
+        for known in &mut self.hosts[host].agent.departures {
+            match &mut known.task {
+                Task::Departing { pid: Some(pid), .. } if Some(*pid) != here => {
+                    told.push(known.operation);
+                }
+                Task::Following { watching_since, watches, process_gone, seen, .. }
+                    if watches.is_some() && *watches != here && !*process_gone =>
+                {
+                    *process_gone = true;
+                    if now - *watching_since >= SIGHTING && exit_proves_departure(*seen) {
+                        told.push(known.operation);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for operation in told {
+            self.advance(host, operation, Status::SourceGone);
+        }
+    }
+
+    pub(crate) fn look(&mut self, host: HostIx, life: u32, operation: OpIx, turn: u32) {
+        let found = self.look_at(host);
+        let here = self.hosts[host].domain.qemu.map(|qemu| qemu.pid);
+        let now = self.agenda.now();
+        let Some(known) = self.departure(host, life, operation) else { return };
+        let cancel = known.cancel;
+        let Task::Following { watching_since, watches, process_gone, quiet, turn: due, seen } =
+            &mut known.task
+        else {
+            return;
+        };
+        if turn != *due {
+            return;
+        }
+        *due += 1;
+        *seen = found.as_ref().ok().and_then(|(state, _)| *state);
+        let next = Event::Look { host, life, operation, turn: *due };
+        // A watch that saw no process ends when libvirt agrees; it errs while libvirt is away.
+        if watches.is_none() && !*process_gone {
+            match &found {
+                Ok((state, _)) if !state.is_some_and(|state| state.is_active()) => {
+                    *process_gone = true;
+                }
+                _ => (*watching_since, *watches) = (now, here),
+            }
+        }
+        if let Ok((state, job)) = found {
+            *quiet = if job { 0 } else { *quiet + 1 };
+            let job = job.then(MigrationProgress::default);
+            let look = Look { state, job, process_gone: *process_gone, quiet: *quiet };
+            match judge(&look) {
+                Verdict::Runs(_) if cancel => self.abort_job(host),
+                // No transfer here switches to post-copy.
+                Verdict::Runs(_) | Verdict::LookAgain | Verdict::Broke => {}
+                Verdict::Left => return self.conclude(host, operation, Ok(())),
+                Verdict::Stayed(kind, why) => {
+                    return self.conclude(host, operation, Err(failure(kind, why)));
+                }
+            }
+        } else if self.habits.takes_silence_for_absence {
+            return self.conclude(host, operation, Ok(()));
+        }
+        self.agenda.after(LOOK_INTERVAL, next);
+    }
+
+    fn conclude(&mut self, host: HostIx, operation: OpIx, outcome: Result<(), Failure>) {
+        let status = outcome.map_or_else(Status::Failed, |()| Status::Finished);
+        self.advance(host, operation, status);
+    }
+
+    /// A status never moves backwards.
+    fn advance(&mut self, host: HostIx, operation: OpIx, to: Status) {
+        let departures = &mut self.hosts[host].agent.departures;
+        let Some(known) = departures.iter_mut().find(|known| known.operation == operation) else {
+            return;
+        };
+        let forward = match (&known.status, &to) {
+            (Status::Running, _) => true,
+            (Status::SourceGone, to) => to.is_over(),
+            (Status::Finished | Status::Copied | Status::Failed(_), _) => false,
+        };
+        if !forward {
+            return;
+        }
+        let gone = matches!(to, Status::SourceGone);
+        known.status = to;
+        self.report(host, operation);
+        if gone {
+            self.moment(Moment::SourceGone);
+        }
+    }
+
+    pub(super) fn report(&mut self, host: HostIx, operation: OpIx) {
+        let departures = &self.hosts[host].agent.departures;
+        let status =
+            departures.iter().find(|known| known.operation == operation).map(|known| &known.status);
+        let update = match status {
+            None | Some(Status::Running) => return,
+            Some(Status::SourceGone) => Update::SourceGone,
+            Some(Status::Finished) => Update::Finished,
+            Some(Status::Copied) => Update::Copied,
+            Some(Status::Failed(why)) => Update::Failed(why.clone()),
+        };
+        self.tell(host, Said::Update { operation, update });
+    }
+}

@@ -1,0 +1,88 @@
+//! The agent of one host: what `drover-agent` does, around the same decisions.
+//!
+//! Its operations and its session are lost when it is killed; its epoch journal is not.
+
+mod commands;
+mod departures;
+
+use drover_lifecycle::Failure;
+use drover_model::GuestState;
+
+use crate::agenda::At;
+use crate::event::{Command, HostIx, OpIx};
+use crate::host::Daemon;
+use crate::libvirt::JobId;
+
+/// How far a migration is, as the agent has told or would tell it.
+#[derive(Debug, Clone)]
+pub(crate) enum Status {
+    Running,
+    SourceGone,
+    Finished,
+    Copied,
+    Failed(Failure),
+}
+
+impl Status {
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self, Self::Finished | Self::Copied | Self::Failed(_))
+    }
+}
+
+/// What waits for a migration's end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Task {
+    /// The call is made once the watch over the process is known to hold.
+    Sighting { target: HostIx, pid: Option<u64> },
+    /// Disks and definition of a guest that is shut off are copied.
+    Copying,
+    /// The call to libvirt has been made.
+    Departing { job: JobId, pid: Option<u64> },
+    /// Nobody here waits for the job: it is looked at again and again.
+    Following {
+        watching_since: At,
+        watches: Option<u64>,
+        process_gone: bool,
+        quiet: u32,
+        turn: u32,
+        /// The guest's state as of the last look.
+        seen: Option<GuestState>,
+    },
+}
+
+/// A migration that this agent knows of.
+#[derive(Debug, Clone)]
+pub(crate) struct Departure {
+    pub(crate) operation: OpIx,
+    pub(crate) status: Status,
+    pub(crate) cancel: bool,
+    pub(crate) task: Task,
+}
+
+/// A resume that waits between its attempts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) id: u64,
+    pub(crate) command: Command,
+    pub(crate) deadline: At,
+    pub(crate) attempt: u32,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub(crate) struct AgentState {
+    pub(crate) daemon: Daemon,
+    pub(crate) departures: Vec<Departure>,
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) session: Option<u64>,
+}
+
+impl AgentState {
+    pub(crate) const fn new() -> Self {
+        Self { daemon: Daemon::started(), departures: Vec::new(), waits: Vec::new(), session: None }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.departures.iter().any(|departure| !departure.status.is_over())
+    }
+}

@@ -1,0 +1,83 @@
+//! Hosts that are emptied, and several guests at once.
+
+use anyhow::{Context as _, ensure};
+
+use super::world::{World, items, text};
+
+/// Guests that run on a host, by libvirt's word.
+fn guests_on(world: &World, host: &str) -> anyhow::Result<Vec<String>> {
+    let listed = world.lab.virsh(host, &["list", "--state-running", "--name"])?;
+    Ok(listed.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A host with two guests or more.
+fn crowded(world: &World) -> anyhow::Result<(String, Vec<String>)> {
+    for host in world.lab.spec().host_names() {
+        let guests = guests_on(world, &host)?;
+        if guests.len() >= 2 {
+            return Ok((host, guests));
+        }
+    }
+    anyhow::bail!("no host has two guests")
+}
+
+/// Says what a command printed, for whoever reads the run.
+fn said(words: &[&str], printed: &str) {
+    eprintln!("$ drover {}\n{printed}", words.join(" "));
+}
+
+pub(crate) fn a_host_is_drained_and_used_again(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world)?;
+    let dry = world.json(&["host", "drain", &host, "--dry-run"])?;
+    ensure!(dry["certificate"]["feasible"] == true, "{dry}");
+    ensure!(dry["certificate"]["moves"] == guests.len(), "{dry}");
+    ensure!(guests_on(world, &host)? == guests, "a dry run moves nothing");
+    let words = ["host", "drain", &host];
+    let printed = world.drover(&words)?;
+    said(&words, &printed);
+    ensure!(guests_on(world, &host)?.is_empty(), "{:?} are left", guests_on(world, &host)?);
+    for guest in &guests {
+        ensure!(world.home(guest)? != host);
+        ensure!(world.lab.guest_exec(guest, "echo yes")?.contains("yes"), "{guest} answers");
+    }
+    let shown = world.json(&["host", "show", &host])?;
+    ensure!(shown["maintenance"] == "drained" && shown["drain"]["moved"] == guests.len());
+    let first = guests.first().context("there were some")?;
+    let back = world.drover(&["guest", "migrate", first, "--to", &host]);
+    let why = back.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(why.contains("is being emptied"), "nothing is placed there: {why}");
+    let listed = world.drover(&["host", "list"])?;
+    said(&["host", "list"], &listed);
+    world.drover(&["host", "undrain", &host])?;
+    ensure!(world.json(&["host", "show", &host])?["maintenance"] == "active");
+    world.drover(&["guest", "migrate", first, "--to", &host])?;
+    ensure!(world.home(first)? == host, "it is used again");
+    Ok(())
+}
+
+pub(crate) fn several_guests_move_by_one_command(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world).or_else(|_| {
+        // Drained before: gather two.
+        let names = world.lab.spec().host_names();
+        let host = names.first().cloned().context("a host")?;
+        for guest in world.lab.spec().guest_names().iter().take(2) {
+            if world.home(guest)? != host {
+                world.drover(&["guest", "migrate", guest, "--to", &host])?;
+            }
+        }
+        Ok::<_, anyhow::Error>((host.clone(), guests_on(world, &host)?))
+    })?;
+    let to = world.other(&host);
+    let mut words = vec!["guest", "migrate"];
+    words.extend(guests.iter().map(String::as_str));
+    words.extend(["--to", &to]);
+    let printed = world.drover(&words)?;
+    said(&words, &printed);
+    for guest in &guests {
+        ensure!(world.home(guest)? == to, "{guest} is not on {to}");
+    }
+    let all = world.json(&["operation", "list"])?;
+    let of_plan = items(&all).iter().filter(|one| guests.contains(&text(one, "guest").to_owned()));
+    ensure!(of_plan.count() >= guests.len());
+    Ok(())
+}

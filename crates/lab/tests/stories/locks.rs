@@ -1,0 +1,135 @@
+//! Leases, and what keeps a guest from running twice, on LUNs that nothing else locks
+//! (docs/decisions/0008). On a lab of their own: they switch hosts off.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use drover_lab::fault::{MoveBy, lose_reply};
+use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LabSpec, LinkState, Network};
+
+use super::world::{World, spec, text};
+
+const GUEST: &str = "vm20";
+/// After a power loss another host may start the guest at once: its boot apart.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Tells a story on a lab of two hosts and one guest, and takes it down in any case.
+fn on_a_lab(
+    world: &World,
+    disk: GuestDisk,
+    lease: GuestLease,
+    story: impl FnOnce(&Lab) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    // The guests' image is the same: it need not be built again.
+    let image = world.lab.spec().dir.join("image");
+    std::os::unix::fs::symlink(image, dir.path().join("image"))?;
+    let of_all = spec(dir.path().to_owned())?;
+    let spec = LabSpec { name: "llock".to_owned(), hosts: 2, guests: 0, ..of_all };
+    let lab = Lab::up(spec, &|_| {})?;
+    let told = Drover::of(&lab).up(&|_| {}).and_then(|()| {
+        lab.start_guest_with(GUEST, "h1", disk, lease)?;
+        lab.wait_for_guest(GUEST)?;
+        story(&lab)
+    });
+    let down = lab.down();
+    told.and(down)
+}
+
+/// Fails unless this host is refused to start the guest, because another holds its lease.
+fn is_refused(lab: &Lab, host: &str) -> anyhow::Result<()> {
+    lab.define_guest_with(GUEST, host, GuestDisk::Iscsi, GuestLease::Explicit)?;
+    let refused = lab.virsh(host, &["start", GUEST]);
+    lab.virsh(host, &["undefine", GUEST])?;
+    let error = refused.err().with_context(|| format!("{GUEST} started on {host} too"))?;
+    ensure!(format!("{error:#}").contains("is locked"), "{error:#}");
+    Ok(())
+}
+
+fn moved(lab: &Lab, to: &str) -> anyhow::Result<()> {
+    let drover = Drover::of(lab);
+    // droverd has seen the guest and two samples of every host.
+    let begun = Instant::now();
+    loop {
+        match drover.drover(&["guest", "migrate", GUEST, "--to", to]) {
+            Ok(_) => return Ok(()),
+            Err(error) if begun.elapsed() > Duration::from_secs(30) => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}
+
+pub(crate) fn a_lease_keeps_a_second_copy_away_and_goes_with_its_guest(
+    world: &World,
+) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
+        is_refused(lab, "h2")?;
+        let shown = Drover::of(lab).json(&["guest", "show", GUEST])?;
+        ensure!(text(&shown["disks"][0], "protection") == "lease", "{shown}");
+        moved(lab, "h2")?;
+        ensure!(lab.host_of(GUEST)?.as_deref() == Some("h2"), "it did not move");
+        is_refused(lab, "h1")?;
+        // A host that lost its storage but not its power still holds the lease.
+        lab.link("h2", Network::Storage, LinkState::Down)?;
+        is_refused(lab, "h1")?;
+        lab.link("h2", Network::Storage, LinkState::Up)?;
+        lab.power_off("h2")?;
+        let begun = Instant::now();
+        lab.start_guest_with(GUEST, "h1", GuestDisk::Iscsi, GuestLease::Explicit)?;
+        ensure!(begun.elapsed() < AT_ONCE, "it took {:?}", begun.elapsed());
+        lab.wait_for_guest(GUEST)?;
+        lab.power_on("h2")?;
+        let error = lab.virsh("h2", &["start", GUEST]).err().context("it started twice")?;
+        ensure!(format!("{error:#}").contains("is locked"), "{error:#}");
+        Ok(())
+    })
+}
+
+pub(crate) fn a_lost_reply_with_a_lease(world: &World) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
+        let lost = lose_reply(lab, GUEST, "h2", MoveBy::Virsh)?;
+        ensure!(lost.target.ran() && !lost.source.ran(), "{lost:#?}");
+        ensure!(lost.said.contains("error"), "the fault did not bite: {lost:#?}");
+        Ok(())
+    })
+}
+
+pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(world: &World) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Iscsi, GuestLease::None, |lab| {
+        // droverd must know the guest before it can be asked to move it.
+        moved(lab, "h2")?;
+        let lost = lose_reply(lab, GUEST, "h1", MoveBy::Drover)?;
+        ensure!(lost.source.ran() != lost.target.ran(), "{lost:#?}");
+        ensure!(lost.said.contains("failed"), "the fault did not bite: {lost:#?}");
+        Ok(())
+    })
+}
+
+pub(crate) fn a_local_disk_is_copied(world: &World) -> anyhow::Result<()> {
+    on_a_lab(world, GuestDisk::Local, GuestLease::None, |lab| {
+        let beat = lab.guest_exec(GUEST, "dd if=/dev/urandom of=/dev/vda bs=1M seek=8 count=4 \
+            conv=notrunc,fsync 2>/dev/null; dd if=/dev/vda bs=1M skip=8 count=4 2>/dev/null | md5sum")?;
+        let uri = lab.peer_uri("h2")?;
+        lab.virsh(
+            "h1",
+            &[
+                "migrate",
+                "--live",
+                "--p2p",
+                "--tls",
+                "--persistent",
+                "--undefinesource",
+                "--copy-storage-all",
+                GUEST,
+                &uri,
+            ],
+        )?;
+        ensure!(lab.host_of(GUEST)?.as_deref() == Some("h2"), "it did not move");
+        let after = lab.guest_exec(
+            GUEST,
+            "dd if=/dev/vda bs=1M skip=8 count=4 iflag=direct 2>/dev/null | md5sum",
+        )?;
+        ensure!(beat == after && beat.len() > 30, "the copy differs: {beat} {after}");
+        Ok(())
+    })
+}

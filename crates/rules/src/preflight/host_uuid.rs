@@ -1,0 +1,36 @@
+//! libvirt takes two hosts with one UUID for one host and refuses to migrate between them.
+
+use super::{Facts, Trouble};
+
+pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
+    let (Some(source), Some(target)) = (facts.inspection.this(), facts.incoming.this()) else {
+        return Vec::new();
+    };
+    match (source.host_uuid, target.host_uuid) {
+        (Some(one), Some(other)) if one == other => vec![Trouble::blocks(
+            format!(
+                "{} and {} both have the host UUID {one}, as copied machines do",
+                facts.source.name, facts.target.name
+            ),
+            "set another `host_uuid` in /etc/libvirt/libvirtd.conf of one of them, restart its \
+             libvirtd and join it again",
+        )],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Severity;
+    use super::super::fixture::Case;
+
+    #[test]
+    fn copied_machines_are_found() {
+        let mut case = Case::new();
+        case.incoming.host_uuid = case.inspection.host_uuid;
+        let (severity, cause) = case.says("host-uuid").unwrap();
+        assert!(severity == Severity::Blocks && cause.contains("h1 and h2"), "{cause}");
+        case.incoming.host_uuid = None;
+        assert_eq!(case.says("host-uuid"), None);
+    }
+}
