@@ -24,6 +24,17 @@ impl LibvirtError {
         matches!(self.code, sys::VIR_ERR_NO_SUPPORT | sys::VIR_ERR_NO_CONNECT)
     }
 
+    /// A pool or volume is not there, or is busy.
+    pub(crate) const fn is_of_storage(&self) -> bool {
+        matches!(
+            self.code,
+            sys::VIR_ERR_NO_STORAGE_POOL
+                | sys::VIR_ERR_NO_STORAGE_VOL
+                | sys::VIR_ERR_OPERATION_INVALID
+                | sys::VIR_ERR_OPERATION_FAILED
+        )
+    }
+
     /// What the caller does next.
     pub(crate) fn translate(self, guest: Option<GuestId>) -> HypervisorError {
         use HypervisorError as H;

@@ -1,27 +1,30 @@
 //! The hypervisor port: each call on a thread of its own, so that a migration of an hour
 //! starves nobody.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use drover_model::{
-    DirtyWindow, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress, NetworkDescription,
-    Timestamp,
+    Bytes, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
+    NetworkDescription, Timestamp,
 };
 use drover_ports::{
-    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    MAX_DIRTY_WINDOW_S, OutgoingMigration,
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
+    IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 use tokio::sync::{broadcast, oneshot};
 use virt_sys as sys;
 
-use crate::connection::{Connection, Domain, Params};
+use crate::connection::{Connection, Domain, Params, Value};
 use crate::error::LibvirtError;
+use crate::images;
 use crate::outgoing;
 use crate::parse;
 use crate::process::{Processes, QemuProcess};
 use crate::reconnect::Reconnecting;
+use crate::relocate::{left_behind, relocated};
 
 /// A guest that arrived and has never run has used less vCPU time than this, ns: QEMU's
 /// vCPU threads only start up. A guest that ran for a tenth of a second has used more.
@@ -278,6 +281,52 @@ impl Hypervisor for Libvirt {
         Ok(IncomingDisposal::Discarded)
     }
 
+    async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError> {
+        self.call(None, |connection| {
+            let domains = connection.domains()?;
+            // One that went away while it was read has none.
+            let of = |domain: &Domain| Some((domain.uuid()?, domain.definition().ok()?));
+            Ok(domains.iter().filter_map(of).collect())
+        })
+        .await
+    }
+
+    async fn departing_definition(
+        &self,
+        guest: GuestId,
+        disks: &[DiskCopy],
+    ) -> Result<String, HypervisorError> {
+        let disks = disks.to_vec();
+        self.call(Some(guest), move |connection| departing(connection, guest, &disks)).await
+    }
+
+    async fn define(&self, guest: GuestId, definition: String) -> Result<(), HypervisorError> {
+        self.call(Some(guest), move |connection| connection.define(&definition)).await
+    }
+
+    async fn start_guest(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.call(Some(guest), move |connection| start(connection, guest)).await
+    }
+
+    async fn undefine(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        match self.call(Some(guest), move |connection| undefine(connection, guest)).await {
+            Err(HypervisorError::Gone(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn open_image(
+        &self,
+        peer_uri: &str,
+        path: &str,
+        length: Bytes,
+    ) -> Result<Box<dyn ImageSink>, HypervisorError> {
+        let (peer_uri, path) = (peer_uri.to_owned(), path.to_owned());
+        on_thread("libvirt-image", move || images::open(&peer_uri, &path, length.0))
+            .await?
+            .map_err(|error| error.translate(None))
+    }
+
     async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
         // libvirt itself finds nothing wrong with pausing a paused guest.
         self.call(Some(guest), move |connection| connection.domain(guest)?.suspend()).await
@@ -374,7 +423,60 @@ fn send_away(connection: &Connection, migration: &OutgoingMigration) -> Result<(
     let settings = &migration.settings;
     // Always: an earlier try may have left its own in this QEMU.
     domain.set_max_downtime(settings.max_downtime_ms)?;
-    domain.migrate(&outgoing::migrate_out(migration))
+    let mut out = outgoing::migrate_out(migration);
+    out.params.extend(elsewhere(&domain, &migration.disks)?);
+    domain.migrate(&out)
+}
+
+/// The XML that the target needs where copied disks lie elsewhere there.
+fn elsewhere(
+    domain: &Domain,
+    disks: &[DiskCopy],
+) -> Result<Vec<(&'static CStr, Value)>, LibvirtError> {
+    if disks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let live = relocated(&domain.live_definition()?, disks)?;
+    let kept = relocated(&domain.definition()?, disks)?;
+    let live = live.map(|xml| (sys::VIR_MIGRATE_PARAM_DEST_XML, Value::Text(xml)));
+    let kept = kept.map(|xml| (sys::VIR_MIGRATE_PARAM_PERSIST_XML, Value::Text(xml)));
+    Ok(live.into_iter().chain(kept).collect())
+}
+
+/// A guest may be undefined only while nothing runs it.
+fn undefine(connection: &Connection, guest: GuestId) -> Result<(), LibvirtError> {
+    let domain = connection.domain(guest)?;
+    let state = parse::guest_state(domain.state()?);
+    if state.is_active() {
+        let message = format!("the guest is {}", state.as_str());
+        return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_INVALID, message });
+    }
+    domain.undefine()
+}
+
+fn start(connection: &Connection, guest: GuestId) -> Result<(), LibvirtError> {
+    let domain = connection.domain(guest)?;
+    if parse::guest_state(domain.state()?) == drover_model::GuestState::Running {
+        return Ok(());
+    }
+    domain.create()
+}
+
+/// The definition of a guest that is shut off as another host takes it over.
+fn departing(
+    connection: &Connection,
+    guest: GuestId,
+    disks: &[DiskCopy],
+) -> Result<String, LibvirtError> {
+    let domain = connection.domain(guest)?;
+    let kept = domain.definition()?;
+    let saved = domain.is_saved().then(|| {
+        "its saved memory would stay behind: start it, or remove the managed save".to_owned()
+    });
+    if let Some(message) = saved.or(left_behind(&kept)?) {
+        return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_UNSUPPORTED, message });
+    }
+    Ok(relocated(&kept, disks)?.unwrap_or(kept))
 }
 
 /// A transfer whose connection hangs is not broken for QEMU yet: both ends are told first.

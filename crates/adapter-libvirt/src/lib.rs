@@ -8,10 +8,12 @@
 mod connection;
 mod error;
 mod hypervisor;
+mod images;
 mod inspection;
 mod outgoing;
 mod parse;
 mod process;
 mod reconnect;
+mod relocate;
 
 pub use hypervisor::Libvirt;

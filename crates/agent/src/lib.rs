@@ -23,6 +23,7 @@ mod describe;
 mod durable;
 mod hex;
 pub mod identity;
+pub mod images;
 pub mod join;
 pub mod migration;
 pub mod network;

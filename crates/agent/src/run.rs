@@ -18,6 +18,8 @@ use crate::command::epoch::EpochGate;
 use crate::config::Config;
 use crate::describe::Describer;
 use crate::identity::Identity;
+use crate::images::claims::Claims;
+use crate::images::facts::Images;
 use crate::network::listen::listen;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
@@ -37,6 +39,7 @@ pub struct Prepared {
     config: Config,
     identity: Identity,
     epochs: EpochGate,
+    claims: Claims,
     _only_one: File,
 }
 
@@ -48,12 +51,15 @@ impl Prepared {
         let path = config.state_dir.join("epochs");
         let epochs = EpochGate::open(&path)
             .with_context(|| format!("cannot read the epochs in {}", path.display()))?;
-        Ok(Self { config, identity, epochs, _only_one: only_one })
+        let path = config.state_dir.join("claims");
+        let claims = Claims::open(&path)
+            .with_context(|| format!("cannot read the claims in {}", path.display()))?;
+        Ok(Self { config, identity, epochs, claims, _only_one: only_one })
     }
 
     /// Runs the agent until it is asked to end.
     pub async fn run(self, hypervisor: Arc<dyn Hypervisor>, shutdown: Shutdown) -> Result<()> {
-        let Self { config, identity, epochs, _only_one } = self;
+        let Self { config, identity, epochs, claims, _only_one } = self;
         let host = identity.card.host_id;
         info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
 
@@ -69,8 +75,14 @@ impl Prepared {
 
         let outbox = Outbox::default();
         let shared_paths = config.shared_paths.clone();
-        let commands =
-            Commands::new(host, Arc::clone(&hypervisor), epochs, shared_paths, outbox.clone());
+        let commands = Commands::new(
+            host,
+            Arc::clone(&hypervisor),
+            epochs,
+            claims,
+            shared_paths,
+            outbox.clone(),
+        );
         let queries = Queries::new(Arc::clone(&commands));
         let link = Link {
             config,
@@ -81,6 +93,7 @@ impl Prepared {
             samples,
             sample_interval,
             commands: Arc::clone(&commands),
+            images: Images::default(),
             queries,
             outbox,
         };

@@ -102,6 +102,10 @@ pub(crate) fn guests(guests: &[v1::Guest], wide: bool) -> String {
     table(&header, rows)
 }
 
+fn with_hint(state: &str, hint: Option<&str>) -> String {
+    hint.map_or_else(|| state.to_owned(), |hint| format!("{state}\nhint: {hint}"))
+}
+
 pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     let guest = &detail.guest;
     let disks = detail.disks.iter().map(|disk| {
@@ -126,7 +130,7 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
     fields(&[
         ("name", guest.name.clone()),
         ("id", guest.id.clone()),
-        ("state", guest.state.clone()),
+        ("state", with_hint(&guest.state, detail.hint.as_deref())),
         ("host", format!("{} ({}, epoch {})", guest.host, detail.owner_phase, detail.epoch)),
         ("vcpus", guest.vcpus.to_string()),
         ("memory", format!("{} MiB, now {} MiB", guest.memory_mib, detail.current_memory_mib)),
@@ -330,10 +334,10 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
         rows.push(("queue", drain::place(place)));
     }
     if let Some(p) = &operation.progress {
-        rows.push(("progress", progress(p)));
+        rows.push(("progress", progress(operation, p)));
     }
     if let Some(outcome) = &operation.outcome {
-        rows.push(("outcome", self::outcome(outcome)));
+        rows.push(("outcome", self::outcome(operation, outcome)));
     }
     if let Some(failure) = &operation.failure {
         rows.push(("failure", failure.clone()));
@@ -367,7 +371,16 @@ fn how(operation: &v1::Operation) -> String {
     format!("{mode}{encrypted}, downtime up to {} ms{cap}", operation.max_downtime_ms)
 }
 
-pub(crate) fn progress(progress: &v1::Progress) -> String {
+pub(crate) fn progress(operation: &v1::Operation, progress: &v1::Progress) -> String {
+    if operation.mode == "cold" {
+        return format!(
+            "{:.0} %, {} of {} copied, {}/s",
+            progress.percent,
+            bytes(progress.processed_bytes),
+            bytes(progress.total_bytes),
+            bytes(progress.throughput_bytes_per_second),
+        );
+    }
     format!(
         "{:.0} %, {} of {} sent at {}/s, dirty rate {}/s, iteration {}",
         progress.percent,
@@ -379,7 +392,15 @@ pub(crate) fn progress(progress: &v1::Progress) -> String {
     )
 }
 
-pub(crate) fn outcome(outcome: &v1::Outcome) -> String {
+fn outcome(operation: &v1::Operation, outcome: &v1::Outcome) -> String {
+    if operation.mode == "cold" {
+        return match outcome.transferred_bytes.filter(|sent| *sent > 0) {
+            Some(sent) => {
+                format!("{} ms, {} copied, checksums agree", outcome.total_ms, bytes(sent))
+            }
+            None => format!("{} ms, no disk had to be copied", outcome.total_ms),
+        };
+    }
     format!(
         "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}, blackout {}",
         outcome.total_ms,

@@ -17,7 +17,7 @@ use drover_ports::{Clock, StoreError};
 use crate::continuity::{blackout, is_probed, known_nics};
 use crate::events::{Draft, Events, Severity};
 use crate::live::Live;
-use crate::records::{Cause, OperationRecord, RecordError, Records, Tables, Txn};
+use crate::records::{Cause, DefinitionRecord, OperationRecord, RecordError, Records, Tables, Txn};
 
 /// Times that a step is tried again when someone else changed the store meanwhile.
 const STEP_TRIES: usize = 3;
@@ -181,6 +181,17 @@ impl Engine {
                 if after.migration.state.is_finished() && !idle {
                     settle(tables, &mut txn, &after, now);
                 }
+                if let (MigrationState::Defining { copied }, false) = (
+                    &before.migration.state,
+                    matches!(after.migration.state, MigrationState::CleaningUp { .. }),
+                ) {
+                    // As it is at the target: the host told it while it was not the owner.
+                    txn.put(DefinitionRecord {
+                        guest: after.migration.guest,
+                        xml: copied.definition.clone(),
+                        at: now,
+                    });
+                }
                 if after != *before {
                     txn.put(after.clone());
                 }
@@ -212,6 +223,7 @@ impl Engine {
                     nics: known_nics(&tables, migration.guest),
                     probe: is_probed(&tables, migration),
                     disks_json: serde_json::to_vec(&migration.disks).ok()?,
+                    cold: migration.settings.mode == MigrationMode::Cold,
                 })
             }
             Effect::StartMigration => {
@@ -431,6 +443,12 @@ pub(crate) fn of_rule(draft: Draft, cause: &Cause) -> Draft {
 
 fn completed(operation: &OperationRecord, guest: &str, from: &str, to: &str) -> Draft {
     let whole = operation.changed().since(operation.created).as_millis();
+    let settings = &operation.migration.settings;
+    if settings.mode == MigrationMode::Cold && !settings.auto_start {
+        let text = format!("{guest} is on {to}, shut off; from {from} in {whole} ms");
+        return Draft::new("migration.completed", Severity::Info, text)
+            .with("whole_ms", u64::try_from(whole).unwrap_or(u64::MAX));
+    }
     let handover = handover_ms(operation);
     let text = format!(
         "{guest} runs on {to}; from {from} in {whole} ms, handover {} ms",

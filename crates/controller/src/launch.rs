@@ -8,6 +8,7 @@ use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, PostCop
 use drover_planner::{Plan, PlanReport, PlannedMove};
 use drover_rules::{Move, protection};
 
+use crate::admission::copies;
 use crate::engine::Engine;
 use crate::moment::operation_id;
 use crate::reconcile::rules::running_plan;
@@ -214,7 +215,9 @@ fn operation(
     }
     let owner = tables.owners.get(guest).ok_or_else(|| format!("guest {guest} has no owner"))?;
     let settings = with_tls(tables, &step.step, &settings(tables, order, &step.step))?;
-    let migration = Migration::new(operation_id(), *owner, step.step.to, settings);
+    let disks = copies(tables, guest, &settings)?;
+    let migration =
+        Migration { disks, ..Migration::new(operation_id(), *owner, step.step.to, settings) };
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
         migration,
@@ -275,6 +278,10 @@ fn with_tls(
 }
 
 fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measure> {
+    // A guest that does not run loads nothing that could be measured.
+    if order.settings.mode != MigrationMode::Live {
+        return None;
+    }
     let metric = batch.first()?.metric;
     let mut expected = BTreeMap::new();
     for step in batch {

@@ -12,6 +12,7 @@
 //! loads what they need, stores what they say and carries it out. Concrete adapters are
 //! named in `wiring` only.
 
+pub mod admission;
 pub mod baseline;
 pub mod ca;
 pub mod churn;

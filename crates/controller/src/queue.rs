@@ -14,12 +14,12 @@ use drover_lifecycle::queue::{Begun, Place, Urgency, Wait, Waiting, schedule};
 use drover_lifecycle::{Failure, FailureKind, MigrationEvent, MigrationState};
 use drover_model::{
     ClusterView, GuestView, HostState, HostView, InFlightMove, MigrationLimits, MigrationMode,
-    OperationId, OwnerPhase, Reading, Timestamp,
+    OperationId, OwnerPhase, Reading, StorageCopy, Timestamp,
 };
-use drover_planner::Budget;
+use drover_planner::{Budget, Goal, Policy, as_if_running};
 use drover_ports::Entity;
-use drover_rules::constraint::{FRESH_SAMPLES, GUEST_STATE, TOGETHER};
-use drover_rules::{Projection, Refusal, check_movable, check_placement};
+use drover_rules::constraint::{FRESH_SAMPLES, TOGETHER};
+use drover_rules::{PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 use crate::engine::Engine;
 use crate::live::Live;
@@ -154,12 +154,18 @@ pub fn grounds(tables: &Tables, live: &Live, now: Timestamp, record: &OperationR
 /// planned, and an operator may have overruled them.
 fn refusals(tables: &Tables, view: &ClusterView, record: &OperationRecord) -> Vec<Refusal> {
     let migration = &record.migration;
-    let placement = standing(tables);
-    let projection = Projection::of(view);
-    let cold = migration.settings.mode == MigrationMode::Cold;
-    let movable = check_movable(&projection, &placement, migration.guest)
-        .into_iter()
-        .filter(|one| !(cold && one.constraint == GUEST_STATE));
+    let placement = PlacementPolicy {
+        mode: migration.settings.mode,
+        copies_storage: migration.settings.storage != StorageCopy::None,
+        ..standing(tables)
+    };
+    // What a guest that is shut off needs is measured nowhere.
+    let goal = Goal::Place { guest: migration.guest, to: Some(migration.to) };
+    let policy = Policy::new(goal, placement.clone());
+    let filled = (migration.settings.mode == MigrationMode::Cold)
+        .then(|| as_if_running(view, &policy, migration.guest));
+    let projection = Projection::of(filled.as_ref().unwrap_or(view));
+    let movable = check_movable(&projection, &placement, migration.guest).into_iter();
     let placed = check_placement(&projection, &placement, migration.guest, migration.to)
         .into_iter()
         // Members of a group arrive one after the other.

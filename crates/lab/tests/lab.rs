@@ -12,6 +12,7 @@ mod stories {
     pub(crate) mod lab_itself;
     pub(crate) mod locks;
     pub(crate) mod migration;
+    pub(crate) mod modes;
     pub(crate) mod options;
     pub(crate) mod restarts;
     pub(crate) mod rules;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
 use stories::{
-    continuity, drain, hypervisor, lab_itself, locks, migration, options, restarts, rules,
+    continuity, drain, hypervisor, lab_itself, locks, migration, modes, options, restarts, rules,
 };
 
 type Story = fn(&World) -> anyhow::Result<()>;
@@ -51,6 +52,15 @@ const STORIES: &[(&str, Story)] = &[
         "the_network_misses_a_moved_guest_as_measured",
         continuity::the_network_misses_a_moved_guest_as_measured,
     ),
+    ("a_local_disk_moves_with_its_running_guest", modes::a_local_disk_moves_with_its_running_guest),
+    ("shared_disks_stay_while_local_ones_move", modes::shared_disks_stay_while_local_ones_move),
+    ("a_top_layer_moves_onto_its_backing_file", modes::a_top_layer_moves_onto_its_backing_file),
+    ("a_cancelled_copy_leaves_nothing", modes::a_cancelled_copy_leaves_nothing),
+    ("a_file_in_the_way_is_left_alone", modes::a_file_in_the_way_is_left_alone),
+    ("a_guest_that_is_shut_off_moves", modes::a_guest_that_is_shut_off_moves),
+    ("a_cold_guest_boots_from_its_copied_disk", modes::a_cold_guest_boots_from_its_copied_disk),
+    ("a_start_in_mid_copy_ends_the_copy", modes::a_start_in_mid_copy_ends_the_copy),
+    ("a_guest_of_a_dead_host_is_rescued", modes::a_guest_of_a_dead_host_is_rescued),
     ("a_cpu_rule_relieves_its_host", rules::a_cpu_rule_relieves_its_host),
     ("without_a_target_the_reasons_are_recorded", rules::without_a_target_the_reasons_are_recorded),
     ("a_memory_rule_relieves_its_host", rules::a_memory_rule_relieves_its_host),

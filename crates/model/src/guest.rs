@@ -98,6 +98,44 @@ pub struct Disk {
     pub shareable: bool,
     /// libvirt's cache mode, if set.
     pub cache: Option<String>,
+    /// Image format that libvirt is told, e.g. `raw` or `qcow2`.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// Size that the guest sees, of images in files: the host's agent reads it.
+    #[serde(default)]
+    pub capacity: Option<Bytes>,
+    /// Space that the file takes on its host, rounded up: it grows while the guest writes.
+    #[serde(default)]
+    pub allocation: Option<Bytes>,
+    /// The image that this one is a layer on.
+    #[serde(default)]
+    pub backing: Option<BackingImage>,
+}
+
+/// The image that another is a layer on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackingImage {
+    /// Absolute path on the host; or what the layer says, where that is no plain file.
+    pub path: String,
+    /// Its format, where the layer names it.
+    pub format: Option<String>,
+}
+
+impl Disk {
+    /// A disk of which no more is known than where its bytes are.
+    pub fn new(target: &str, source: DiskSource) -> Self {
+        Self {
+            target: target.to_owned(),
+            source,
+            readonly: false,
+            shareable: false,
+            cache: None,
+            format: None,
+            capacity: None,
+            allocation: None,
+            backing: None,
+        }
+    }
 }
 
 /// A lease that a guest's definition names: one host at a time can hold it, if libvirt

@@ -25,7 +25,7 @@ mod units;
 mod view;
 
 pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
-pub use guest::{Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
+pub use guest::{BackingImage, Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{BaselineId, GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use inspection::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, Timestamp};
+use crate::{BackingImage, Bytes, Timestamp};
 
 /// In which way a guest is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -205,6 +205,12 @@ pub struct DiskCopy {
     pub format: String,
     /// Size that the guest sees.
     pub capacity: Bytes,
+    /// Space that the copy takes at least.
+    #[serde(default)]
+    pub allocation: Bytes,
+    /// The image below it, by its path on the target, where only the top layer is copied.
+    #[serde(default)]
+    pub backing: Option<BackingImage>,
 }
 
 /// A disk that has been copied, and what it must be there.

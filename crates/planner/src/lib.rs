@@ -22,9 +22,10 @@ mod report;
 pub mod search;
 mod survive;
 
-use drover_model::{ClusterView, Mib};
+use drover_model::{ClusterView, Mib, MigrationMode};
 use rand::Rng;
 
+pub use goal::as_if_running;
 pub use policy::{Basis, Budget, Goal, Level, Policy, Resource, Weights};
 pub use report::{FrontPoint, HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove, Score};
 
@@ -49,6 +50,9 @@ pub fn plan(
             better.unwrap_or_else(|| (batch::into_batches(moves, budget), report))
         }
         Goal::Place { guest, to } => {
+            let filled = (policy.placement.mode != MigrationMode::Live)
+                .then(|| goal::as_if_running(view, policy, *guest));
+            let view = filled.as_ref().unwrap_or(view);
             let (moves, report) = place::place(view, policy, *guest, *to, rng);
             (batch::into_batches(moves, budget), report)
         }

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use drover_model::{
-    CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
+    Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
     MigrationProgress, MigrationSettings, NetworkDescription, PoolDescription,
 };
 use tokio::sync::broadcast;
@@ -81,12 +81,25 @@ pub struct OutgoingMigration {
     /// Allow the switch to post-copy. Then the guest does *not* arrive paused: libvirt lets
     /// it run on the target, after [`Hypervisor::start_post_copy`] before all is there.
     pub post_copy: bool,
-    /// Disks that are copied with it.
+    /// Disks that are copied with it, into images that are there already; no others.
     pub disks: Vec<DiskCopy>,
     /// All writable file disks lie below paths that the operator declared to be the same
     /// on both hosts, so libvirt may be told that they are shared
     /// (VIR_MIGRATE_UNSAFE: libvirt 9.0 recognises only some network file systems).
     pub disks_declared_shared: bool,
+}
+
+/// An image that is being written on a peer. Each call blocks. Dropped without
+/// [`ImageSink::finish`], what was sent so far may be left there.
+pub trait ImageSink: Send {
+    /// The next bytes.
+    fn send(&mut self, bytes: &[u8]) -> Result<(), HypervisorError>;
+
+    /// So many zero bytes, which need take no space there.
+    fn skip(&mut self, length: u64) -> Result<(), HypervisorError>;
+
+    /// That was all; returns when the peer has it all.
+    fn finish(self: Box<Self>) -> Result<(), HypervisorError>;
 }
 
 /// Longest window over which dirtying is measured, seconds: QEMU's own limit.
@@ -221,6 +234,37 @@ pub trait Hypervisor: Inspection {
     /// Destroys a copy that arrived here by a migration and has never run since.
     /// Refused for a guest in any other state.
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError>;
+
+    /// Definition of each guest as it would be started here, secrets included: the stored
+    /// one, or the live one of a guest that has no other.
+    async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError>;
+
+    /// Definition of a guest that is shut off as another host takes it over, with copied
+    /// disks where they lie there. Refused where a part of the guest would stay behind.
+    async fn departing_definition(
+        &self,
+        guest: GuestId,
+        disks: &[DiskCopy],
+    ) -> Result<String, HypervisorError>;
+
+    /// Defines a guest, in place of an earlier definition; it stays as it is, active or not.
+    async fn define(&self, guest: GuestId, definition: String) -> Result<(), HypervisorError>;
+
+    /// Starts a guest that is defined and shut off. No error when it already runs.
+    async fn start_guest(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Removes the definition of a guest that is shut off. A conflict while it is active;
+    /// no error when there is none.
+    async fn undefine(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
+    /// Opens an image that exists on a peer, to be written from its beginning to this
+    /// length.
+    async fn open_image(
+        &self,
+        peer_uri: &str,
+        path: &str,
+        length: Bytes,
+    ) -> Result<Box<dyn ImageSink>, HypervisorError>;
 
     /// Pauses a running guest, also one that is being sent. No error when it is paused already.
     async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError>;

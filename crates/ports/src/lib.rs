@@ -19,8 +19,8 @@ pub use history::{
     SamplePoint, SeriesPoint,
 };
 pub use hypervisor::{
-    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    MAX_DIRTY_WINDOW_S, OutgoingMigration,
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
+    IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 pub use inspection::{CpuCounts, Inspection};
 pub use store::{

@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn disk(source: DiskSource) -> Disk {
-        Disk { target: "vda".to_owned(), source, readonly: false, shareable: false, cache: None }
+        Disk::new("vda", source)
     }
 
     fn file_at(path: &str) -> Disk {

@@ -75,11 +75,8 @@ pub fn guest(n: u128, on: u128, memory_mib: u64) -> Guest {
         cpu_mode: "custom".to_owned(),
         cpu_model: Some("qemu64".to_owned()),
         disks: vec![Disk {
-            target: "vda".to_owned(),
-            source: DiskSource::File { path: format!("/srv/shared/vm{n}.img") },
-            readonly: false,
-            shareable: false,
             cache: Some("none".to_owned()),
+            ..Disk::new("vda", DiskSource::File { path: format!("/srv/shared/vm{n}.img") })
         }],
         leases: Vec::new(),
         nics: vec![Nic {

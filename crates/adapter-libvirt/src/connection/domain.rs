@@ -74,6 +74,40 @@ impl Domain {
         take_string(unsafe { sys::virDomainGetXMLDesc(self.raw, 0) })
     }
 
+    /// XML as the domain would be started here, secrets included: the stored one, or the
+    /// live one of a domain that has no other.
+    pub(crate) fn definition(&self) -> Result<String, LibvirtError> {
+        let kept = self.is_persistent();
+        self.secure_xml(if kept {
+            sys::VIR_DOMAIN_XML_INACTIVE
+        } else {
+            sys::VIR_DOMAIN_XML_MIGRATABLE
+        })
+    }
+
+    /// Live XML as another host takes it, secrets included.
+    pub(crate) fn live_definition(&self) -> Result<String, LibvirtError> {
+        self.secure_xml(sys::VIR_DOMAIN_XML_MIGRATABLE)
+    }
+
+    /// Whether its memory was saved, to be gone on with at its next start.
+    pub(crate) fn is_saved(&self) -> bool {
+        // SAFETY: `self.raw` is a live reference.
+        unsafe { sys::virDomainHasManagedSaveImage(self.raw, 0) == 1 }
+    }
+
+    fn secure_xml(&self, more: u32) -> Result<String, LibvirtError> {
+        let flags = sys::VIR_DOMAIN_XML_SECURE | more;
+        // SAFETY: `self.raw` is a live reference; the returned string is ours to free.
+        take_string(unsafe { sys::virDomainGetXMLDesc(self.raw, flags) })
+    }
+
+    /// Starts a domain that is defined.
+    pub(crate) fn create(&self) -> Result<(), LibvirtError> {
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainCreateWithFlags(self.raw, 0) })
+    }
+
     /// State and reason.
     pub(crate) fn state(&self) -> Result<DomainState, LibvirtError> {
         let (mut state, mut reason): (c_int, c_int) = (0, 0);

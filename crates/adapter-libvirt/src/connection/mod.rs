@@ -12,6 +12,7 @@ mod dirty_rate;
 mod domain;
 mod inspect;
 mod params;
+mod volume;
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -26,6 +27,7 @@ use crate::error::LibvirtError;
 pub(crate) use callbacks::Notice;
 pub(crate) use domain::{Domain, DomainState, MigrateOut, Value};
 pub(crate) use params::{Param, Params};
+pub(crate) use volume::Upload;
 
 /// Keepalive probes go out so often, seconds.
 const KEEPALIVE_INTERVAL: i32 = 5;

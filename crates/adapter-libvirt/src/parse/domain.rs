@@ -79,12 +79,15 @@ fn disk(node: Node<'_, '_>) -> Disk {
         (Some("volume"), _) => DiskSource::Volume { pool: value("pool"), volume: value("volume") },
         _ => DiskSource::File { path: value("file") },
     };
+    let driver = |name| child(node, "driver").and_then(|driver| attribute(driver, name));
+    let target = child(node, "target").and_then(|t| attribute(t, "dev")).unwrap_or_default();
     Disk {
-        target: child(node, "target").and_then(|t| attribute(t, "dev")).unwrap_or_default(),
-        source: kind,
         readonly: child(node, "readonly").is_some(),
         shareable: child(node, "shareable").is_some(),
-        cache: child(node, "driver").and_then(|driver| attribute(driver, "cache")),
+        cache: driver("cache"),
+        // Without a word libvirt takes an image as raw: it looks into none.
+        format: Some(driver("type").unwrap_or_else(|| "raw".to_owned())),
+        ..Disk::new(&target, kind)
     }
 }
 

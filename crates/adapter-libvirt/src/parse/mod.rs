@@ -15,7 +15,7 @@ pub(crate) use stats::{dirty_window, guest_stats, outcome, progress};
 use roxmltree::Node;
 
 /// The first child with this name.
-fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
+pub(crate) fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
     node.children().find(|child| child.has_tag_name(name))
 }
 
@@ -28,6 +28,6 @@ fn text(node: Node<'_, '_>, name: &str) -> Option<String> {
 }
 
 /// An attribute as owned text.
-fn attribute(node: Node<'_, '_>, name: &str) -> Option<String> {
+pub(crate) fn attribute(node: Node<'_, '_>, name: &str) -> Option<String> {
     node.attribute(name).map(str::to_owned)
 }

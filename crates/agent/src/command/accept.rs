@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use drover_agent_api::v1::{AcceptIncoming, Failure, FailureKind};
+use drover_model::DiskCopy;
 
-use super::failure::{failure, of_hypervisor};
+use super::failure::{failure, of_claim, of_hypervisor};
 use super::turns::Turn;
-use super::{Commands, Order};
+use super::{Commands, Order, off_runtime, read};
 
 impl Commands {
     /// Refused while the guest is active here in whatever state: two copies on one host are
@@ -27,15 +28,22 @@ impl Commands {
         match self.guest(order.guest).await {
             Ok(Some(guest)) if guest.state.is_active() => {
                 let message = format!("it is {} on this host already", guest.state.as_str());
-                Err(failure(FailureKind::Conflict, message))
+                return Err(failure(FailureKind::Conflict, message));
             }
-            Ok(_) => {
-                if accept.probe {
-                    self.network.begin_probe(self, order.operation, order.guest, accept.nics);
-                }
-                Ok(())
-            }
-            Err(error) => Err(of_hypervisor(&error)),
+            Ok(_) => {}
+            Err(error) => return Err(of_hypervisor(&error)),
         }
+        let disks: Vec<DiskCopy> = read("list of disks", &accept.disks_json)?;
+        if !disks.is_empty() || accept.cold {
+            let claims = Arc::clone(&self.claims);
+            let (operation, guest) = (order.operation, order.guest);
+            off_runtime(move || claims.claim(operation, guest, accept.cold, &disks))
+                .await?
+                .map_err(|error| of_claim(&error))?;
+        }
+        if accept.probe {
+            self.network.begin_probe(self, order.operation, order.guest, accept.nics);
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use drover_lifecycle::FailureKind as Kind;
 use drover_ports::HypervisorError;
 
 use super::epoch::EpochRefusal;
+use crate::images::claims::ClaimError;
 
 /// A failure of one kind.
 pub fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
@@ -45,4 +46,14 @@ pub fn of_epoch(refusal: &EpochRefusal) -> Failure {
         EpochRefusal::NotDurable { .. } => FailureKind::Retry,
     };
     failure(kind, refusal.to_string())
+}
+
+/// What a claim that was not made or ended means for the controller. A disk that is full for
+/// the list of claims passes.
+pub fn of_claim(error: &ClaimError) -> Failure {
+    let kind = match error {
+        ClaimError::Place(_) => FailureKind::Refused,
+        ClaimError::NotDurable(_) | ClaimError::NotRemoved { .. } => FailureKind::Retry,
+    };
+    failure(kind, error.to_string())
 }

@@ -7,12 +7,15 @@
 
 mod accept;
 mod cancel;
+mod define;
 mod discard;
 pub mod epoch;
 pub mod failure;
+mod remove;
 mod resume;
 mod shared_disks;
 mod start;
+mod start_guest;
 pub mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +23,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use drover_agent_api::v1::{Command, CommandResult, Failure, FailureKind, command::Action};
 use drover_model::{Epoch, Guest, GuestId, HostId, OperationId};
 use drover_ports::{Hypervisor, HypervisorError};
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::images::claims::Claims;
 use crate::migration::operations::Operations;
 use crate::network::Network;
 use crate::session::outbox::Outbox;
@@ -47,6 +52,8 @@ pub struct Commands {
     /// Where answers go.
     pub(crate) outbox: Outbox,
     epochs: Arc<EpochGate>,
+    claims: Arc<Claims>,
+    checks: define::Checks,
     shared_paths: Vec<String>,
     turns: Turns,
     slots: Arc<Semaphore>,
@@ -72,6 +79,7 @@ impl Commands {
         host: HostId,
         hypervisor: Arc<dyn Hypervisor>,
         epochs: EpochGate,
+        claims: Claims,
         shared_paths: Vec<String>,
         outbox: Outbox,
     ) -> Arc<Self> {
@@ -82,6 +90,8 @@ impl Commands {
             network: Network::default(),
             outbox,
             epochs: Arc::new(epochs),
+            claims: Arc::new(claims),
+            checks: define::Checks::default(),
             shared_paths,
             turns: Turns::default(),
             slots: Arc::new(Semaphore::new(MAX_COMMANDS)),
@@ -135,10 +145,10 @@ impl Commands {
             Action::StartMigration(start) => self.start_migration(&order, start, turn).await,
             Action::CancelMigration(_) => self.cancel_migration(&order, turn).await,
             Action::Resume(resume) => self.resume(&order, resume, turn).await,
-            Action::DiscardIncoming(_) => self.discard_incoming(&order, turn).await,
-            Action::DefineIncoming(_) | Action::StartGuest(_) | Action::RemoveDeparted(_) => {
-                Err(failure(FailureKind::Refused, "this agent moves running guests only"))
-            }
+            Action::DiscardIncoming(discard) => self.discard_incoming(&order, discard, turn).await,
+            Action::DefineIncoming(define) => self.define_incoming(&order, define, turn).await,
+            Action::StartGuest(start) => self.start_guest(&order, start, turn).await,
+            Action::RemoveDeparted(remove) => self.remove_departed(&order, remove, turn).await,
         }
     }
 
@@ -150,6 +160,28 @@ impl Commands {
             Ok(Err(refusal)) => Err(failure::of_epoch(&refusal)),
             Err(error) => Err(failure(FailureKind::Broken, error.to_string())),
         }
+    }
+
+    /// A command of a higher epoch may have come while this one waited.
+    fn not_overtaken(&self, order: &Order) -> Result<(), Failure> {
+        match self.epochs.seen(order.guest).filter(|seen| *seen > order.epoch) {
+            None => Ok(()),
+            Some(seen) => {
+                let message = format!("epoch {} was overtaken by epoch {seen}", order.epoch);
+                Err(failure(FailureKind::StaleEpoch, message))
+            }
+        }
+    }
+
+    /// The guest runs here: what was kept for its coming is its own. Beside the answer, for
+    /// nothing depends on it: what is not forgotten now is never asked for again.
+    fn has_arrived(&self, guest: GuestId) {
+        let claims = Arc::clone(&self.claims);
+        self.spawn(async move {
+            if let Ok(Err(error)) = off_runtime(move || claims.arrived(guest)).await {
+                warn!(%guest, %error, "its claims are not forgotten");
+            }
+        });
     }
 
     /// The guest as the hypervisor has it now; none only if a hypervisor that is up says so.
@@ -181,6 +213,25 @@ impl Commands {
         }
         self.outbox.send(CommandResult { command_id, operation_id, failure });
     }
+}
+
+/// Reads a part of a command; what is left out has its default.
+fn read<T: DeserializeOwned + Default>(what: &str, json: &[u8]) -> Result<T, Failure> {
+    if json.is_empty() { Ok(T::default()) } else { decode(what, json) }
+}
+
+fn decode<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(json).map_err(|error| {
+        failure(FailureKind::Refused, format!("the {what} cannot be read: {error}"))
+    })
+}
+
+/// Runs what waits for the disk.
+async fn off_runtime<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(job).await;
+    done.map_err(|error| failure(FailureKind::Broken, error.to_string()))
 }
 
 fn read_order(operation: &str, guest: &str, epoch: u64) -> Result<Order, Failure> {

@@ -59,7 +59,12 @@ impl Commands {
             drop(held);
             match outcome {
                 Err(again) if may_pass(&again) && Instant::now() < deadline => {}
-                done => return done,
+                done => {
+                    if done.is_ok() {
+                        self.has_arrived(order.guest);
+                    }
+                    return done;
+                }
             }
             attempt += 1;
             let next = Instant::now() + pause_after(attempt);
@@ -68,11 +73,8 @@ impl Commands {
     }
 
     async fn attempt(&self, order: &Order) -> Result<(), Failure> {
-        // A discard under a higher epoch may have come while this command waited.
-        if let Some(seen) = self.epochs.seen(order.guest).filter(|seen| *seen > order.epoch) {
-            let message = format!("epoch {} was overtaken by epoch {seen}", order.epoch);
-            return Err(failure(FailureKind::StaleEpoch, message));
-        }
+        // A discard under a higher epoch, for one.
+        self.not_overtaken(order)?;
         if self.operations.is_leaving(order.guest) {
             self.end_departure(order).await;
             let message = "its migration away from this host is not over";

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use drover_agent_api::v1::{Failure, FailureKind, StartMigration};
 use drover_lifecycle::{Beginning, beginning};
-use drover_model::{Guest, MigrationSettings};
+use drover_model::{DiskCopy, Guest, GuestState, MigrationMode, MigrationSettings};
 use drover_ports::OutgoingMigration;
-use serde::de::DeserializeOwned;
 
 use super::failure::{failure, of_hypervisor};
 use super::shared_disks::are_declared_shared;
 use super::turns::Turn;
-use super::{Commands, Order};
+use super::{Commands, Order, read};
 use crate::migration::adjust::adjust;
-use crate::migration::{depart, follow};
+use crate::migration::{cold, depart, follow};
 use crate::reach::uri_host;
 
 impl Commands {
@@ -25,6 +24,9 @@ impl Commands {
         _turn: Turn,
     ) -> Result<(), Failure> {
         let settings = settings(&start)?;
+        if settings.mode == MigrationMode::Cold {
+            return self.start_cold(order, &start, settings).await;
+        }
         if self.operations.knows(order.operation) {
             self.report(order.operation);
             adjust(self, order.operation, order.guest, &settings, start.post_copy).await;
@@ -65,6 +67,42 @@ impl Commands {
         Ok(())
     }
 
+    /// A copy that this agent does not know, or knows no more, begins anew.
+    async fn start_cold(
+        self: &Arc<Self>,
+        order: &Order,
+        start: &StartMigration,
+        settings: MigrationSettings,
+    ) -> Result<(), Failure> {
+        if self.operations.knows(order.operation) {
+            self.report(order.operation);
+            return Ok(());
+        }
+        let departure = cold::Departure {
+            operation: order.operation,
+            guest: order.guest,
+            peer_uri: start.peer_uri.clone(),
+            settings,
+            disks: read("list of disks", &start.disks_json)?,
+        };
+        let state = self.guest(order.guest).await.map_err(|error| of_hypervisor(&error))?;
+        self.operations.begin(order.operation, order.guest);
+        match state.map(|guest| guest.state) {
+            Some(GuestState::ShutOff) => {
+                self.spawn(cold::depart(Arc::clone(self), departure));
+            }
+            Some(state) => {
+                let message = format!("it is {}, and is to move shut off", state.as_str());
+                self.conclude(order.operation, Err(failure(FailureKind::Conflict, message)));
+            }
+            None => {
+                let message = "it is not defined here";
+                self.conclude(order.operation, Err(failure(FailureKind::Gone, message)));
+            }
+        }
+        Ok(())
+    }
+
     fn begin(&self, order: &Order, outgoing: &OutgoingMigration) {
         self.operations.begin(order.operation, order.guest);
         self.operations.ask_for(order.operation, &outgoing.settings, outgoing.post_copy);
@@ -76,6 +114,7 @@ impl Commands {
         start: &StartMigration,
         settings: MigrationSettings,
     ) -> Result<OutgoingMigration, Failure> {
+        let disks: Vec<DiskCopy> = read("list of disks", &start.disks_json)?;
         Ok(OutgoingMigration {
             guest: guest.id,
             peer_uri: start.peer_uri.clone(),
@@ -83,21 +122,12 @@ impl Commands {
             tls_name: uri_host(&start.peer_uri).map(str::to_owned),
             settings,
             post_copy: start.post_copy,
-            disks: read("list of disks", &start.disks_json)?,
-            disks_declared_shared: are_declared_shared(&guest.disks, &self.shared_paths),
+            disks_declared_shared: are_declared_shared(&guest.disks, &disks, &self.shared_paths),
+            disks,
         })
     }
 }
 
 fn settings(start: &StartMigration) -> Result<MigrationSettings, Failure> {
     read("migration settings", &start.settings_json)
-}
-
-fn read<T: DeserializeOwned + Default>(what: &str, json: &[u8]) -> Result<T, Failure> {
-    if json.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(json).map_err(|error| {
-        failure(FailureKind::Refused, format!("the {what} cannot be read: {error}"))
-    })
 }

@@ -13,6 +13,7 @@
 
 pub(crate) mod adjust;
 mod cancel;
+pub(crate) mod cold;
 mod converge;
 pub mod depart;
 pub mod follow;

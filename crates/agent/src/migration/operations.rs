@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::{Failure, migration_update::Body};
-use drover_model::{GuestId, MigrationOutcome, MigrationProgress, MigrationSettings, OperationId};
+use drover_model::{
+    ColdCopy, GuestId, MigrationOutcome, MigrationProgress, MigrationSettings, OperationId,
+};
 
 /// Finished migrations that are remembered, so that a repeated question gets its answer. One
 /// that is forgotten is answered by what the hypervisor says.
@@ -19,6 +21,8 @@ pub enum Status {
     SourceGone,
     /// Over, and the guest is gone.
     Finished(MigrationOutcome),
+    /// A guest that is shut off has been copied.
+    Copied(ColdCopy),
     /// Over, and the guest did not go.
     Failed(Failure),
 }
@@ -56,7 +60,7 @@ pub struct Operations {
 
 impl Status {
     const fn is_over(&self) -> bool {
-        matches!(self, Self::Finished(_) | Self::Failed(_))
+        matches!(self, Self::Finished(_) | Self::Copied(_) | Self::Failed(_))
     }
 
     /// What is told of it; none when there is nothing to tell yet.
@@ -68,6 +72,7 @@ impl Status {
             }
             Self::SourceGone => Some(Body::SourceGone(true)),
             Self::Finished(outcome) => serde_json::to_vec(outcome).ok().map(Body::FinishedJson),
+            Self::Copied(copied) => serde_json::to_vec(copied).ok().map(Body::CopiedJson),
             Self::Failed(failure) => Some(Body::Failed(failure.clone())),
         }
     }
@@ -151,7 +156,7 @@ impl Operations {
         let forward = match (&operation.status, &to) {
             (Status::Running(_), _) => true,
             (Status::SourceGone, to) => to.is_over(),
-            (Status::Finished(_) | Status::Failed(_), _) => false,
+            (Status::Finished(_) | Status::Copied(_) | Status::Failed(_), _) => false,
         };
         if forward {
             operation.status = to;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use super::Link;
+use super::definitions::Definitions;
 use crate::clock;
 
 /// Without any event an inventory goes out this often.
@@ -25,9 +26,13 @@ impl Link {
         let mut capabilities = self.capabilities.clone();
         // The hello has carried them as they were.
         capabilities.mark_unchanged();
+        let mut definitions = Definitions::default();
         loop {
-            let next = Instant::now() + INTERVAL;
-            let mut inventory = self.inventory().await;
+            let mut next = Instant::now() + INTERVAL;
+            let mut inventory = self.inventory(&mut definitions).await;
+            if definitions.has_more() {
+                next = Instant::now() + GATHER;
+            }
             if capabilities.has_changed().unwrap_or(false) {
                 inventory.capabilities_json = encode(&*capabilities.borrow_and_update());
             }
@@ -46,18 +51,22 @@ impl Link {
         }
     }
 
-    async fn inventory(&self) -> Inventory {
+    async fn inventory(&self, definitions: &mut Definitions) -> Inventory {
         let guests = self.hypervisor.guests(self.identity.card.host_id).await;
         let at_ms = clock::now().as_millis();
         match guests {
             Ok(mut guests) => {
                 self.commands.network.fill_in(&mut guests);
+                self.images.complete(&mut guests).await;
+                // What is not told now is told with the next inventory.
+                let told = self.hypervisor.definitions().await.unwrap_or_default();
+                let news = definitions.news(&guests, told);
                 Inventory {
                     at_ms,
                     hypervisor_connected: true,
                     guests_json: encode(&guests),
                     capabilities_json: Vec::new(),
-                    definitions_json: Vec::new(),
+                    definitions_json: if news.is_empty() { Vec::new() } else { encode(&news) },
                 }
             }
             Err(error) => {

@@ -5,6 +5,7 @@
 //! by the controller.
 
 mod backoff;
+mod definitions;
 mod dial;
 mod inventory;
 pub mod outbox;
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::command::Commands;
 use crate::config::Config;
 use crate::identity::Identity;
+use crate::images::facts::Images;
 use crate::observe::sampler::SampleStore;
 use crate::query::Queries;
 use crate::shutdown::Shutdown;
@@ -49,6 +51,8 @@ pub struct Link {
     pub sample_interval: watch::Sender<std::time::Duration>,
     /// Carries out commands.
     pub commands: Arc<Commands>,
+    /// What the guests' images are.
+    pub images: Images,
     /// Answers questions.
     pub queries: Arc<Queries>,
     /// What goes to the controller.

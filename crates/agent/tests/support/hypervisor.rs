@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, DirtyWindow, Disk, DiskSource, Guest, GuestId, GuestState, HostId, Mib,
+    Bytes, DirtyWindow, Disk, DiskCopy, DiskSource, Guest, GuestId, GuestState, HostId, Mib,
     MigrationOutcome, MigrationProgress, Vcpus,
 };
+use drover_ports::memory::FileSink;
 use drover_ports::{
-    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    OutgoingMigration,
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
+    IncomingDisposal, OutgoingMigration,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -36,6 +37,7 @@ struct State {
     resumed: Vec<GuestId>,
     suspended: Vec<GuestId>,
     resume_answers: BTreeMap<GuestId, HypervisorError>,
+    definitions: BTreeMap<GuestId, String>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
     out_of_reach: bool,
 }
@@ -69,6 +71,19 @@ impl Scripted {
             }
         });
         let _ = self.events.send(HypervisorEvent::Lifecycle { guest: id });
+    }
+
+    /// Gives a guest a definition.
+    pub fn describe_guest(&self, id: GuestId, definition: &str) {
+        self.change(|state| drop(state.definitions.insert(id, definition.to_owned())));
+    }
+
+    pub fn definition(&self, id: GuestId) -> Option<String> {
+        self.state().definitions.get(&id).cloned()
+    }
+
+    pub fn state_of(&self, id: GuestId) -> Option<GuestState> {
+        self.state().guests.get(&id).map(|guest| guest.state)
     }
 
     pub fn end_process(&self, id: GuestId) {
@@ -177,13 +192,7 @@ pub fn guest(id: GuestId, state: GuestState) -> Guest {
         machine: "pc-q35-7.2".to_owned(),
         cpu_mode: "custom".to_owned(),
         cpu_model: Some("qemu64".to_owned()),
-        disks: vec![Disk {
-            target: "vda".to_owned(),
-            source: DiskSource::File { path: "/srv/shared/disk".to_owned() },
-            readonly: false,
-            shareable: false,
-            cache: None,
-        }],
+        disks: vec![Disk::new("vda", DiskSource::File { path: "/srv/shared/disk".to_owned() })],
         leases: Vec::new(),
         nics: Vec::new(),
         host_devices: 0,
@@ -292,6 +301,54 @@ impl Hypervisor for Scripted {
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError> {
         let state = self.reach()?;
         state.discard_answers.get(&guest).cloned().unwrap_or(Ok(IncomingDisposal::Absent))
+    }
+
+    async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError> {
+        Ok(self.reach()?.definitions.clone().into_iter().collect())
+    }
+
+    async fn departing_definition(
+        &self,
+        guest: GuestId,
+        disks: &[DiskCopy],
+    ) -> Result<String, HypervisorError> {
+        let state = self.reach()?;
+        let kept = state.definitions.get(&guest).ok_or(HypervisorError::Gone(guest))?;
+        Ok(disks.iter().fold(kept.clone(), |xml, disk| xml.replace(&disk.from, &disk.to)))
+    }
+
+    async fn define(&self, id: GuestId, definition: String) -> Result<(), HypervisorError> {
+        self.reach()?.definitions.insert(id, definition);
+        self.put(id, GuestState::ShutOff);
+        Ok(())
+    }
+
+    async fn start_guest(&self, id: GuestId) -> Result<(), HypervisorError> {
+        if !self.reach()?.guests.contains_key(&id) {
+            return Err(HypervisorError::Gone(id));
+        }
+        self.put(id, GuestState::Running);
+        Ok(())
+    }
+
+    async fn undefine(&self, id: GuestId) -> Result<(), HypervisorError> {
+        let mut state = self.reach()?;
+        if state.guests.get(&id).is_some_and(|guest| guest.state.is_active()) {
+            return Err(HypervisorError::Conflict("it is active".to_owned()));
+        }
+        state.guests.remove(&id);
+        state.definitions.remove(&id);
+        Ok(())
+    }
+
+    async fn open_image(
+        &self,
+        _peer_uri: &str,
+        path: &str,
+        length: Bytes,
+    ) -> Result<Box<dyn ImageSink>, HypervisorError> {
+        drop(self.reach()?);
+        Ok(Box::new(FileSink::open(path, length)?))
     }
 
     async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {

@@ -37,6 +37,9 @@ pub struct GuestDetail {
     /// As in the list.
     #[serde(flatten)]
     pub guest: Guest,
+    /// What can be done where its host does not answer.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// Counts the changes of its owner.
     pub epoch: u64,
     /// `settled`, `leaving` or `arriving`.

@@ -131,7 +131,7 @@ fn draw(bar: &ProgressBar, operation: &Operation) {
 }
 
 pub(super) fn line(operation: &Operation) -> String {
-    let progress = operation.progress.as_ref().map(show::progress);
+    let progress = operation.progress.as_ref().map(|now| show::progress(operation, now));
     format!(
         "{} → {}: {}{}",
         operation.from,

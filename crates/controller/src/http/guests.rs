@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::forecast::Forecast;
 use drover_model::{
-    Disk, DiskSource, Guest, GuestId, Host, HostId, HostState, Metric, MigrationSettings, Nic,
-    NicSource, OwnerPhase,
+    Disk, DiskSource, Guest, GuestId, Host, HostId, HostState, Metric, MigrationMode,
+    MigrationSettings, Nic, NicSource, OwnerPhase, StorageCopy,
 };
 use drover_planner::{Budget, Goal, Policy, plan};
 use drover_ports::Entity;
@@ -24,6 +24,7 @@ use super::forecast::{DRY_RUN_WINDOWS, MOVE_WINDOWS, foretell};
 use super::reply::{Failed, Reply, missing};
 use super::settings::settings;
 use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
+use crate::admission::{Asked, admit, rescue_hint};
 use crate::events::{Draft, Severity};
 use crate::launch::{LaunchError, Order, launch};
 use crate::moment::{plan_id, rfc3339, seed};
@@ -65,6 +66,7 @@ pub(super) async fn show(
     let of = &record.guest;
     Ok(Json(v1::GuestDetail {
         guest: guest(&api, &tables, record),
+        hint: hint(&tables, record),
         epoch: owner.map_or(0, |owner| owner.epoch.0),
         owner_phase: phase.to_owned(),
         virt_type: of.virt_type.clone(),
@@ -107,6 +109,13 @@ fn guest(api: &Api, tables: &Tables, record: &GuestRecord) -> v1::Guest {
         resident_bytes: value(Metric::GuestResident).map(bytes),
         operation,
     }
+}
+
+/// What can be done about a guest that is out of reach.
+fn hint(tables: &Tables, record: &GuestRecord) -> Option<String> {
+    let host = tables.hosts.get(record.guest.host)?;
+    let lost = host.host.state == HostState::Unreachable;
+    lost.then(|| rescue_hint(&record.guest.name, &host.host.name))
 }
 
 fn disks(guest: &Guest, host: Option<&Host>) -> Vec<v1::GuestDisk> {
@@ -165,13 +174,19 @@ pub(super) async fn migrate(
         (guest, to)
     };
     let settings = super::guest_policy::within(&api, guest, settings, &request.options)?;
+    admitted(&api, guest, &settings, request.host_is_dead)?;
     let order = order(&api, guest, to, settings, &caller).await?;
-    super::check::admit(&api, &order).await?;
+    // It looks at a guest that runs.
+    if order.settings.mode == MigrationMode::Live {
+        super::check::admit(&api, &order).await?;
+    }
     let windows = if request.dry_run { DRY_RUN_WINDOWS } else { MOVE_WINDOWS };
     let target = order.plan.moves().next().map(|planned| planned.step.to);
     let forecast = match target {
-        Some(to) => foretell(&api, guest, to, &order.settings, windows).await,
-        None => None,
+        Some(to) if order.settings.mode == MigrationMode::Live => {
+            foretell(&api, guest, to, &order.settings, windows).await
+        }
+        _ => None,
     };
     let (id, now) = (plan_id(), api.clock.now());
     let record = launch(&api.records, &api.engine, order, id, now, request.dry_run)
@@ -187,6 +202,22 @@ pub(super) async fn migrate(
     }
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(response(&api, &record, forecast.as_ref()))))
+}
+
+/// Whether the guest can be moved in the way that is asked for.
+fn admitted(
+    api: &Api,
+    guest: GuestId,
+    settings: &MigrationSettings,
+    host_is_dead: bool,
+) -> Result<(), Failed> {
+    let tables = api.records.read();
+    let host = tables.guests.get(guest).map(|record| record.guest.host);
+    let agent_answers = host.is_some_and(|host| api.live.is_connected(host));
+    let asked = Asked { host_is_dead, agent_answers };
+    admit(&tables, guest, settings, asked).map_err(|refusal| {
+        Failed(Problem::new(ProblemKind::Refused, refusal.reason).hint(refusal.hint))
+    })
 }
 
 fn response(api: &Api, record: &PlanRecord, forecast: Option<&Forecast>) -> v1::MigrateResponse {
@@ -215,6 +246,8 @@ async fn order(
         forgive_moves(&tables, &series, &mut view, over);
         let mut placement = PlacementPolicy {
             target_hosts: to.into_iter().collect(),
+            mode: settings.mode,
+            copies_storage: settings.storage != StorageCopy::None,
             ..crate::placement::standing(&tables)
         };
         // A host that was asked for may go over a rule's threshold: that is the

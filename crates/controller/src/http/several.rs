@@ -12,7 +12,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{GuestId, HostId, MigrationMode};
+use drover_model::{GuestId, HostId, MigrationMode, StorageCopy};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
 use drover_rules::{Projection, audit};
 use rand_pcg::Pcg64;
@@ -55,7 +55,8 @@ pub(super) async fn migrate(
     }
     let wish = wish(&api.records.read(), &request)?;
     let now = api.clock.now();
-    let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
+    let mut picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
+    picture.placement.copies_storage = settings.storage != StorageCopy::None;
     let turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
     let searched = tokio::task::spawn_blocking(move || search(picture, &wish)).await;
     let (plan, report, wanted) = searched.map_err(anyhow::Error::from)??;

@@ -407,6 +407,8 @@ fn settings_change_in_mid_transfer_and_the_source_is_told() {
 #[test]
 fn copied_disks_are_removed_from_the_source_once_the_guest_runs_elsewhere() {
     let disk = DiskCopy {
+        allocation: Bytes(0),
+        backing: None,
         disk: "vda".to_owned(),
         from: "/a".to_owned(),
         to: "/a".to_owned(),

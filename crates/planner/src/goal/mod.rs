@@ -17,6 +17,7 @@ pub(crate) use consolidate::consolidate;
 pub(crate) use drain::drain;
 pub(crate) use repair::repair;
 pub(crate) use resize::resize;
+pub use restart::as_if_running;
 pub(crate) use restart::restart;
 pub(crate) use several::several;
 pub(crate) use untangle::untangle;

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use drover_model::{ClusterView, GuestState, HostId, HostState, Metric, Reading};
+use drover_model::{
+    ClusterView, GuestId, GuestState, GuestView, HostId, HostState, Metric, Reading, Timestamp,
+};
 use rand::Rng;
 
 use super::Outcome;
@@ -36,6 +38,16 @@ pub(crate) fn restart(
     (batches, PlanReport { unplaced: left, ..report })
 }
 
+/// The view in which a guest that runs nowhere is taken to need what it last used, or what it
+/// is configured with where that is unknown.
+pub fn as_if_running(view: &ClusterView, policy: &Policy, guest: GuestId) -> ClusterView {
+    let mut view = view.clone();
+    if let Some(of) = view.guests.get_mut(&guest) {
+        fill_readings(of, policy, view.at);
+    }
+    view
+}
+
 /// The view in which the dead hosts' guests are asked about as if they ran: a constraint
 /// that needs the source does not apply to a start.
 fn as_if_movable(view: &ClusterView, policy: &Policy, dead: &[HostId]) -> ClusterView {
@@ -47,20 +59,24 @@ fn as_if_movable(view: &ClusterView, policy: &Policy, dead: &[HostId]) -> Cluste
         }
     }
     let at = view.at;
-    let known = |value| Reading::Known { value, samples: 1, newest: at };
     for guest in view.guests.values_mut().filter(|guest| dead.contains(&guest.guest.host)) {
         if guest.guest.state != GuestState::ShutOff {
             guest.guest.state = GuestState::Running;
         }
-        let cores = f64::from(guest.guest.vcpus.0) / policy.vcpus_per_core;
-        #[expect(clippy::cast_precision_loss, reason = "memory sizes stay below 2^53")]
-        let memory = guest.guest.memory_demand().0 as f64;
-        for (metric, value) in [(Metric::GuestCpuCores, cores), (Metric::GuestResident, memory)] {
-            let reading = guest.readings.entry(metric).or_insert(known(value));
-            if reading.value().is_none() {
-                *reading = known(value);
-            }
-        }
+        fill_readings(guest, policy, at);
     }
     view
+}
+
+fn fill_readings(guest: &mut GuestView, policy: &Policy, at: Timestamp) {
+    let known = |value| Reading::Known { value, samples: 1, newest: at };
+    let cores = f64::from(guest.guest.vcpus.0) / policy.vcpus_per_core;
+    #[expect(clippy::cast_precision_loss, reason = "memory sizes stay below 2^53")]
+    let memory = guest.guest.memory_demand().0 as f64;
+    for (metric, value) in [(Metric::GuestCpuCores, cores), (Metric::GuestResident, memory)] {
+        let reading = guest.readings.entry(metric).or_insert(known(value));
+        if reading.value().is_none() {
+            *reading = known(value);
+        }
+    }
 }

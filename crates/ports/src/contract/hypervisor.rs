@@ -1,5 +1,6 @@
 //! Contract of the hypervisor port: two hosts between which a guest can be sent.
 
+mod definitions;
 mod guests;
 mod inspections;
 mod migrations;
@@ -53,6 +54,9 @@ pub async fn run(make: impl AsyncFn() -> Rig) {
         guests::a_paused_guest_stays_and_runs_again,
         guests::dirtying_is_measured_within_a_window,
         guests::a_guest_that_did_not_arrive_is_not_discarded,
+        definitions::a_definition_can_be_carried_to_another_host,
+        definitions::a_definition_of_an_active_guest_stays,
+        definitions::an_image_of_nobody_cannot_be_written,
         inspections::a_guest_is_told_with_its_live_cpu,
         inspections::a_missing_feature_is_named,
         inspections::a_cpu_that_nobody_knows_does_not_fit,

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, DirtyWindow, Guest, GuestId, GuestState, HostId, Mib, MigrationOutcome,
-    MigrationProgress, NamedCpu, Vcpus,
+    Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId, Mib,
+    MigrationOutcome, MigrationProgress, NamedCpu, Vcpus,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use super::image::FileSink;
 use crate::{
-    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, IncomingDisposal,
-    MAX_DIRTY_WINDOW_S, OutgoingMigration,
+    GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
+    IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 
 /// Memory of each guest, MiB: all of it is sent.
@@ -53,6 +54,7 @@ pub(super) struct Host {
 pub(super) struct Copy {
     name: String,
     pub(super) state: GuestState,
+    definition: String,
     /// The CPU that it was started with.
     pub(super) cpu: NamedCpu,
     /// The CPU of its stored definition.
@@ -108,6 +110,7 @@ impl MemoryHypervisor {
             let copy = Copy {
                 name: name.to_owned(),
                 state: GuestState::Running,
+                definition: definition_of(guest, name),
                 stored_cpu: cpu.clone(),
                 cpu,
                 never_ran: false,
@@ -409,9 +412,93 @@ impl Hypervisor for MemoryHypervisor {
         })
     }
 
+    async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError> {
+        let of = |(id, copy): (&GuestId, &Copy)| (*id, copy.definition.clone());
+        Ok(self.here(|host| host.guests.iter().map(of).collect()))
+    }
+
+    async fn departing_definition(
+        &self,
+        guest: GuestId,
+        disks: &[DiskCopy],
+    ) -> Result<String, HypervisorError> {
+        let definition = self.of(guest, |copy| Ok(copy.definition.clone()))?;
+        let moved = |xml: String, disk: &DiskCopy| xml.replace(&disk.from, &disk.to);
+        Ok(disks.iter().fold(definition, moved))
+    }
+
+    async fn define(&self, guest: GuestId, definition: String) -> Result<(), HypervisorError> {
+        let name = name_in(&definition)
+            .ok_or_else(|| HypervisorError::Refused("the definition has no name".to_owned()))?;
+        self.here(|host| {
+            let fresh = Copy {
+                name,
+                state: GuestState::ShutOff,
+                definition: String::new(),
+                cpu: NamedCpu::default(),
+                stored_cpu: NamedCpu::default(),
+                never_ran: false,
+                started: Instant::now(),
+                job: None,
+            };
+            host.guests.entry(guest).or_insert(fresh).definition = definition;
+            host.tell(HypervisorEvent::Lifecycle { guest });
+        });
+        Ok(())
+    }
+
+    async fn start_guest(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.of(guest, |copy| match copy.state {
+            GuestState::Running => Ok(()),
+            GuestState::ShutOff => {
+                copy.state = GuestState::Running;
+                copy.started = Instant::now();
+                Ok(())
+            }
+            state => Err(HypervisorError::Conflict(format!("the guest is {}", state.as_str()))),
+        })?;
+        self.here(|host| host.tell(HypervisorEvent::Lifecycle { guest }));
+        Ok(())
+    }
+
+    async fn undefine(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.here(|host| match host.guests.get(&guest) {
+            None => Ok(()),
+            Some(copy) if copy.state.is_active() => {
+                Err(HypervisorError::Conflict(format!("the guest is {}", copy.state.as_str())))
+            }
+            Some(_) => {
+                host.guests.remove(&guest);
+                host.tell(HypervisorEvent::Lifecycle { guest });
+                Ok(())
+            }
+        })
+    }
+
+    async fn open_image(
+        &self,
+        peer_uri: &str,
+        path: &str,
+        length: Bytes,
+    ) -> Result<Box<dyn ImageSink>, HypervisorError> {
+        if !self.hosts.lock().contains_key(peer_uri) {
+            return Err(HypervisorError::Retry(format!("nobody listens at {peer_uri}")));
+        }
+        Ok(Box::new(FileSink::open(path, length)?))
+    }
+
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
         self.events.subscribe()
     }
+}
+
+fn definition_of(guest: GuestId, name: &str) -> String {
+    format!("<domain type='qemu'><name>{name}</name><uuid>{guest}</uuid></domain>")
+}
+
+fn name_in(definition: &str) -> Option<String> {
+    let (_, rest) = definition.split_once("<name>")?;
+    rest.split_once("</name>").map(|(name, _)| name.to_owned())
 }
 
 pub(super) fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {

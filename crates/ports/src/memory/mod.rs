@@ -3,10 +3,12 @@
 mod clock;
 mod history;
 mod hypervisor;
+mod image;
 mod inspection;
 mod store;
 
 pub use clock::MemoryClock;
 pub use history::{MemoryHistory, roll_up};
 pub use hypervisor::{MemoryHosts, MemoryHypervisor};
+pub use image::FileSink;
 pub use store::{MemoryStore, check_limits};

@@ -1,6 +1,7 @@
-//! Source and target must answer: unknown means do nothing.
+//! Source and target must answer: unknown means do nothing. A rescue asks no source: somebody
+//! vouches that it is dead.
 
-use drover_model::HostState;
+use drover_model::{HostState, MigrationMode};
 
 use super::{PlacementCase, Verdict};
 
@@ -8,6 +9,9 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
     let target = &case.target.host;
     if target.state != HostState::Online {
         return Verdict::Refused(format!("{} is {}", target.name, target.state.as_str()));
+    }
+    if case.policy.mode == MigrationMode::Rescue {
+        return Verdict::Allowed;
     }
     match case.source {
         Some(source) if source.host.state == HostState::Online => Verdict::Allowed,

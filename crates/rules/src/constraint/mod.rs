@@ -28,7 +28,7 @@ mod under_way;
 
 use std::time::Duration;
 
-use drover_model::{GuestId, GuestView, HostId, HostView};
+use drover_model::{GuestId, GuestView, HostId, HostView, MigrationMode};
 use serde::{Deserialize, Serialize};
 
 use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
@@ -98,6 +98,12 @@ pub struct PlacementPolicy {
     /// empties hosts.
     #[serde(default)]
     pub survive_failures: u8,
+    /// In which way guests are moved.
+    #[serde(default)]
+    pub mode: MigrationMode,
+    /// Files that only the source reaches are copied, so that a target need not reach them.
+    #[serde(default)]
+    pub copies_storage: bool,
 }
 
 /// A condition that targets must stay clear of.
@@ -127,6 +133,8 @@ impl Default for PlacementPolicy {
             draining: Vec::new(),
             memory_overcommit: None,
             survive_failures: 0,
+            mode: MigrationMode::Live,
+            copies_storage: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Every disk must be reachable from the target, as the same bytes.
+//! Every disk must be reachable from the target, as the same bytes, unless it is copied there.
 
 use std::path::Path;
 
@@ -19,9 +19,20 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
         .guest
         .disks
         .iter()
+        .filter(|disk| !(case.policy.copies_storage && is_copied(disk, case)))
         .filter_map(|disk| unreachable(disk, target, &shared_here))
         .collect();
     Verdict::unless(missing.is_empty(), || missing.join("; "))
+}
+
+/// Whether a disk is copied with its guest: a file that the source shares with nobody. An
+/// image that is read-only is not the guest's own.
+fn is_copied(disk: &Disk, case: &PlacementCase<'_>) -> bool {
+    let DiskSource::File { path } = &disk.source else { return false };
+    let shares = |host: &Host| {
+        host.capabilities.shared_paths.iter().any(|root| Path::new(path).starts_with(root))
+    };
+    !disk.readonly && !case.source.is_some_and(|source| shares(&source.host))
 }
 
 fn unreachable(disk: &Disk, target: &Host, shared_here: &dyn Fn(&str) -> bool) -> Option<String> {
