@@ -174,8 +174,14 @@ impl Hypervisor for Libvirt {
         mib_per_s: Option<u64>,
     ) -> Result<(), HypervisorError> {
         let speed = mib_per_s.unwrap_or(NO_CAP_MIB_S);
-        self.call(Some(guest), move |connection| connection.domain(guest)?.set_max_speed(speed))
-            .await
+        self.call(Some(guest), move |connection| {
+            let domain = connection.domain(guest)?;
+            domain.set_max_speed(speed)?;
+            // QEMU takes none for no cap; where it knows no post-copy there is nothing to cap.
+            let _ = domain.set_max_post_copy_speed(mib_per_s.unwrap_or(0));
+            Ok(())
+        })
+        .await
     }
 
     async fn start_post_copy(&self, guest: GuestId) -> Result<(), HypervisorError> {

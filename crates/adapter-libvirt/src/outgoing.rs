@@ -55,6 +55,9 @@ fn params(migration: &OutgoingMigration) -> Vec<(&'static std::ffi::CStr, Value)
     let mut all = vec![(sys::VIR_MIGRATE_PARAM_URI, Value::Text(uri))];
     if let Some(bandwidth) = settings.max_bandwidth_mib_s {
         all.push((sys::VIR_MIGRATE_PARAM_BANDWIDTH, Value::Long(bandwidth)));
+        if migration.post_copy {
+            all.push((sys::VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY, Value::Long(bandwidth)));
+        }
     }
     if let Some(connections) = settings.parallel {
         let connections = i32::try_from(connections).unwrap_or(i32::MAX);
@@ -63,6 +66,9 @@ fn params(migration: &OutgoingMigration) -> Vec<(&'static std::ffi::CStr, Value)
     if let Some(method) = settings.compress {
         let method = method.as_str().to_owned();
         all.push((sys::VIR_MIGRATE_PARAM_COMPRESSION, Value::Text(method)));
+    }
+    if let (Some(true), Some(name)) = (settings.tls, &migration.tls_name) {
+        all.push((sys::VIR_MIGRATE_PARAM_TLS_DESTINATION, Value::Text(name.clone())));
     }
     for disk in &migration.disks {
         all.push((sys::VIR_MIGRATE_PARAM_MIGRATE_DISKS, Value::Text(disk.disk.clone())));
@@ -85,6 +91,7 @@ mod tests {
             guest: GuestId::from_u128(1),
             peer_uri: "qemu+tls://h2/system".to_owned(),
             migration_address: "fd00::2".to_owned(),
+            tls_name: Some("h2".to_owned()),
             settings,
             post_copy: false,
             disks: vec![],
@@ -131,6 +138,7 @@ mod tests {
                 (sys::VIR_MIGRATE_PARAM_BANDWIDTH, Value::Long(7)),
                 (sys::VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, Value::Int(4)),
                 (sys::VIR_MIGRATE_PARAM_COMPRESSION, text("zstd")),
+                (sys::VIR_MIGRATE_PARAM_TLS_DESTINATION, text("h2")),
             ]
         );
     }

@@ -85,7 +85,7 @@ async fn joining_stores_an_identity_that_the_ca_has_signed() {
     let fingerprint = pki.ca_sha256();
     let joined = try_join(address, &fingerprint, directory.path(), Existing::Keep).await.unwrap();
     assert_eq!(joined.card.host_name, "rack1-h7");
-    assert_eq!(joined.written.len(), 5);
+    assert_eq!(joined.written.len(), 10);
 
     let request = requests.lock().unwrap()[0].clone();
     assert_eq!(request.host_id, HOST.to_string());

@@ -267,6 +267,12 @@ impl Client {
         self.get(&format!("/v1/operations/{}", escaped(id))).await
     }
 
+    /// `PATCH /v1/operations/{operation}`
+    pub async fn adjust(&self, id: &str, request: &v1::AdjustRequest) -> Answer<v1::Operation> {
+        let path = format!("/v1/operations/{}", escaped(id));
+        self.answer(self.request(Method::PATCH, &path).json(request)).await
+    }
+
     /// `POST /v1/operations/{operation}/cancel`
     pub async fn cancel(&self, id: &str) -> Answer<v1::Operation> {
         let path = format!("/v1/operations/{}/cancel", escaped(id));

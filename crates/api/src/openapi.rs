@@ -52,6 +52,7 @@ fn components() -> Map<String, Value> {
         v1::HostDetail,
         v1::Guest,
         v1::GuestDetail,
+        v1::AdjustRequest,
         v1::MigrateOptions,
         v1::MigrateRequest,
         v1::MigrateResponse,

@@ -74,6 +74,7 @@ routes! {
     DELETE "/v1/policies/balance" OPERATOR, None, None, None, 204, "No longer keep the load even.";
     GET "/v1/operations" VIEWER, None, Some("[Operation]"), None, 200, "List operations, the newest first.";
     GET "/v1/operations/{operation}" VIEWER, None, Some("Operation"), None, 200, "Show an operation.";
+    PATCH "/v1/operations/{operation}" OPERATOR, Some("AdjustRequest"), Some("Operation"), None, 202, "Change a live migration that is under way: downtime, bandwidth, post-copy.";
     POST "/v1/operations/{operation}/cancel" OPERATOR, None, Some("Operation"), None, 202, "Cancel a running operation.";
     GET "/v1/plans" VIEWER, None, Some("[Plan]"), None, 200, "List plans, the newest first.";
     GET "/v1/plans/{plan}" VIEWER, None, Some("Plan"), None, 200, "Show a plan with its report.";

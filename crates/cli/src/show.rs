@@ -313,6 +313,7 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
         ("move", format!("{} → {}", operation.from, operation.to)),
         ("state", operation.state.clone()),
         ("cause", operation.cause.clone()),
+        ("how", how(operation)),
         ("created", ago(&operation.created)),
     ];
     if let Some(p) = &operation.progress {
@@ -326,6 +327,21 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
     }
     rows.push(("timeline", timeline.join("\n")));
     fields(&rows)
+}
+
+fn how(operation: &v1::Operation) -> String {
+    let mode = operation.mode.clone();
+    if mode != "live" {
+        return mode;
+    }
+    let encrypted = match operation.encrypted {
+        Some(true) => ", encrypted",
+        Some(false) => ", not encrypted",
+        None => "",
+    };
+    let cap = operation.max_bandwidth_mib_s.map(|cap| format!(", at most {cap} MiB/s"));
+    let cap = cap.unwrap_or_default();
+    format!("{mode}{encrypted}, downtime up to {} ms{cap}", operation.max_downtime_ms)
 }
 
 pub(crate) fn progress(progress: &v1::Progress) -> String {

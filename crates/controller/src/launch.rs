@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_lifecycle::{Migration, MigrationEvent};
-use drover_model::{MigrationSettings, OwnerPhase, PlanId, Timestamp};
+use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
 
 use crate::engine::Engine;
@@ -208,7 +208,8 @@ fn operation(
              they are removed as soon as the host answers"
         ));
     }
-    let migration = Migration::new(operation_id(), *owner, step.step.to, order.settings.clone());
+    let settings = with_tls(tables, step, &order.settings)?;
+    let migration = Migration::new(operation_id(), *owner, step.step.to, settings);
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
         migration,
@@ -216,6 +217,28 @@ fn operation(
         plan,
         created: now,
     })
+}
+
+/// Decides whether a move is encrypted, where that was left open.
+fn with_tls(
+    tables: &Tables,
+    step: &PlannedMove,
+    settings: &MigrationSettings,
+) -> Result<MigrationSettings, String> {
+    let ready = |host| tables.hosts.get(host).is_some_and(|r| r.host.capabilities.migration_tls);
+    let unready: Vec<_> =
+        [step.step.from, step.step.to].into_iter().filter(|host| !ready(*host)).collect();
+    let sends_memory = settings.mode == MigrationMode::Live;
+    if settings.tls == Some(true) && sends_memory && !unready.is_empty() {
+        let names: Vec<_> = unready.iter().map(|host| tables.host_name(*host)).collect();
+        return Err(format!(
+            "{} has no certificates for QEMU in /etc/pki/qemu, so nothing can be encrypted; \
+             `drover-agent join --libvirt-pki` writes them",
+            names.join(" and ")
+        ));
+    }
+    let tls = settings.tls.unwrap_or(unready.is_empty());
+    Ok(MigrationSettings { tls: Some(tls && sends_memory), ..settings.clone() })
 }
 
 fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measure> {

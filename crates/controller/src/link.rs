@@ -356,7 +356,7 @@ impl Link {
         if is_progress && self.events.is_watched() {
             let shown = crate::http::operation_view(&self.records.read(), &self.live, operation);
             if let Some(shown) = shown {
-                self.events.publish(Watch::Operation(shown));
+                self.events.publish(Watch::Operation(Box::new(shown)));
             }
         }
     }

@@ -9,6 +9,7 @@ mod stories {
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
     pub(crate) mod migration;
+    pub(crate) mod options;
     pub(crate) mod restarts;
     pub(crate) mod rules;
     pub(crate) mod world;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{hypervisor, lab_itself, migration, restarts, rules};
+use stories::{hypervisor, lab_itself, migration, options, restarts, rules};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -34,6 +35,12 @@ const STORIES: &[(&str, Story)] = &[
     ("a_moved_guest_keeps_its_connection", migration::a_moved_guest_keeps_its_connection),
     ("cancel_leaves_the_guest_where_it_was", migration::cancel_leaves_the_guest_where_it_was),
     ("a_refused_move_says_why", migration::a_refused_move_says_why),
+    ("options_reach_qemu", options::options_reach_qemu),
+    ("contradictions_are_refused", options::contradictions_are_refused),
+    ("settings_change_in_mid_transfer", options::settings_change_in_mid_transfer),
+    ("post_copy_ends_what_does_not_converge", options::post_copy_ends_what_does_not_converge),
+    ("post_copy_can_be_asked_for_at_once", options::post_copy_can_be_asked_for_at_once),
+    ("a_post_copy_that_breaks_goes_on", options::a_post_copy_that_breaks_goes_on),
     ("a_cpu_rule_relieves_its_host", rules::a_cpu_rule_relieves_its_host),
     ("without_a_target_the_reasons_are_recorded", rules::without_a_target_the_reasons_are_recorded),
     ("a_memory_rule_relieves_its_host", rules::a_memory_rule_relieves_its_host),

@@ -68,4 +68,7 @@ pub struct HostCapabilities {
     pub networks: Vec<NetworkDescription>,
     /// Directories that the operator declared to be the same on all hosts.
     pub shared_paths: Vec<String>,
+    /// QEMU has certificates to send and receive guests encrypted.
+    #[serde(default)]
+    pub migration_tls: bool,
 }

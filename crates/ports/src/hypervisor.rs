@@ -70,6 +70,10 @@ pub struct OutgoingMigration {
     pub peer_uri: String,
     /// Address at which the target's QEMU listens for the data: an IP address or a name.
     pub migration_address: String,
+    /// The name that the target's certificate is checked for where it is encrypted; none
+    /// means the address. It is the one that libvirtd's certificate was checked for: the data
+    /// may go to an address that no certificate names.
+    pub tls_name: Option<String>,
     /// How. Whether it is encrypted is decided: `tls` that is none means that it is not.
     pub settings: MigrationSettings,
     /// Allow the switch to post-copy. Then the guest does *not* arrive paused: libvirt lets

@@ -50,6 +50,7 @@ pub fn host(n: u128, cores: f64, memory_gib: u64) -> Host {
                 active: true,
             }],
             shared_paths: vec!["/srv/shared".to_owned()],
+            migration_tls: false,
         },
         migration_address: format!("10.77.0.{n}"),
         peer_uri: format!("qemu+tls://10.77.0.{n}/system"),

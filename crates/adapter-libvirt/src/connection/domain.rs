@@ -117,6 +117,13 @@ impl Domain {
         check(unsafe { sys::virDomainMigrateSetMaxSpeed(self.raw, mib_per_s, 0) })
     }
 
+    /// The same for what follows after a switch to post-copy.
+    pub(crate) fn set_max_post_copy_speed(&self, mib_per_s: u64) -> Result<(), LibvirtError> {
+        let flags = sys::VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY;
+        // SAFETY: `self.raw` is a live reference.
+        check(unsafe { sys::virDomainMigrateSetMaxSpeed(self.raw, mib_per_s, flags) })
+    }
+
     /// Ends a post-copy migration whose connection hangs, so that it can be gone on with.
     pub(crate) fn abort_post_copy(&self) -> Result<(), LibvirtError> {
         let flags = sys::VIR_DOMAIN_ABORT_JOB_POSTCOPY;

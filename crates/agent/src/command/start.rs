@@ -14,6 +14,7 @@ use super::turns::Turn;
 use super::{Commands, Order};
 use crate::migration::adjust::adjust;
 use crate::migration::{depart, follow};
+use crate::reach::uri_host;
 
 impl Commands {
     /// Done means only that this agent knows the migration: the rest is told by updates.
@@ -79,6 +80,7 @@ impl Commands {
             guest: guest.id,
             peer_uri: start.peer_uri.clone(),
             migration_address: start.migration_address.clone(),
+            tls_name: uri_host(&start.peer_uri).map(str::to_owned),
             settings,
             post_copy: start.post_copy,
             disks: read("list of disks", &start.disks_json)?,

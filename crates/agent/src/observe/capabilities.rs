@@ -7,6 +7,7 @@ use drover_ports::HostDescription;
 
 use super::parse;
 use crate::config::Config;
+use crate::join::libvirt_pki::{DEFAULT_ROOT, qemu_is_ready};
 
 /// What the kernel says of the machine.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -21,6 +22,8 @@ pub struct Machine {
     pub microcode: Option<String>,
     /// Host bridges.
     pub bridges: Vec<NetworkDescription>,
+    /// QEMU has its certificates.
+    pub migration_tls: bool,
 }
 
 impl Machine {
@@ -33,6 +36,7 @@ impl Machine {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             microcode: parse::microcode(&text("/proc/cpuinfo")),
             bridges: bridges(Path::new("/sys/class/net")),
+            migration_tls: qemu_is_ready(Path::new(DEFAULT_ROOT)),
         }
     }
 }
@@ -60,6 +64,7 @@ pub fn capabilities(
         pools: description.pools,
         networks: description.networks.into_iter().chain(machine.bridges).collect(),
         shared_paths: config.shared_paths.clone(),
+        migration_tls: machine.migration_tls,
     }
 }
 

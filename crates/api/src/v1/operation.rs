@@ -12,14 +12,22 @@ pub struct Operation {
     pub id: String,
     /// `migrate`.
     pub kind: String,
+    /// `live`, `cold` or `rescue`.
+    pub mode: String,
+    /// Whether what is sent is encrypted, once that is decided.
+    pub encrypted: Option<bool>,
+    /// Longest pause that QEMU may plan, milliseconds, as of now.
+    pub max_downtime_ms: u64,
+    /// Cap on the transfer, MiB/s, as of now.
+    pub max_bandwidth_mib_s: Option<u64>,
     /// Guest name.
     pub guest: String,
     /// Host name.
     pub from: String,
     /// Host name.
     pub to: String,
-    /// `admitted`, `offering`, `transferring`, `cancelling`, `resuming`, `cleaning-up`,
-    /// `returning`, `completed`, `cancelled` or `failed`.
+    /// `admitted`, `offering`, `transferring`, `cancelling`, `post-copy`, `defining`,
+    /// `resuming`, `cleaning-up`, `returning`, `completed`, `cancelled` or `failed`.
     pub state: String,
     /// Whether it is over.
     pub finished: bool,
@@ -85,4 +93,19 @@ pub struct Outcome {
     /// From the proof that the source's copy is gone to the target running,
     /// milliseconds, by the controller's clock.
     pub handover_ms: Option<u64>,
+}
+
+/// What `PATCH /v1/operations/{operation}` takes: what changes in a live migration that is
+/// under way.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdjustRequest {
+    /// Longest pause that QEMU may plan, milliseconds, 1 to 2,000,000.
+    pub max_downtime_ms: Option<u64>,
+    /// Cap on the transfer, MiB/s.
+    pub max_bandwidth_mib_s: Option<u64>,
+    /// Lift the cap.
+    pub no_bandwidth_cap: bool,
+    /// Switch to post-copy now. A transfer that was not begun with post-copy starts anew.
+    pub post_copy_now: bool,
 }

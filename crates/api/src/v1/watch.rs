@@ -13,7 +13,7 @@ pub enum Watch {
     /// An event was recorded.
     Event(Event),
     /// An operation changed its state or made progress.
-    Operation(Operation),
+    Operation(Box<Operation>),
     /// New samples of a host.
     HostSample(LiveSample),
     /// New samples of a guest.

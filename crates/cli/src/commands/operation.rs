@@ -1,9 +1,10 @@
 //! `drover operation`
 
-use clap::Subcommand;
-use drover_api::v1::Operation;
+use clap::{Args, Subcommand};
+use drover_api::v1::{AdjustRequest, Operation};
 use drover_api::{Problem, ProblemKind};
 
+use super::migrate_args::{mib_per_s, millis};
 use super::{Context, Done, problem, wait};
 use crate::{output, show};
 
@@ -26,6 +27,29 @@ pub(crate) enum Command {
         /// Id.
         operation: String,
     },
+    /// Change a live migration that is under way.
+    Set(Set),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, args =
+    ["max_downtime", "max_bandwidth", "no_bandwidth_cap", "post_copy_now"])]
+pub(crate) struct Set {
+    /// Id.
+    operation: String,
+    /// Longest pause that QEMU may plan for the switch-over, e.g. 1s.
+    #[arg(long, value_parser = millis)]
+    max_downtime: Option<u64>,
+    /// Cap on the transfer, e.g. 100MiB/s.
+    #[arg(long, value_parser = mib_per_s, conflicts_with = "no_bandwidth_cap")]
+    max_bandwidth: Option<u64>,
+    /// Lift the cap on the transfer.
+    #[arg(long)]
+    no_bandwidth_cap: bool,
+    /// Let the guest run on the target now; what is missing of its memory follows. A host or
+    /// network that fails meanwhile can cost the guest its memory.
+    #[arg(long)]
+    post_copy_now: bool,
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
@@ -51,6 +75,16 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         }
         Command::Cancel { operation } => {
             let operation = client.cancel(&operation).await.map_err(problem)?;
+            output::print(context.format, &operation, |_| show::operation(&operation))
+        }
+        Command::Set(set) => {
+            let request = AdjustRequest {
+                max_downtime_ms: set.max_downtime,
+                max_bandwidth_mib_s: set.max_bandwidth,
+                no_bandwidth_cap: set.no_bandwidth_cap,
+                post_copy_now: set.post_copy_now,
+            };
+            let operation = client.adjust(&set.operation, &request).await.map_err(problem)?;
             output::print(context.format, &operation, |_| show::operation(&operation))
         }
     }

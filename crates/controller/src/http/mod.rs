@@ -1,5 +1,6 @@
 //! The public API over HTTPS: one file per resource; each parses, calls and renders.
 
+mod adjust;
 mod apply;
 mod auth;
 mod enroll;
@@ -93,7 +94,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/policies", get(policies::show))
         .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
         .route("/v1/operations", get(operations::list))
-        .route("/v1/operations/{operation}", get(operations::show))
+        .route("/v1/operations/{operation}", get(operations::show).patch(adjust::adjust))
         .route("/v1/operations/{operation}/cancel", post(operations::cancel))
         .route("/v1/plans", get(plans::list))
         .route("/v1/plans/preview", post(preview::preview))

@@ -56,7 +56,7 @@ fn cancel_was_heard(api: &Api, id: OperationId) -> bool {
     api.records.read().operations.get(id).is_some_and(|record| record.migration.cancel_requested)
 }
 
-fn found(api: &Api, text: &str) -> Result<v1::Operation, Failed> {
+pub(super) fn found(api: &Api, text: &str) -> Result<v1::Operation, Failed> {
     let id: OperationId = text.parse().map_err(|_| missing("operation", text))?;
     operation_view(&api.records.read(), &api.live, id).ok_or_else(|| missing("operation", text))
 }

@@ -6,7 +6,7 @@ use drover_model::{Compression, MigrationMode, MigrationSettings, PostCopy, Stor
 use super::reply::{Failed, bad};
 
 /// QEMU's own bounds of `downtime-limit`, milliseconds.
-const DOWNTIME_MS: std::ops::RangeInclusive<u64> = 1..=2_000_000;
+pub(super) const DOWNTIME_MS: std::ops::RangeInclusive<u64> = 1..=2_000_000;
 /// QEMU's own bounds of `multifd-channels`; one is what there is without.
 const PARALLEL: std::ops::RangeInclusive<u32> = 2..=255;
 /// Longest time that a transfer may be given, seconds: a week.
@@ -41,10 +41,10 @@ pub(super) fn settings(options: &v1::MigrateOptions) -> Result<MigrationSettings
 
 fn in_range(settings: &MigrationSettings) -> Result<(), Failed> {
     if !DOWNTIME_MS.contains(&settings.max_downtime_ms) {
-        return Err(bad("max_downtime_ms must be 1 to 2,000,000", "QEMU's default is 300"));
+        return Err(bad_downtime());
     }
     if settings.max_bandwidth_mib_s == Some(0) {
-        return Err(bad("max_bandwidth_mib_s must be at least 1", "leave it out for no limit"));
+        return Err(bad_bandwidth());
     }
     if settings.parallel.is_some_and(|connections| !PARALLEL.contains(&connections)) {
         return Err(bad("parallel must be 2 to 255", "leave it out for one connection"));
@@ -57,6 +57,14 @@ fn in_range(settings: &MigrationSettings) -> Result<(), Failed> {
         return Err(bad("storage_map must map absolute directories", "such as /srv/a to /srv/b"));
     }
     Ok(())
+}
+
+pub(super) fn bad_downtime() -> Failed {
+    bad("max_downtime_ms must be 1 to 2,000,000", "QEMU's default is 300")
+}
+
+pub(super) fn bad_bandwidth() -> Failed {
+    bad("max_bandwidth_mib_s must be at least 1", "leave it out for no limit")
 }
 
 /// What cannot be had together, by libvirt's and QEMU's own rules and by what a mode is.

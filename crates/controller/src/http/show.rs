@@ -86,12 +86,17 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
         }
         MigrationState::Failed { cause, .. }
         | MigrationState::CleaningUp { cause }
+        | MigrationState::PostCopy { trouble: Some(cause) }
         | MigrationState::Returning { cause } => (None, Some(cause.message.clone())),
         _ => (None, None),
     };
     v1::Operation {
         id: migration.operation.to_string(),
         kind: "migrate".to_owned(),
+        mode: migration.settings.mode.as_str().to_owned(),
+        encrypted: migration.settings.tls,
+        max_downtime_ms: migration.settings.max_downtime_ms,
+        max_bandwidth_mib_s: migration.settings.max_bandwidth_mib_s,
         guest: tables.guest_name(migration.guest),
         from: tables.host_name(migration.from),
         to: tables.host_name(migration.to),

@@ -97,11 +97,21 @@ impl World {
     pub(crate) fn until(
         &self,
         what: &str,
+        holds: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        self.within(SOON, what, holds)
+    }
+
+    /// The same for what takes longer.
+    pub(crate) fn within(
+        &self,
+        limit: Duration,
+        what: &str,
         mut holds: impl FnMut() -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut last = None;
-        while begun.elapsed() < SOON {
+        while begun.elapsed() < limit {
             match holds() {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -110,8 +120,8 @@ impl World {
             std::thread::sleep(Duration::from_millis(300));
         }
         match last {
-            Some(error) => Err(error).with_context(|| format!("{what}: not within {SOON:?}")),
-            None => bail!("{what}: not within {SOON:?}"),
+            Some(error) => Err(error).with_context(|| format!("{what}: not within {limit:?}")),
+            None => bail!("{what}: not within {limit:?}"),
         }
     }
 
@@ -139,33 +149,53 @@ impl World {
 
     /// Begins a slow move and waits until it transfers. Returns the operation's id.
     pub(crate) fn begin_slow_move(&self, guest: &str, to: &str) -> anyhow::Result<String> {
+        self.begin_slow_move_with(guest, to, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn begin_slow_move_with(
+        &self,
+        guest: &str,
+        to: &str,
+        options: &[&str],
+    ) -> anyhow::Result<String> {
         // The 90 MiB or so of a guest take longer than what a story does meanwhile.
-        self.begin_move(guest, to, "8MiB/s")
+        self.begin_move_with(guest, to, "8MiB/s", options)
     }
 
     /// Begins a move at this bandwidth and waits until it transfers.
     pub(crate) fn begin_move(&self, guest: &str, to: &str, rate: &str) -> anyhow::Result<String> {
-        let begun = self.json(&[
-            "guest",
-            "migrate",
-            guest,
-            "--to",
-            to,
-            "--max-bandwidth",
-            rate,
-            "--no-wait",
-        ])?;
+        self.begin_move_with(guest, to, rate, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn begin_move_with(
+        &self,
+        guest: &str,
+        to: &str,
+        rate: &str,
+        options: &[&str],
+    ) -> anyhow::Result<String> {
+        let words = ["guest", "migrate", guest, "--to", to, "--max-bandwidth", rate, "--no-wait"];
+        let words: Vec<&str> = words.iter().chain(options).copied().collect();
+        let begun = self.json(&words)?;
         let id = text(&begun, "id").to_owned();
         self.until("the transfer", || {
             let operation = self.json(&["operation", "show", &id])?;
-            Ok(operation["state"] == "transferring" && operation["progress"].is_object())
+            let sends = ["transferring", "post-copy"].contains(&text(&operation, "state"));
+            Ok(sends && operation["progress"].is_object())
         })?;
         Ok(id)
     }
 
     /// Waits until an operation is over and returns it.
     pub(crate) fn finished(&self, id: &str) -> anyhow::Result<Value> {
-        self.until("the end of the operation", || {
+        self.finished_within(id, SOON)
+    }
+
+    /// The same for what takes longer.
+    pub(crate) fn finished_within(&self, id: &str, limit: Duration) -> anyhow::Result<Value> {
+        self.within(limit, "the end of the operation", || {
             Ok(self.json(&["operation", "show", id])?["finished"] == true)
         })?;
         self.json(&["operation", "show", id])

@@ -85,6 +85,7 @@ impl Rig {
             guest: self.guest,
             peer_uri: self.peer_uri.clone(),
             migration_address: self.migration_address.clone(),
+            tls_name: None,
             settings: MigrationSettings::default(),
             post_copy: false,
             disks: Vec::new(),

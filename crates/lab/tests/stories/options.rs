@@ -1,0 +1,139 @@
+//! Options of a live migration, as QEMU sees them, and what changes while it runs.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::world::{World, items, text};
+
+/// What QEMU on the source says while a move is under way.
+fn monitor(world: &World, host: &str, guest: &str, line: &str) -> anyhow::Result<String> {
+    world.lab.virsh(host, &["qemu-monitor-command", guest, "--hmp", line])
+}
+
+pub(crate) fn options_reach_qemu(world: &World) -> anyhow::Result<()> {
+    for (options, question, answer) in [
+        (&["--parallel", "2"][..], "info migrate_capabilities", "multifd: on"),
+        (&["--compress", "xbzrle"], "info migrate_capabilities", "xbzrle: on"),
+        (&["--auto-converge"], "info migrate_capabilities", "auto-converge: on"),
+        (&["--tls"], "info migrate_parameters", "tls-creds: 'objlibvirt_migrate_tls0'"),
+        (&["--no-tls"], "info migrate_parameters", "tls-creds: ''"),
+        // Both hosts of the lab have certificates, so it is encrypted unasked.
+        (&[], "info migrate_parameters", "tls-creds: 'objlibvirt_migrate_tls0'"),
+        (&["--max-downtime", "700ms"], "info migrate_parameters", "downtime-limit: 700"),
+    ] {
+        let from = world.home("vm1")?;
+        let id = world.begin_slow_move_with("vm1", &world.other(&from), options)?;
+        let said = monitor(world, &from, "vm1", question)?;
+        ensure!(said.contains(answer), "with {options:?} QEMU says: {said}");
+        let begun = Instant::now();
+        world.drover(&["operation", "cancel", &id])?;
+        let ended = world.finished(&id)?;
+        ensure!(ended["state"] == "cancelled", "{ended}");
+        ensure!(begun.elapsed() < Duration::from_secs(10), "cancel took {:?}", begun.elapsed());
+        ensure!(world.home("vm1")? == from, "vm1 is not on {from}");
+    }
+    Ok(())
+}
+
+pub(crate) fn contradictions_are_refused(world: &World) -> anyhow::Result<()> {
+    for (options, part) in [
+        (&["--compress", "zstd"][..], "several connections"),
+        (&["--post-copy", "now", "--parallel", "2"], "10.1"),
+        (&["--auto-start"], "runs anyhow"),
+        (&["--mode", "rescue", "--auto-converge"], "sends no memory"),
+    ] {
+        let words: Vec<&str> =
+            ["guest", "migrate", "vm1"].into_iter().chain(options.iter().copied()).collect();
+        let refused = world.drover(&words);
+        let error = format!("{:#}", refused.expect_err("a contradiction"));
+        ensure!(error.contains(part) && error.contains("hint:"), "{options:?}: {error}");
+    }
+    Ok(())
+}
+
+pub(crate) fn settings_change_in_mid_transfer(world: &World) -> anyhow::Result<()> {
+    let from = world.home("vm2")?;
+    let to = world.other(&from);
+    let id = world.begin_slow_move("vm2", &to)?;
+    world.drover(&["operation", "set", &id, "--max-downtime", "900ms"])?;
+    world.until("QEMU hears of the downtime", || {
+        Ok(monitor(world, &from, "vm2", "info migrate_parameters")?.contains("downtime-limit: 900"))
+    })?;
+    world.drover(&["operation", "set", &id, "--no-bandwidth-cap"])?;
+    let begun = Instant::now();
+    let ended = world.finished(&id)?;
+    ensure!(ended["state"] == "completed", "{ended}");
+    // At the cap it would have taken more than ten seconds.
+    ensure!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+    let late = world.drover(&["operation", "set", &id, "--max-downtime", "1s"]);
+    let error = format!("{:#}", late.expect_err("it is over"));
+    ensure!(error.contains("cannot be changed any more"), "{error}");
+    Ok(())
+}
+
+pub(crate) fn post_copy_ends_what_does_not_converge(world: &World) -> anyhow::Result<()> {
+    let from = world.home("vm3")?;
+    let to = world.other(&from);
+    world.lab.dirty("vm3", 40, 48)?;
+    let probe = world.lab.probe("vm3", None)?;
+    let id = world.begin_move("vm3", &to, "16MiB/s")?;
+    world.drover(&["operation", "set", &id, "--post-copy-now"])?;
+    let ended = world.finished(&id)?;
+    ensure!(ended["state"] == "completed", "{ended}");
+    ensure!(went_through(&ended, "post-copy"), "{ended}");
+    std::thread::sleep(Duration::from_secs(3));
+    let report = probe.finish()?;
+    ensure!(report.is_unbroken(), "the client lost something: {report:?}");
+    arrived_whole(world, "vm3", &from, &to)
+}
+
+pub(crate) fn post_copy_can_be_asked_for_at_once(world: &World) -> anyhow::Result<()> {
+    let from = world.home("vm4")?;
+    let to = world.other(&from);
+    world.lab.dirty("vm4", 20, 32)?;
+    let words = ["guest", "migrate", "vm4", "--to", &to, "--post-copy", "now"];
+    let ended = world.json(&words)?;
+    ensure!(ended["state"] == "completed" && went_through(&ended, "post-copy"), "{ended}");
+    arrived_whole(world, "vm4", &from, &to)
+}
+
+/// The line is cut while the guest runs on the target and its memory is on both hosts. When
+/// it is back the rest follows; nothing was destroyed.
+pub(crate) fn a_post_copy_that_breaks_goes_on(world: &World) -> anyhow::Result<()> {
+    use drover_lab::{LinkState, Network};
+    let from = world.home("vm5")?;
+    let to = world.other(&from);
+    let after = world.now()?;
+    let id = world.begin_move_with("vm5", &to, "4MiB/s", &["--post-copy", "now"])?;
+    world.until("the switch", || {
+        let states = world.lab.virsh(&from, &["domstate", "vm5", "--reason"])?;
+        Ok(states.contains("post-copy"))
+    })?;
+    world.lab.link(&from, Network::Management, LinkState::Down)?;
+    let broken = world.until("the break", || {
+        let states = world.lab.virsh(&from, &["domstate", "vm5", "--reason"])?;
+        Ok(states.contains("post-copy failed"))
+    });
+    world.lab.link(&from, Network::Management, LinkState::Up)?;
+    broken?;
+    world.event(after, "migration.post_copy")?;
+    let ended = world.finished_within(&id, Duration::from_secs(150))?;
+    ensure!(ended["state"] == "completed", "{ended}");
+    arrived_whole(world, "vm5", &from, &to)
+}
+
+fn went_through(operation: &Value, state: &str) -> bool {
+    items(&operation["timeline"]).iter().any(|step| text(step, "state") == state)
+}
+
+fn arrived_whole(world: &World, guest: &str, from: &str, to: &str) -> anyhow::Result<()> {
+    ensure!(world.home(guest)? == to, "{guest} is not on {to}");
+    ensure!(world.lab.virsh(from, &["dominfo", guest]).is_err(), "a copy is left on {from}");
+    // Two passes over its working set, so that every page was looked at after the move.
+    std::thread::sleep(Duration::from_secs(4));
+    let stat = world.lab.guest_exec(guest, "cat /run/stat").context("the guest answers")?;
+    ensure!(stat.trim().ends_with("wrong 0"), "memory was damaged: {stat}");
+    Ok(())
+}
