@@ -56,3 +56,15 @@ fn a_dead_copy_does_not_get_the_guest() {
     ];
     check(&schedule(&[MOVE], &faults));
 }
+
+/// Six in a million, each of which needs what nothing here can tell yet: a duplicate that
+/// reaches an agent which was restarted, ahead of the new epoch (340971, 902812); messages
+/// out of order in a rescue (754463); a libvirtd killed again before an agent has asked it why
+/// a guest ended (618099); a QEMU killed between Finish and Confirm (434881, 663294).
+#[test]
+#[ignore = "rare; what is missing is said above"]
+fn six_in_a_million() {
+    for seed in [340_971, 434_881, 618_099, 663_294, 754_463, 902_812] {
+        check(&Schedule::draw(seed));
+    }
+}
