@@ -24,6 +24,7 @@ mod hex;
 pub mod identity;
 pub mod join;
 pub mod migration;
+pub mod network;
 pub mod observe;
 mod random;
 mod reach;

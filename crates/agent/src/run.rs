@@ -18,6 +18,7 @@ use crate::command::epoch::EpochGate;
 use crate::config::Config;
 use crate::describe::Describer;
 use crate::identity::Identity;
+use crate::network::listen::listen;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
 use crate::random;
@@ -83,6 +84,8 @@ impl Prepared {
 
         let mut beside = JoinSet::new();
         beside.spawn(sampler.run(interval_changes));
+        let listening = Arc::clone(&commands);
+        beside.spawn(async move { match listen(listening).await {} });
         let outcome = tokio::select! {
             outcome = link.run(shutdown) => outcome,
             changed = describer.run() => match changed {

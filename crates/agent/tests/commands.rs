@@ -86,8 +86,8 @@ const fn cancel() -> Action {
     Action::CancelMigration(CancelMigration {})
 }
 
-const fn resume() -> Action {
-    Action::Resume(Resume {})
+fn resume() -> Action {
+    Action::Resume(Resume::default())
 }
 
 const fn discard() -> Action {
@@ -99,6 +99,7 @@ const OUTCOME: MigrationOutcome = MigrationOutcome {
     downtime_ms: Some(3),
     transferred: Some(Bytes(5)),
     iterations: Some(2),
+    blackout_ms: None,
 };
 
 fn finished(body: &Body) -> MigrationOutcome {

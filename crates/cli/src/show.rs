@@ -107,7 +107,10 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
             if disk.readonly { " (read-only)" } else { "" }
         )
     });
-    let nics = detail.nics.iter().map(|nic| format!("{} {}", nic.mac, nic.source));
+    let nics = detail.nics.iter().map(|nic| {
+        let addresses: String = nic.addresses.iter().map(|known| format!(" {known}")).collect();
+        format!("{} {}{addresses}", nic.mac, nic.source)
+    });
     let metrics: Vec<String> = detail
         .metrics
         .iter()
@@ -358,12 +361,13 @@ pub(crate) fn progress(progress: &v1::Progress) -> String {
 
 pub(crate) fn outcome(outcome: &v1::Outcome) -> String {
     format!(
-        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}",
+        "{} ms, QEMU's downtime {}, {} sent, {} iteration(s), handover {}, blackout {}",
         outcome.total_ms,
         or_dash(outcome.downtime_ms, |ms| format!("{ms} ms")),
         or_dash(outcome.transferred_bytes, bytes),
         or_dash(outcome.iterations, |count| count.to_string()),
         or_dash(outcome.handover_ms, |ms| format!("{ms} ms")),
+        or_dash(outcome.blackout_ms, |ms| format!("{ms} ms")),
     )
 }
 

@@ -14,6 +14,7 @@ use drover_lifecycle::{Effect, Failure, Migration, MigrationEvent, MigrationStat
 use drover_model::{HostId, HostState, MigrationMode, MigrationOutcome, OperationId, OwnerPhase};
 use drover_ports::{Clock, StoreError};
 
+use crate::continuity::{blackout, is_probed, known_nics};
 use crate::events::{Draft, Events, Severity};
 use crate::live::Live;
 use crate::records::{Cause, OperationRecord, RecordError, Records, Tables, Txn};
@@ -67,7 +68,7 @@ impl Engine {
                     for effect in &applied.effects {
                         self.ask(&applied.after, *effect);
                     }
-                    self.tell(&applied).await;
+                    self.tell(&applied, &event).await;
                     return;
                 }
                 Ok(None) => return,
@@ -199,10 +200,15 @@ impl Engine {
         use command::Action;
         let migration = &operation.migration;
         let action = match effect {
-            Effect::AcceptIncoming => Action::AcceptIncoming(AcceptIncoming {
-                source_host_id: migration.from.to_string(),
-                disks_json: serde_json::to_vec(&migration.disks).ok()?,
-            }),
+            Effect::AcceptIncoming => {
+                let tables = self.records.read();
+                Action::AcceptIncoming(AcceptIncoming {
+                    source_host_id: migration.from.to_string(),
+                    nics: known_nics(&tables, migration.guest),
+                    probe: is_probed(&tables, migration),
+                    disks_json: serde_json::to_vec(&migration.disks).ok()?,
+                })
+            }
             Effect::StartMigration => {
                 let tables = self.records.read();
                 let target = &tables.hosts.get(migration.to)?.host;
@@ -216,7 +222,9 @@ impl Engine {
                 })
             }
             Effect::CancelMigration => Action::CancelMigration(CancelMigration {}),
-            Effect::ResumeAtTarget | Effect::ResumeAtSource => Action::Resume(Resume {}),
+            Effect::ResumeAtTarget | Effect::ResumeAtSource => {
+                Action::Resume(Resume { nics: known_nics(&self.records.read(), migration.guest) })
+            }
             Effect::DiscardAtTarget => Action::DiscardIncoming(DiscardIncoming {
                 keep_disks: migration.settings.keep_target_on_failure,
             }),
@@ -258,11 +266,15 @@ impl Engine {
     }
 
     /// Events for what a step changed; after the effects, off the guest's blackout.
-    async fn tell(&self, applied: &Applied) {
+    async fn tell(&self, applied: &Applied, event: &MigrationEvent) {
         let (before, after) = (&applied.before.migration, &applied.after.migration);
         if before.state.as_str() == after.state.as_str() {
             if before.outcome.is_none() && matches!(after.state, MigrationState::Completed { .. }) {
                 self.tell_statistics(&applied.after).await;
+            }
+            if let MigrationEvent::Blackout { millis, still_silent } = *event {
+                let draft = blackout(&self.records.read(), &applied.after, millis, still_silent);
+                self.events.record(draft).await;
             }
             return;
         }

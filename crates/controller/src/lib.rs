@@ -15,6 +15,7 @@
 pub mod ca;
 pub mod churn;
 pub mod config;
+pub mod continuity;
 pub mod driver;
 pub mod engine;
 pub mod events;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use drover_agent_api::v1::agent_link_server::AgentLink;
 use drover_agent_api::v1::{
-    Failure as WireFailure, FailureKind as WireKind, FromAgent, FromController, Hello, Inventory,
-    MigrationUpdate, Sample, Samples, SamplesAck, Welcome, from_agent, from_controller,
-    migration_update, sample,
+    ContinuityReport, Failure as WireFailure, FailureKind as WireKind, FromAgent, FromController,
+    Hello, Inventory, MigrationUpdate, Sample, Samples, SamplesAck, Welcome, from_agent,
+    from_controller, migration_update, sample,
 };
 use drover_api::v1::{LiveSample, Watch};
 use drover_lifecycle::{Failure, FailureKind, MigrationEvent};
@@ -149,6 +149,7 @@ impl Link {
                 }
             }
             from_agent::Body::Migration(update) => self.migration(host, update).await,
+            from_agent::Body::Continuity(report) => self.continuity(host, report).await,
         }
     }
 
@@ -374,6 +375,20 @@ fn definitions(tables: &Tables, host: HostId, json: &[u8], at: Timestamp) -> Vec
         .filter(|(guest, xml)| is_new(*guest, xml))
         .map(|(guest, xml)| DefinitionRecord { guest, xml, at })
         .collect()
+}
+
+impl Link {
+    /// Only the target's word counts: the source cannot know.
+    async fn continuity(&self, host: HostId, report: ContinuityReport) {
+        let Ok(operation) = OperationId::from_str(&report.operation_id) else { return };
+        let to = self.records.read().operations.get(operation).map(|op| op.migration.to);
+        if to != Some(host) {
+            tracing::warn!(%host, %operation, "a blackout from a host that is not the target");
+            return;
+        }
+        let ContinuityReport { blackout_ms: millis, still_silent, .. } = report;
+        self.engine.take(operation, MigrationEvent::Blackout { millis, still_silent }).await;
+    }
 }
 
 fn unclear(findings: &[Finding]) -> Vec<Guest> {

@@ -13,6 +13,7 @@ mod claim;
 mod demo;
 mod domain_xml;
 pub mod guest;
+pub mod hear;
 mod hostinit;
 mod image;
 mod lab;
@@ -26,6 +27,7 @@ mod uplift;
 
 pub use addresses::Network;
 pub use demo::demo;
+pub use hear::{HearHandle, Heard};
 pub use hostinit::host_init;
 pub use lab::{HostStatus, Lab, LinkState};
 pub use probe::{ProbeHandle, ProbeReport};

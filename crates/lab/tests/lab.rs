@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a harness says what it does")]
 
 mod stories {
+    pub(crate) mod continuity;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
     pub(crate) mod migration;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
-use stories::{hypervisor, lab_itself, migration, options, restarts, rules};
+use stories::{continuity, hypervisor, lab_itself, migration, options, restarts, rules};
 
 type Story = fn(&World) -> anyhow::Result<()>;
 
@@ -41,6 +42,11 @@ const STORIES: &[(&str, Story)] = &[
     ("post_copy_ends_what_does_not_converge", options::post_copy_ends_what_does_not_converge),
     ("post_copy_can_be_asked_for_at_once", options::post_copy_can_be_asked_for_at_once),
     ("a_post_copy_that_breaks_goes_on", options::a_post_copy_that_breaks_goes_on),
+    ("the_network_hears_of_a_moved_guest", continuity::the_network_hears_of_a_moved_guest),
+    (
+        "the_network_misses_a_moved_guest_as_measured",
+        continuity::the_network_misses_a_moved_guest_as_measured,
+    ),
     ("a_cpu_rule_relieves_its_host", rules::a_cpu_rule_relieves_its_host),
     ("without_a_target_the_reasons_are_recorded", rules::without_a_target_the_reasons_are_recorded),
     ("a_memory_rule_relieves_its_host", rules::a_memory_rule_relieves_its_host),

@@ -211,6 +211,13 @@ pub enum MigrationEvent {
     SourceRuns,
     /// The source could not let it run.
     SourceResumeFailed(Failure),
+    /// The target has measured how long the network saw nothing of the guest.
+    Blackout {
+        /// Milliseconds.
+        millis: u64,
+        /// It had not answered again by then.
+        still_silent: bool,
+    },
     /// Somebody changes how the transfer is done while it runs.
     Adjust(MigrationSettings),
     /// The transfer does not converge, and the source asks to switch to post-copy.

@@ -1,5 +1,7 @@
 //! A guest: one virtual machine.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, GuestId, HostId, Mib, Name, Vcpus};
@@ -130,6 +132,12 @@ pub struct Nic {
     pub mac: String,
     /// What it is attached to.
     pub source: NicSource,
+    /// Its interface on the host while the guest is active, e.g. `vnet3`.
+    #[serde(default)]
+    pub tap: Option<String>,
+    /// The addresses that it was heard to claim, in order; a silent guest's are not known.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A guest as an agent sees it on its host.

@@ -269,6 +269,10 @@ pub struct MigrationOutcome {
     pub transferred: Option<Bytes>,
     /// Passes over the guest's memory, where it is known.
     pub iterations: Option<u32>,
+    /// How long the network saw nothing of the guest around the switch-over, milliseconds;
+    /// told by the target after all else.
+    #[serde(default)]
+    pub blackout_ms: Option<u64>,
 }
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ pub fn guest(n: u128, on: u128, memory_mib: u64) -> Guest {
         nics: vec![Nic {
             mac: format!("52:54:00:88:00:{n:02x}"),
             source: NicSource::Bridge { name: "br0".to_owned() },
+            tap: Some(format!("vnet{n}")),
+            addresses: vec![],
         }],
         host_devices: 0,
         persistent: true,

@@ -98,6 +98,8 @@ fn nic(node: Node<'_, '_>) -> Nic {
     Nic {
         mac: child(node, "mac").and_then(|mac| attribute(mac, "address")).unwrap_or_default(),
         source: kind,
+        tap: child(node, "target").and_then(|target| attribute(target, "dev")),
+        addresses: Vec::new(),
     }
 }
 
@@ -144,7 +146,7 @@ mod tests {
           <source file='/srv/shared/vm1.img'/><target dev='vda' bus='virtio'/></disk>
         <disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>
         <disk type='network' device='disk'><source protocol='iscsi' name='iqn.x/1'/><target dev='vdb'/></disk>
-        <interface type='bridge'><mac address='52:54:00:88:00:0b'/><source bridge='br0'/></interface>
+        <interface type='bridge'><mac address='52:54:00:88:00:0b'/><source bridge='br0'/><target dev='vnet3'/></interface>
       </devices></domain>";
 
     #[test]
@@ -160,6 +162,7 @@ mod tests {
         assert_eq!(*sources[1], DiskSource::Empty);
         assert!(matches!(sources[2], DiskSource::Network { .. }));
         assert_eq!(guest.nics[0].source, NicSource::Bridge { name: "br0".to_owned() });
+        assert_eq!(guest.nics[0].tap.as_deref(), Some("vnet3"));
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) fn outcome(params: Option<&Params>, total_ms: u64) -> MigrationOutcom
         iterations: params
             .get("memory_iteration")
             .map(|_| u32::try_from(number(params, "memory_iteration")).unwrap_or(u32::MAX)),
+        blackout_ms: None,
     }
 }
 

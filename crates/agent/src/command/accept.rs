@@ -1,6 +1,8 @@
 //! Target: be ready to receive a guest.
 
-use drover_agent_api::v1::{Failure, FailureKind};
+use std::sync::Arc;
+
+use drover_agent_api::v1::{AcceptIncoming, Failure, FailureKind};
 
 use super::failure::{failure, of_hypervisor};
 use super::turns::Turn;
@@ -12,7 +14,12 @@ impl Commands {
     ///
     /// While this host has not seen the end of the guest's own departure it has to wait: what
     /// arrives would be taken for what leaves.
-    pub(super) async fn accept_incoming(&self, order: &Order, _turn: Turn) -> Result<(), Failure> {
+    pub(super) async fn accept_incoming(
+        self: &Arc<Self>,
+        order: &Order,
+        accept: AcceptIncoming,
+        _turn: Turn,
+    ) -> Result<(), Failure> {
         if self.operations.is_leaving(order.guest) {
             let message = "its migration away from this host is not over";
             return Err(failure(FailureKind::Retry, message));
@@ -22,7 +29,12 @@ impl Commands {
                 let message = format!("it is {} on this host already", guest.state.as_str());
                 Err(failure(FailureKind::Conflict, message))
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if accept.probe {
+                    self.network.begin_probe(self, order.operation, order.guest, accept.nics);
+                }
+                Ok(())
+            }
             Err(error) => Err(of_hypervisor(&error)),
         }
     }

@@ -10,6 +10,7 @@ use super::{Commands, Order};
 impl Commands {
     /// That there is none is as good.
     pub(super) async fn discard_incoming(&self, order: &Order, _turn: Turn) -> Result<(), Failure> {
+        self.network.end_probe(order.guest);
         match self.hypervisor.discard_incoming(order.guest).await {
             Ok(IncomingDisposal::Discarded | IncomingDisposal::Absent) => Ok(()),
             Err(error) => Err(of_hypervisor(&error)),

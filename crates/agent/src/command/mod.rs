@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::migration::operations::Operations;
+use crate::network::Network;
 use crate::session::outbox::Outbox;
 use epoch::EpochGate;
 use failure::failure;
@@ -41,6 +42,8 @@ pub struct Commands {
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     /// Migrations this agent knows of.
     pub(crate) operations: Operations,
+    /// What is said and heard on guests' networks.
+    pub(crate) network: Network,
     /// Where answers go.
     pub(crate) outbox: Outbox,
     epochs: Arc<EpochGate>,
@@ -76,6 +79,7 @@ impl Commands {
             host,
             hypervisor,
             operations: Operations::default(),
+            network: Network::default(),
             outbox,
             epochs: Arc::new(epochs),
             shared_paths,
@@ -127,10 +131,10 @@ impl Commands {
     ) -> Result<(), Failure> {
         self.admit(order.guest, order.epoch).await?;
         match action {
-            Action::AcceptIncoming(_) => self.accept_incoming(&order, turn).await,
+            Action::AcceptIncoming(accept) => self.accept_incoming(&order, accept, turn).await,
             Action::StartMigration(start) => self.start_migration(&order, start, turn).await,
             Action::CancelMigration(_) => self.cancel_migration(&order, turn).await,
-            Action::Resume(_) => self.resume(&order, turn).await,
+            Action::Resume(resume) => self.resume(&order, resume, turn).await,
             Action::DiscardIncoming(_) => self.discard_incoming(&order, turn).await,
             Action::DefineIncoming(_) | Action::StartGuest(_) | Action::RemoveDeparted(_) => {
                 Err(failure(FailureKind::Refused, "this agent moves running guests only"))

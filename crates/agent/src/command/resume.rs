@@ -7,9 +7,10 @@
 //! has been given back, and storage may be out of reach. The guest's memory is here, and here
 //! alone: that is no reason to give it up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use drover_agent_api::v1::{Failure, FailureKind};
+use drover_agent_api::v1::{Failure, FailureKind, Resume};
 use drover_model::GuestId;
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -26,7 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const QUICK_ATTEMPTS: u32 = 25;
 
 impl Commands {
-    pub(super) async fn resume(&self, order: &Order, turn: Turn) -> Result<(), Failure> {
+    pub(super) async fn resume(
+        self: &Arc<Self>,
+        order: &Order,
+        resume: Resume,
+        turn: Turn,
+    ) -> Result<(), Failure> {
+        self.network.resumed(order.guest, Instant::now());
+        self.run_here(order, turn).await?;
+        self.network.adopt(&resume.nics);
+        // Begins a task and returns: the answer to the controller does not wait.
+        self.network.announce(self, order.guest, resume.nics, Instant::now());
+        Ok(())
+    }
+
+    async fn run_here(&self, order: &Order, turn: Turn) -> Result<(), Failure> {
         // Before the first attempt, so that no event falls between it and the wait.
         let mut events = self.hypervisor.events();
         let deadline = Instant::now() + PATIENCE;

@@ -123,6 +123,7 @@ fn outcome(last: Option<MigrationProgress>, followed: Duration) -> MigrationOutc
         downtime_ms: None,
         transferred: last.map(|last| last.processed),
         iterations: last.map(|last| last.iteration),
+        blackout_ms: None,
     }
 }
 

@@ -35,6 +35,7 @@ impl Link {
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = change(&mut events) => sleep(GATHER).await,
+                () = self.commands.network.changed.notified() => sleep(GATHER).await,
                 changed = capabilities.changed() => match changed {
                     Ok(()) => capabilities.mark_changed(),
                     Err(_) => sleep_until(next).await,
@@ -49,13 +50,16 @@ impl Link {
         let guests = self.hypervisor.guests(self.identity.card.host_id).await;
         let at_ms = clock::now().as_millis();
         match guests {
-            Ok(guests) => Inventory {
-                at_ms,
-                hypervisor_connected: true,
-                guests_json: encode(&guests),
-                capabilities_json: Vec::new(),
-                definitions_json: Vec::new(),
-            },
+            Ok(mut guests) => {
+                self.commands.network.fill_in(&mut guests);
+                Inventory {
+                    at_ms,
+                    hypervisor_connected: true,
+                    guests_json: encode(&guests),
+                    capabilities_json: Vec::new(),
+                    definitions_json: Vec::new(),
+                }
+            }
             Err(error) => {
                 warn!(%error, "libvirt does not tell its guests");
                 Inventory { at_ms, hypervisor_connected: false, ..Inventory::default() }

@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::{
-    CommandResult, FromAgent, Hello, Inventory, MigrationUpdate, Samples, from_agent::Body,
+    CommandResult, ContinuityReport, FromAgent, Hello, Inventory, MigrationUpdate, Samples,
+    from_agent::Body,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
@@ -100,6 +101,7 @@ messages! {
     Inventory => Inventory,
     CommandResult => Result,
     MigrationUpdate => Migration,
+    ContinuityReport => Continuity,
 }
 
 #[cfg(test)]

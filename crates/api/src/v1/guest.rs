@@ -83,6 +83,9 @@ pub struct GuestNic {
     pub mac: String,
     /// `bridge NAME`, `network NAME` or libvirt's type.
     pub source: String,
+    /// IP addresses that it was heard to claim; a silent guest's are not known.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// How guests are moved. What is left out has its default.

@@ -41,6 +41,8 @@ pub struct Operation {
     pub changed: Time,
     /// Last progress heard.
     pub progress: Option<Progress>,
+    /// Whether the target measures how long the network sees nothing of the guest.
+    pub probed: bool,
     /// What was measured, once it is completed.
     pub outcome: Option<Outcome>,
     /// Why it failed, and what to do.
@@ -93,6 +95,9 @@ pub struct Outcome {
     /// From the proof that the source's copy is gone to the target running,
     /// milliseconds, by the controller's clock.
     pub handover_ms: Option<u64>,
+    /// How long the network saw nothing of the guest around the switch-over, milliseconds, as
+    /// measured by the target; it comes about a second after the rest.
+    pub blackout_ms: Option<u64>,
 }
 
 /// What `PATCH /v1/operations/{operation}` takes: what changes in a live migration that is

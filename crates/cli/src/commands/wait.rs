@@ -17,6 +17,10 @@ const POLL: Duration = Duration::from_millis(200);
 /// Times that a completed operation is read again for its statistics.
 const STATISTICS_TRIES: u32 = 10;
 
+/// Times that it is read again for the blackout, which the target measures until half a
+/// second after the guest is back.
+const BLACKOUT_TRIES: u32 = 15;
+
 /// Times that a call is tried again while the controller does not answer.
 const PATIENCE: u32 = 30;
 /// How long between two tries.
@@ -78,6 +82,7 @@ async fn finish(
     let mut last = String::new();
     let mut told = Instant::now();
     let mut statistics_tries = STATISTICS_TRIES;
+    let mut blackout_tries = BLACKOUT_TRIES;
     loop {
         let operation = patiently(async || context.client.operation(id).await).await?;
         if let Some(bar) = bar {
@@ -90,12 +95,18 @@ async fn finish(
         }
         last.clone_from(&operation.state);
         // The statistics come a moment after the guest runs on the target.
-        let complete = operation.state != "completed" || operation.outcome.is_some();
-        if operation.finished && (complete || statistics_tries == 0) {
-            return Ok(operation);
-        }
         if operation.finished {
-            statistics_tries -= 1;
+            let left = match &operation.outcome {
+                None if operation.state == "completed" => &mut statistics_tries,
+                Some(outcome) if operation.probed && outcome.blackout_ms.is_none() => {
+                    &mut blackout_tries
+                }
+                _ => return Ok(operation),
+            };
+            if *left == 0 {
+                return Ok(operation);
+            }
+            *left -= 1;
         }
         tokio::time::sleep(POLL).await;
     }

@@ -129,7 +129,8 @@ fn nic(nic: &Nic) -> v1::GuestNic {
         NicSource::Network { name } => format!("network {name}"),
         NicSource::Other { name } => name.clone(),
     };
-    v1::GuestNic { mac: nic.mac.clone(), source }
+    let addresses = nic.addresses.iter().map(ToString::to_string).collect();
+    v1::GuestNic { mac: nic.mac.clone(), source, addresses }
 }
 
 pub(super) async fn migrate(

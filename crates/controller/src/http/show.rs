@@ -13,6 +13,7 @@ use drover_planner::PlannedMove;
 use drover_ports::Entity;
 
 use super::Api;
+use crate::continuity::is_probed;
 use crate::engine::handover_ms;
 use crate::live::{Latest, Live};
 use crate::moment::rfc3339;
@@ -78,6 +79,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
                 transferred_bytes: outcome.transferred.map(|sent| sent.0),
                 iterations: outcome.iterations,
                 handover_ms: handover_ms(record),
+                blackout_ms: outcome.blackout_ms,
             }),
             None,
         ),
@@ -107,6 +109,7 @@ pub(super) fn operation(tables: &Tables, live: &Live, record: &OperationRecord) 
         created: rfc3339(record.created),
         changed: rfc3339(record.changed()),
         progress: live.progress(migration.operation).map(|p| progress(&p)),
+        probed: is_probed(tables, migration),
         outcome,
         failure,
         timeline: record

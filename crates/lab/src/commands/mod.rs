@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use drover_lab::{Drover, Lab, LabSpec, LinkState, Network, ProbeReport, host_init, probe};
+use drover_lab::{Drover, Lab, LabSpec, LinkState, Network, ProbeReport, hear, host_init, probe};
 
 /// Where a lab is unless said otherwise, and how it is called.
 const DEFAULT_DIR: &str = "/var/lib/drover-lab";
@@ -130,6 +130,8 @@ enum Command {
         member: String,
     },
     #[command(hide = true)]
+    HearWorker,
+    #[command(hide = true)]
     ProbeWorker {
         #[arg(long)]
         address: String,
@@ -226,6 +228,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo(dir, keep)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
+        Command::HearWorker => hear::work()?,
         Command::ProbeWorker { address, seconds, interval_ms } => {
             let interval = Duration::from_millis(interval_ms.max(1));
             let report = probe::work(&address, seconds.map(Duration::from_secs), interval)?;

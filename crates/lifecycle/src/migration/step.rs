@@ -1,7 +1,8 @@
 //! What follows from an event, up to the handover.
 
 use drover_model::{
-    MigrationMode, MigrationProgress, MigrationSettings, OwnerPhase, OwnerRecord, PostCopy,
+    MigrationMode, MigrationOutcome, MigrationProgress, MigrationSettings, OwnerPhase, OwnerRecord,
+    PostCopy,
 };
 
 use super::{
@@ -20,6 +21,7 @@ impl Migration {
             E::CancelRequested => self.cancel(),
             E::Begin | E::TargetAccepted | E::TargetRefused(_) => self.before_transfer(event),
             E::TargetUnreachable => self.without_target(),
+            E::Blackout { millis, .. } => self.measured(*millis),
             E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
             E::Adjust(settings) => self.adjusted(settings),
             E::WantsPostCopy(_) | E::PostCopyFailed(_) => self.post_copy(event),
@@ -118,6 +120,17 @@ impl Migration {
     /// An agent says Conflict of a guest that it found paused.
     fn left_by(&self, failure: &Failure) -> Self {
         Self { left_paused: failure.kind == FailureKind::Conflict, ..self.clone() }
+    }
+
+    /// After the statistics; the target says it again, should it come before them.
+    fn measured(&self, millis: u64) -> Result<Stepped, Ignored> {
+        match self.state {
+            S::Completed { outcome: Some(outcome) } if outcome.blackout_ms.is_none() => {
+                let outcome = Some(MigrationOutcome { blackout_ms: Some(millis), ..outcome });
+                Ok(Self { outcome, state: S::Completed { outcome }, ..self.clone() }.stays())
+            }
+            _ => Err(Ignored),
+        }
     }
 
     /// New settings in mid-transfer; the source is told the same way as of the first.

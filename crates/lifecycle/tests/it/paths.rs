@@ -61,6 +61,34 @@ fn the_good_path_hands_the_guest_over() {
 }
 
 #[test]
+fn the_blackout_is_taken_once_and_after_the_statistics() {
+    check(
+        &[
+            E::Begin,
+            E::TargetAccepted,
+            E::SourceGone,
+            E::Blackout { millis: 1, still_silent: false },
+            E::TargetRuns,
+            E::Blackout { millis: 2, still_silent: false },
+            E::SourceFinished(MigrationOutcome::default()),
+            E::Blackout { millis: 3, still_silent: false },
+            E::Blackout { millis: 3, still_silent: false },
+        ],
+        &[
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "resuming [arriving@target 7] [ResumeAtTarget]",
+            "ignored",
+            "completed [settled@target 8] []",
+            "ignored",
+            "completed []",
+            "completed []",
+            "ignored",
+        ],
+    );
+}
+
+#[test]
 fn a_failed_transfer_cleans_the_target_before_the_source_goes_on() {
     check(
         &[

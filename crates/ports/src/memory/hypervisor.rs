@@ -268,6 +268,7 @@ impl Hypervisor for MemoryHypervisor {
             downtime_ms: Some(0),
             transferred: Some(Bytes(GUEST_MEMORY << 20)),
             iterations: Some(1),
+            blackout_ms: None,
         })
     }
 
