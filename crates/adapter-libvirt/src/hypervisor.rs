@@ -268,10 +268,16 @@ impl Hypervisor for Libvirt {
             other => other?,
         };
         let processes = self.processes.qemu_of(guest).map_err(|error| unwatchable(&error))?;
-        may_be_discarded(&processes, parse::guest_state(state), used)?;
+        // The copy has stopped by itself; what it left is a definition.
+        let stopped = processes.is_empty() && !parse::guest_state(state).is_active();
+        if !stopped {
+            may_be_discarded(&processes, parse::guest_state(state), used)?;
+        }
         self.call(Some(guest), move |connection| {
             let domain = connection.domain(guest)?;
-            domain.destroy()?;
+            if !stopped {
+                domain.destroy()?;
+            }
             if domain.is_persistent() {
                 domain.undefine()?;
             }

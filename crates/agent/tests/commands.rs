@@ -313,13 +313,13 @@ async fn a_guest_that_has_not_quite_left_is_not_accepted_back_yet() {
 
 /// Its QEMU, or its whole host, died between the arrival and the resume.
 #[tokio::test]
-async fn a_guest_that_has_stopped_by_itself_is_gone_and_not_waited_for() {
+async fn a_guest_that_has_stopped_by_itself_is_not_waited_for() {
     let mut stage = Stage::new().await;
     stage.hypervisor.put(GUEST, GuestState::ShutOff);
     let stopped = HypervisorError::Conflict("domain is not running".to_owned());
     stage.hypervisor.refuse_resume(GUEST, Some(stopped));
     let asked = std::time::Instant::now();
-    assert_eq!(stage.ask(resume()).await, Some(FailureKind::Gone));
+    assert_eq!(stage.ask(resume()).await, Some(FailureKind::Refused));
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     stage.agent.stop().await;
 }

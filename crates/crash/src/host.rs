@@ -77,6 +77,8 @@ pub(crate) struct Domain {
     pub(crate) qemu: Option<Qemu>,
     /// Its definition is on the host's disk.
     pub(crate) defined: bool,
+    /// libvirtd ended it here itself, because it had been sent.
+    pub(crate) departed: bool,
     pub(crate) job: Option<(Phase, JobId)>,
 }
 
@@ -84,6 +86,7 @@ impl Domain {
     /// What libvirtd says of it.
     pub(crate) fn state(&self) -> Option<GuestState> {
         match self.qemu.map(|qemu| qemu.cpus) {
+            None if self.defined && self.departed => Some(GuestState::Departed),
             None => self.defined.then_some(GuestState::ShutOff),
             Some(Cpus::Running) => Some(GuestState::Running),
             Some(Cpus::StoppedForMigration) => Some(GuestState::PausedForMigration),

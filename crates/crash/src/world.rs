@@ -253,6 +253,7 @@ impl World {
     pub(crate) fn end_process(&mut self, host: HostIx, why: &str) {
         let here = &mut self.hosts[host];
         let Some(ended) = here.domain.qemu.take() else { return };
+        here.domain.departed = false;
         if ended.ran && self.rng.random_bool(SLOW_END) {
             self.locked_until = self.agenda.now() + self.rng.random_range(1..LONGEST_END);
         }

@@ -25,6 +25,9 @@ pub enum GuestState {
     PausedByFault,
     /// Not running; defined.
     ShutOff,
+    /// Not running; defined. The hypervisor itself ended it here because its state had
+    /// been sent to another host.
+    Departed,
     /// In the course of shutting down.
     ShuttingDown,
     /// It crashed and libvirt kept it.
@@ -42,6 +45,7 @@ impl GuestState {
             Self::PostCopyFailed => "post-copy-failed",
             Self::PausedByFault => "paused-by-fault",
             Self::ShutOff => "shut-off",
+            Self::Departed => "departed",
             Self::ShuttingDown => "shutting-down",
             Self::Crashed => "crashed",
         }
@@ -49,7 +53,7 @@ impl GuestState {
 
     /// Whether a QEMU process exists for it.
     pub const fn is_active(self) -> bool {
-        !matches!(self, Self::ShutOff)
+        !matches!(self, Self::ShutOff | Self::Departed)
     }
 }
 

@@ -232,6 +232,7 @@ pub trait Hypervisor: Inspection {
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError>;
 
     /// Destroys a copy that arrived here by a migration and has never run since.
+    /// One that has stopped by itself has left a definition: that goes.
     /// Refused for a guest in any other state.
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError>;
 

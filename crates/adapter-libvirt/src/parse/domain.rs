@@ -129,6 +129,14 @@ pub(crate) const fn guest_state(of: DomainState) -> GuestState {
         },
         sys::VIR_DOMAIN_SHUTDOWN => GuestState::ShuttingDown,
         sys::VIR_DOMAIN_CRASHED => GuestState::Crashed,
+        // A daemon that dies while it ends a guest that has been sent does so when it starts
+        // again, and calls it its own doing; and it forgets to remove the definition.
+        sys::VIR_DOMAIN_SHUTOFF
+            if of.reason == sys::VIR_DOMAIN_SHUTOFF_MIGRATED
+                || of.reason == sys::VIR_DOMAIN_SHUTOFF_DAEMON =>
+        {
+            GuestState::Departed
+        }
         _ => GuestState::ShutOff,
     }
 }
@@ -183,5 +191,8 @@ mod tests {
             GuestState::PausedByFault
         );
         assert_eq!(state(sys::VIR_DOMAIN_SHUTOFF, 1), GuestState::ShutOff);
+        for reason in [sys::VIR_DOMAIN_SHUTOFF_MIGRATED, sys::VIR_DOMAIN_SHUTOFF_DAEMON] {
+            assert_eq!(state(sys::VIR_DOMAIN_SHUTOFF, reason), GuestState::Departed);
+        }
     }
 }

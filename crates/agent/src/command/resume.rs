@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_agent_api::v1::{Failure, FailureKind, Resume};
-use drover_model::{GuestId, GuestState};
+use drover_model::GuestId;
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep_until};
@@ -92,9 +92,9 @@ impl Commands {
         outcome: Result<(), Failure>,
     ) -> Result<(), Failure> {
         match self.guest(order.guest).await {
-            Ok(Some(guest)) if guest.state == GuestState::ShutOff => {
+            Ok(Some(guest)) if !guest.state.is_active() => {
                 let message = "it is shut off here: its process has ended";
-                Err(failure(FailureKind::Gone, message))
+                Err(failure(FailureKind::Refused, message))
             }
             _ => outcome,
         }

@@ -39,7 +39,7 @@ impl World {
             Effect::AcceptIncoming => self.accept(host),
             Effect::StartMigration => self.start(host, command),
             Effect::CancelMigration => self.cancel(host, command.operation),
-            Effect::DiscardAtTarget => self.discard(host, command),
+            Effect::DiscardAtTarget => self.discard(host),
             Effect::DefineAtTarget => self.define(host),
             Effect::StartAtTarget => self.start_guest(host),
             Effect::RemoveAtSource => self.remove_departed(host),
@@ -127,7 +127,7 @@ impl World {
         let Wait { command, deadline, attempt, .. } = agent.waits[place];
         let mut outcome = self.try_resume(host, command);
         if outcome.is_err() && attempt >= QUICK_ATTEMPTS && self.is_stopped(host) {
-            outcome = Err(failure(FailureKind::Gone, "it is shut off here"));
+            outcome = Err(failure(FailureKind::Refused, "it is shut off here"));
         }
         let again = matches!(
             &outcome,
@@ -159,7 +159,7 @@ impl World {
     }
 
     fn is_stopped(&self, host: HostIx) -> bool {
-        matches!(self.look_at(host), Ok((Some(GuestState::ShutOff), _)))
+        matches!(self.look_at(host), Ok((Some(state), _)) if !state.is_active())
     }
 
     /// It is to run here: no departure that somebody began under an older epoch is wanted.
@@ -176,9 +176,9 @@ impl World {
         }
     }
 
-    /// What a cold move or a rescue has defined here is shut off, and goes as well.
-    fn discard(&mut self, host: HostIx, command: Command) -> Result<(), Failure> {
-        if command.mode != MigrationMode::Live && self.is_stopped(host) {
+    /// A definition of a copy that has stopped goes as well.
+    fn discard(&mut self, host: HostIx) -> Result<(), Failure> {
+        if self.is_stopped(host) {
             self.hosts[host].domain.defined = false;
             return Ok(());
         }

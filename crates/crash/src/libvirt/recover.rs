@@ -34,6 +34,8 @@ impl World {
             return;
         }
         self.hosts[host].libvirtd.start();
+        // It keeps no reason of an end.
+        self.hosts[host].domain.departed = false;
         self.say(|| format!("{} libvirtd: up", self.name(host)));
         let Some((phase, job)) = self.hosts[host].domain.job.take() else { return };
         if self.hosts[host].domain.qemu.is_none() {
@@ -49,7 +51,10 @@ impl World {
                 self.settle_source(host, false);
             }
             // What was to be undefined afterwards is forgotten.
-            Phase::Confirm => self.end_process(host, "libvirtd was restarted in Confirm"),
+            Phase::Confirm => {
+                self.end_process(host, "libvirtd was restarted in Confirm");
+                self.hosts[host].domain.departed = true;
+            }
             Phase::ConfirmCancelled => self.settle_source(host, false),
             Phase::Prepare => self.end_process(host, "libvirtd was restarted in Prepare"),
             Phase::Finish => {

@@ -1,65 +1,70 @@
-//! What is known to be wrong, each with the shortest schedule that shows it. A test here is
-//! ignored until its cause is gone; then the violation leaves [`AWAITING`].
+//! What was wrong once, each with the shortest schedule that showed it.
 
-use drover_crash::{FaultKind as K, Habits, Moment as M, Network, Schedule, Side, Violation, run};
+use drover_crash::{FaultKind as K, Habits, Moment as M, Network, Schedule, Side, run};
 
 use crate::{MOVE, at, schedule};
 
-/// Promises that the schedules below still break.
-const AWAITING: [Violation; 4] = [
-    Violation::LostWithoutCause,
-    Violation::ProcessLeft,
-    Violation::DefinitionAstray,
-    Violation::FalseReport,
-];
-
-/// Every promise that is kept by now.
+/// Keeps every promise.
 pub(crate) fn check(schedule: &Schedule) {
     let outcome = run(schedule, Habits::default(), false);
-    let broken = outcome.violations.iter().any(|(violation, _)| !AWAITING.contains(violation));
-    if broken {
+    if !outcome.violations.is_empty() {
         let trace = run(schedule, Habits::default(), true).trace.join("\n");
         panic!("{schedule:?}\n{trace}");
     }
 }
 
-fn check_all(schedule: &Schedule) {
-    let outcome = run(schedule, Habits::default(), true);
-    assert_eq!(outcome.violations, [], "{}", outcome.trace.join("\n"));
-}
-
-/// A disk that cannot be had for longer than the target's agent tries: the operation gives
-/// up a guest that stands on the target, whole and paused.
+/// A disk that cannot be had for longer than the target's agent tries: the operation gave
+/// up a guest that stood on the target, whole and paused.
 #[test]
-#[ignore = "Resuming has to wait while the target's copy is there, whatever resume says"]
 fn a_guest_is_not_given_up_while_its_memory_is_there() {
     let cut = K::Cut(Side::Target, Network::Storage, 30_000);
-    check_all(&schedule(&[MOVE], &[at(M::Finished, 0, cut)]));
+    check(&schedule(&[MOVE], &[at(M::Finished, 0, cut)]));
 }
 
 /// QEMU's end in mid-transfer is told as the guest's departure; the target has nothing, and
-/// the guest is then said to be the target's, where it is not even defined.
+/// the guest was then said to be the target's, where it was not even defined.
 #[test]
-#[ignore = "Resuming has to go back to the source when the target has no copy"]
 fn a_guest_whose_process_died_in_mid_transfer_stays_the_sources() {
-    check_all(&schedule(&[MOVE], &[at(M::Perform, 1_000, K::KillQemu(Side::Source))]));
+    check(&schedule(&[MOVE], &[at(M::Perform, 1_000, K::KillQemu(Side::Source))]));
 }
 
 /// Started again in Confirm, libvirtd kills its copy and forgets that it was to be undefined:
-/// an agent that is asked later takes the guest for one that stopped by itself.
+/// an agent that was asked later took the guest for one that had stopped by itself, and the
+/// copy on the target was discarded.
 #[test]
-#[ignore = "libvirt's reason for a guest that is shut off has to reach the agent"]
 fn a_source_libvirtd_that_dies_in_confirm_does_not_cost_the_guest() {
-    check_all(&schedule(&[MOVE], &[at(M::Confirm, 0, K::KillLibvirtd(Side::Source, 900))]));
+    check(&schedule(&[MOVE], &[at(M::Confirm, 0, K::KillLibvirtd(Side::Source, 900))]));
 }
 
-/// The finish was lost and the target's host with it: what is left there is a definition.
+/// The finish was lost and the target's host with it: what was left there is a definition.
 #[test]
-#[ignore = "a discard has to remove the definition of a copy that has stopped"]
 fn a_definition_that_arrived_is_removed_when_its_copy_died() {
     let faults = [
         at(M::Prepare, 0, K::LoseFinishReply(40_000)),
         at(M::Finished, 1_000, K::KillHost(Side::Target, 5_000)),
     ];
-    check_all(&schedule(&[MOVE], &faults));
+    check(&schedule(&[MOVE], &faults));
+}
+
+/// The source is left paused and the target's copy has died: its definition was taken for a
+/// copy that has run, and the guest was handed over to it.
+#[test]
+fn a_dead_copy_does_not_get_the_guest() {
+    let faults = [
+        at(M::PerformDone, 2, K::KillLibvirtd(Side::Source, 3_000)),
+        at(M::Finished, 100, K::KillQemu(Side::Target)),
+    ];
+    check(&schedule(&[MOVE], &faults));
+}
+
+/// Six in a million, each of which needs what nothing here can tell yet: a duplicate that
+/// reaches an agent which was restarted, ahead of the new epoch (340971, 902812); messages
+/// out of order in a rescue (754463); a libvirtd killed again before an agent has asked it why
+/// a guest ended (618099); a QEMU killed between Finish and Confirm (434881, 663294).
+#[test]
+#[ignore = "rare; what is missing is said above"]
+fn six_in_a_million() {
+    for seed in [340_971, 434_881, 618_099, 663_294, 754_463, 902_812] {
+        check(&Schedule::draw(seed));
+    }
 }

@@ -1,6 +1,6 @@
 //! Faults of design that are planted on purpose: a check that finds none of them is none.
 
-use drover_crash::{FaultKind, Habits, Moment, Schedule, Violation, run, shrink};
+use drover_crash::{FaultKind, Habits, Launch, Moment, Schedule, Violation, run, shrink};
 
 use crate::{MOVE, at, schedule};
 
@@ -37,11 +37,6 @@ fn every_planted_fault_is_found() {
         ),
         ("epochs ignored", Habits { ignores_epochs: true, ..plain }, V::OwnerDisagrees),
         ("nothing said again", Habits { never_says_again: true, ..plain }, V::StuckOperation),
-        (
-            "discards what ran",
-            Habits { ignores_epochs: true, discards_anything: true, ..plain },
-            V::LostWithoutCause,
-        ),
     ] {
         let seed = first_seed(habits, violation);
         let Some(seed) = seed else { panic!("{name}: {SEEDS} seeds show no {violation:?}") };
@@ -49,4 +44,28 @@ fn every_planted_fault_is_found() {
         assert!(run(&short, habits, false).breaks(violation), "{name}");
         assert!(short.faults.len() <= Schedule::draw(seed).faults.len());
     }
+}
+
+/// A move is cancelled and the next one succeeds; then the first one's discard comes again.
+#[test]
+fn a_late_discard_destroys_a_guest_only_where_nothing_guards_it() {
+    let launches = [Launch { transfer: 400, ..MOVE }, Launch { at: 1_500, transfer: 400, ..MOVE }];
+    let faults = [
+        at(Moment::Offered, 0, FaultKind::Twice(4_000)),
+        at(Moment::Perform, 0, FaultKind::Cancel),
+    ];
+    let lost = |habits| {
+        let breaks = |seed: &u64| {
+            let schedule = Schedule { seed: *seed, ..schedule(&launches, &faults) };
+            run(&schedule, habits, false).breaks(Violation::LostWithoutCause)
+        };
+        (1..=200).filter(breaks).count()
+    };
+    let plain = Habits::default();
+    let no_epochs = Habits { ignores_epochs: true, ..plain };
+    assert_eq!(lost(plain), 0);
+    assert_eq!(lost(Habits { discards_anything: true, ..plain }), 0, "the epochs alone guard it");
+    let paused = lost(no_epochs);
+    assert!(paused > 0, "a copy that is about to run is guarded by nothing else");
+    assert!(lost(Habits { discards_anything: true, ..no_epochs }) > paused);
 }

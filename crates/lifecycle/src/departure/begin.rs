@@ -16,7 +16,7 @@ pub enum Beginning {
 /// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs.
 pub fn beginning(state: Option<GuestState>, job_runs: bool) -> Beginning {
     match state {
-        None | Some(GuestState::ShutOff) => Beginning::Follow,
+        None | Some(GuestState::ShutOff | GuestState::Departed) => Beginning::Follow,
         Some(GuestState::PostCopy | GuestState::PostCopyFailed) => Beginning::Follow,
         Some(_) if job_runs => Beginning::Follow,
         Some(GuestState::Running | GuestState::Paused | GuestState::PausedByFault) => {

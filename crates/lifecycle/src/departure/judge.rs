@@ -50,8 +50,8 @@ pub const fn exit_proves_departure(seen: Option<GuestState>) -> bool {
 pub fn judge(look: &Look) -> Verdict {
     let over = look.quiet >= QUIET_LOOKS;
     match (look.state, look.job) {
-        (None, _) if look.process_gone => Verdict::Left,
-        (None, _) => Verdict::LookAgain,
+        (None | Some(GuestState::Departed), _) if look.process_gone => Verdict::Left,
+        (None | Some(GuestState::Departed), _) => Verdict::LookAgain,
         (Some(GuestState::ShutOff), _) => {
             Verdict::Stayed(FailureKind::Broken, "the guest stopped during its migration")
         }
@@ -91,6 +91,7 @@ mod tests {
         for (state, job, process_gone, quiet, holds) in [
             (None, None, true, 1, Box::new(is(Verdict::Left)) as Box<dyn Fn(Verdict) -> bool>),
             (None, None, false, 99, again()),
+            (Some(S::Departed), None, true, 1, Box::new(is(Verdict::Left))),
             (Some(S::Running), job, false, 0, Box::new(|v| matches!(v, Verdict::Runs(_)))),
             (
                 Some(S::PausedForMigration),

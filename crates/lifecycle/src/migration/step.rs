@@ -50,7 +50,7 @@ impl Migration {
         let asked = Self { cancel_requested: true, ..self.clone() };
         match self.state {
             S::Admitted => Ok(asked.to(S::Cancelled)),
-            S::Offering | S::Defining { .. } => Ok(asked.to(S::CleaningUp { cause: cancelled() })),
+            S::Offering | S::Defining { .. } => Ok(asked.cleans_up(cancelled())),
             S::Transferring => Ok(asked.to(S::Cancelling)),
             // Too late, or already so: the guest's state has been handed over, or is on both
             // hosts.
@@ -82,7 +82,7 @@ impl Migration {
             (S::Offering, E::TargetRefused(failure)) => match failure.kind {
                 // Nothing is known about the effect: the driver asks again in a while.
                 FailureKind::Retry => Ok(self.waits()),
-                _ => Ok(self.clone().to(S::CleaningUp { cause: failure.clone() })),
+                _ => Ok(self.clone().cleans_up(failure.clone())),
             },
             _ => Err(Ignored),
         }
@@ -104,11 +104,11 @@ impl Migration {
                 Ok(self.waits())
             }
             (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => {
-                Ok(self.left_by(failure).to(S::CleaningUp { cause: failure.clone() }))
+                Ok(self.left_by(failure).cleans_up(failure.clone()))
             }
             // The switch never came.
             (S::PostCopy { .. }, E::SourceFailed(failure)) => {
-                Ok(self.left_by(failure).leaving().then(S::CleaningUp { cause: failure.clone() }))
+                Ok(self.left_by(failure).cleans_up(failure.clone()))
             }
             // The statistics may come after the handover.
             (S::Resuming, E::SourceFinished(outcome)) => {
@@ -174,9 +174,7 @@ impl Migration {
             (S::Transferring, E::SourceCopied(copied)) => {
                 Ok(self.clone().to(S::Defining { copied: copied.clone() }))
             }
-            (S::Cancelling, E::SourceCopied(_)) => {
-                Ok(self.clone().to(S::CleaningUp { cause: cancelled() }))
-            }
+            (S::Cancelling, E::SourceCopied(_)) => Ok(self.clone().cleans_up(cancelled())),
             (S::Defining { copied }, E::TargetDefined) => {
                 let outcome = Some(copied.outcome);
                 let copied = Self { outcome, ..self.clone() };
@@ -189,7 +187,7 @@ impl Migration {
             }
             (S::Defining { .. }, E::TargetDefineFailed(failure)) => match failure.kind {
                 FailureKind::Retry => Ok(self.waits()),
-                _ => Ok(self.clone().to(S::CleaningUp { cause: failure.clone() })),
+                _ => Ok(self.clone().cleans_up(failure.clone())),
             },
             _ => Err(Ignored),
         }
@@ -199,12 +197,17 @@ impl Migration {
         match (&self.state, event) {
             (S::Resuming, E::TargetRuns) => {
                 let outcome = self.outcome;
-                let source_unclean = self.leaves_something();
-                let arrived = Self { source_unclean, ..self.clone() };
+                // libvirt undefines a guest that left live, unless it died just then.
+                let arrived = Self { source_unclean: true, ..self.clone() };
                 Ok(arrived.settled_at_target().then(S::Completed { outcome }))
             }
             (S::Resuming, E::TargetResumeFailed(failure)) => match failure.kind {
                 FailureKind::Retry | FailureKind::Conflict => Ok(self.waits()),
+                // Its memory is there and nowhere else: it is not given up for a disk that
+                // cannot be had now.
+                FailureKind::Broken if self.settings.mode == MigrationMode::Live => {
+                    Ok(self.waits())
+                }
                 FailureKind::Gone
                 | FailureKind::Refused
                 | FailureKind::Cancelled
@@ -217,9 +220,18 @@ impl Migration {
 
     fn not_resumed(&self, failure: &Failure) -> Stepped {
         match self.settings.mode {
+            // Nothing arrived, so its process ended in mid-transfer; what is left of it, its
+            // definition, is at the source.
+            MigrationMode::Live if failure.kind == FailureKind::Gone => {
+                let message =
+                    format!("it ended during its transfer; the target: {}", failure.message);
+                let cause = Failure { kind: failure.kind, message };
+                self.clone().leaving().then(S::Returning { cause })
+            }
             MigrationMode::Live => {
                 let state = S::Failed { cause: failure.clone(), guest_lost: true };
-                self.clone().settled_at_target().then(state)
+                let left = Self { source_unclean: true, ..self.clone() };
+                left.settled_at_target().then(state)
             }
             // It is there, whole and checked; it just does not start.
             MigrationMode::Cold => {
@@ -229,13 +241,14 @@ impl Migration {
                 left.settled_at_target().then(S::Failed { cause, guest_lost: false })
             }
             // Another host may be tried once it is certain that this one runs nothing.
-            MigrationMode::Rescue => self.clone().to(S::CleaningUp { cause: failure.clone() }),
+            MigrationMode::Rescue => self.clone().cleans_up(failure.clone()),
         }
     }
 
-    /// libvirt removes the definition of a guest that left live.
-    fn leaves_something(&self) -> bool {
-        self.settings.mode != MigrationMode::Live || !self.disks.is_empty()
+    /// The way back is under a new epoch: what was asked before and is still on its way must
+    /// begin nothing that nobody waits for any more.
+    pub(super) fn cleans_up(self, cause: Failure) -> Stepped {
+        self.leaving().then(S::CleaningUp { cause })
     }
 
     /// The source is proven empty: the target owns the guest from here on.

@@ -16,7 +16,7 @@ impl Migration {
             S::Offering | S::Defining { .. } => {
                 let message = "the target does not answer".to_owned();
                 let cause = Failure { kind: FailureKind::Retry, message };
-                Ok(self.clone().to(S::CleaningUp { cause }))
+                Ok(self.clone().cleans_up(cause))
             }
             // A rescue asked this host to start the guest: what it did is not known.
             S::CleaningUp { .. } if self.settings.mode == MigrationMode::Rescue => Err(Ignored),
@@ -80,7 +80,11 @@ impl Migration {
             (S::CleaningUp { .. }, E::TargetDiscardFailed(_))
             | (
                 S::Returning { .. },
-                E::SourceResumeFailed(Failure { kind: FailureKind::Retry, .. }),
+                // Its memory is there and nowhere else.
+                E::SourceResumeFailed(Failure {
+                    kind: FailureKind::Retry | FailureKind::Conflict | FailureKind::Broken,
+                    ..
+                }),
             ) => Ok(self.waits()),
             (S::Returning { cause }, E::SourceRuns) => Ok(self.clone().ended(cause.clone(), false)),
             (S::Returning { cause }, E::SourceResumeFailed(failure)) => {
@@ -88,7 +92,7 @@ impl Migration {
                     kind: cause.kind,
                     message: format!("{}; then, at the source: {}", cause.message, failure.message),
                 };
-                let guest_lost = failure.kind == FailureKind::Gone;
+                let guest_lost = matches!(failure.kind, FailureKind::Gone | FailureKind::Refused);
                 Ok(self.clone().settled_at_source().then(S::Failed { cause, guest_lost }))
             }
             _ => Err(Ignored),

@@ -55,7 +55,7 @@ fn the_good_path_hands_the_guest_over() {
             "transferring [StartMigration]",
             "resuming [arriving@target 7] [ResumeAtTarget]",
             "resuming []",
-            "completed [settled@target 8] []",
+            "completed [settled@target 8] [RemoveAtSource]",
         ],
     );
 }
@@ -101,9 +101,9 @@ fn a_failed_transfer_cleans_the_target_before_the_source_goes_on() {
         &[
             "offering [leaving@source 6] [AcceptIncoming]",
             "transferring [StartMigration]",
-            "cleaning-up [DiscardAtTarget]",
+            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
             "returning [ResumeAtSource]",
-            "failed [settled@source 7] []",
+            "failed [settled@source 8] []",
         ],
     );
 }
@@ -115,9 +115,9 @@ fn cancel_in_each_phase() {
         &[E::Begin, E::CancelRequested, E::TargetCopy(TargetFate::Clean), E::SourceRuns],
         &[
             "offering [leaving@source 6] [AcceptIncoming]",
-            "cleaning-up [DiscardAtTarget]",
+            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
             "returning [ResumeAtSource]",
-            "cancelled [settled@source 7] []",
+            "cancelled [settled@source 8] []",
         ],
     );
     check(
@@ -133,9 +133,9 @@ fn cancel_in_each_phase() {
             "offering [leaving@source 6] [AcceptIncoming]",
             "transferring [StartMigration]",
             "cancelling [CancelMigration]",
-            "cleaning-up [DiscardAtTarget]",
+            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
             "returning [ResumeAtSource]",
-            "cancelled [settled@source 7] []",
+            "cancelled [settled@source 8] []",
         ],
     );
 }
@@ -157,7 +157,7 @@ fn a_cancel_that_comes_too_late_does_not_stop_the_handover() {
             "cancelling [CancelMigration]",
             "resuming [arriving@target 7] [ResumeAtTarget]",
             "ignored",
-            "completed [settled@target 8] []",
+            "completed [settled@target 8] [RemoveAtSource]",
         ],
     );
 }
@@ -170,14 +170,18 @@ fn an_unanswered_target_is_asked_again_and_a_lost_guest_is_said_so() {
             E::TargetAccepted,
             E::SourceGone,
             E::TargetResumeFailed(failure(K::Retry)),
+            E::TargetResumeFailed(failure(K::Broken)),
             E::TargetResumeFailed(failure(K::Gone)),
+            E::SourceResumeFailed(failure(K::Refused)),
         ],
         &[
             "offering [leaving@source 6] [AcceptIncoming]",
             "transferring [StartMigration]",
             "resuming [arriving@target 7] [ResumeAtTarget]",
             "resuming []",
-            "failed [settled@target 8] []",
+            "resuming []",
+            "returning [leaving@source 8] [ResumeAtSource]",
+            "failed [settled@source 9] []",
         ],
     );
 }
@@ -205,9 +209,9 @@ fn a_copy_that_has_run_gets_the_guest_where_the_source_is_paused() {
         &[
             "offering [leaving@source 6] [AcceptIncoming]",
             "transferring [StartMigration]",
-            "cleaning-up [DiscardAtTarget]",
-            "resuming [arriving@target 7] [ResumeAtTarget]",
-            "completed [settled@target 8] []",
+            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
+            "resuming [arriving@target 8] [ResumeAtTarget]",
+            "completed [settled@target 9] [RemoveAtSource]",
         ],
     );
 }
@@ -280,8 +284,8 @@ fn a_cold_move_defines_before_the_owner_moves_and_removes_after() {
 #[test]
 fn a_cold_move_that_fails_starts_nothing_at_the_source() {
     for (event, last) in [
-        (E::TargetDefineFailed(failure(K::Broken)), "failed [settled@source 7] []"),
-        (E::CancelRequested, "cancelled [settled@source 7] []"),
+        (E::TargetDefineFailed(failure(K::Broken)), "failed [settled@source 8] []"),
+        (E::CancelRequested, "cancelled [settled@source 8] []"),
     ] {
         check_from(
             cold(true),
@@ -296,7 +300,7 @@ fn a_cold_move_that_fails_starts_nothing_at_the_source() {
                 "offering [leaving@source 6] [AcceptIncoming]",
                 "transferring [StartMigration]",
                 "defining [DefineAtTarget]",
-                "cleaning-up [DiscardAtTarget]",
+                "cleaning-up [leaving@source 7] [DiscardAtTarget]",
                 last,
             ],
         );
@@ -327,9 +331,9 @@ fn a_rescue_starts_elsewhere_and_cleans_the_dead_host_when_it_is_back() {
         ],
         &[
             "resuming [arriving@target 6] [StartAtTarget]",
-            "cleaning-up [DiscardAtTarget]",
+            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
             "ignored",
-            "failed [settled@source 7] []",
+            "failed [settled@source 8] []",
         ],
     );
 }
@@ -355,7 +359,7 @@ fn post_copy_moves_the_owner_first_and_destroys_nothing() {
             "ignored",
             "post-copy []",
             "resuming [arriving@target 8] [ResumeAtTarget]",
-            "completed [settled@target 9] []",
+            "completed [settled@target 9] [RemoveAtSource]",
         ],
     );
     // The source proves that it never switched: the guest is its own again.
