@@ -79,7 +79,7 @@ fn the_blackout_is_taken_once_and_after_the_statistics() {
             "transferring [StartMigration]",
             "resuming [arriving@target 7] [ResumeAtTarget]",
             "ignored",
-            "completed [settled@target 8] []",
+            "completed [settled@target 8] [RemoveAtSource]",
             "ignored",
             "completed []",
             "completed []",
