@@ -84,6 +84,7 @@ const STORIES: &[(&str, Story)] = &[
         "a_lost_reply_doubles_no_guest_that_drover_moves",
         locks::a_lost_reply_doubles_no_guest_that_drover_moves,
     ),
+    ("a_restart_and_a_cancel_take_moments", crashes::a_restart_and_a_cancel_take_moments),
     ("programs_that_die_in_a_move_double_nothing", crashes::programs_that_die),
     ("hosts_and_cables_that_die_double_nothing", crashes::hosts_and_cables_that_die),
     ("faults_while_a_disk_is_copied_double_nothing", crashes::faults_while_a_disk_is_copied),

@@ -14,6 +14,13 @@ use super::world::{World, text};
 /// 30 s of it.
 const OVER: Duration = Duration::from_secs(100);
 
+/// A restart and a cancellation are measured so often.
+const MEASURED: u32 = 3;
+/// An operation must be taken up again within so long after a restart.
+const ADOPTED_WITHIN: Duration = Duration::from_secs(5);
+/// A cancelled transfer must be over within so long.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How a row may end.
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -34,24 +41,30 @@ use Fault as F;
 use Phase as P;
 
 const SHARED: &[Row] = &[
+    (F::Controller, P::FirstPass, &[Arrived]),
+    (F::SourceAgent, P::FirstPass, &[Arrived]),
+    (F::TargetAgent, P::FirstPass, &[Arrived]),
+    (F::SourceLibvirtd, P::FirstPass, &[Stayed("the job is over")]),
+    (F::TargetLibvirtd, P::FirstPass, &[Stayed("client socket is closed")]),
+    (F::SourceQemu, P::FirstPass, &[Lost("the guest runs nowhere")]),
+    (F::TargetQemu, P::FirstPass, &[Stayed("closed the monitor")]),
     (F::Controller, P::HandingOver, &[Arrived]),
     (F::SourceAgent, P::HandingOver, &[Arrived]),
     (F::TargetAgent, P::HandingOver, &[Arrived]),
-    (F::SourceLibvirtd, P::HandingOver, &[Stayed("")]),
-    (F::TargetLibvirtd, P::HandingOver, &[Stayed("")]),
-    (F::SourceQemu, P::HandingOver, &[Lost("")]),
-    (F::TargetQemu, P::HandingOver, &[Stayed("")]),
+    (F::SourceLibvirtd, P::HandingOver, &[Stayed("the job is over")]),
+    (F::TargetLibvirtd, P::HandingOver, &[Stayed("client socket is closed")]),
+    (F::SourceQemu, P::HandingOver, &[Lost("the guest runs nowhere")]),
+    (F::TargetQemu, P::HandingOver, &[Stayed("closed the monitor")]),
     (F::Controller, P::Resuming, &[Arrived]),
     (F::SourceAgent, P::Resuming, &[Arrived]),
     (F::TargetAgent, P::Resuming, &[Arrived]),
     (F::SourceLibvirtd, P::Resuming, &[Arrived]),
     (F::TargetLibvirtd, P::Resuming, &[Arrived]),
-    (F::TargetQemu, P::Resuming, &[Lost("")]),
+    (F::TargetQemu, P::Resuming, &[Lost("the guest runs nowhere")]),
     (F::Controller, P::PostCopy, &[Arrived]),
     (F::SourceAgent, P::PostCopy, &[Arrived]),
     (F::TargetAgent, P::PostCopy, &[Arrived]),
-    (F::TargetQemu, P::PostCopy, &[Lost("")]),
-    (F::SourceQemu, P::PostCopy, &[Lost("")]),
+    (F::SourceQemu, P::PostCopy, &[Lost("the guest runs nowhere")]),
 ];
 
 /// With a second guest, which keeps the first one waiting.
@@ -63,23 +76,52 @@ const QUEUED: &[Row] = &[
 ];
 
 const HOSTS: &[Row] = &[
-    (F::SourceHost, P::FirstPass, &[Lost("")]),
-    (F::TargetHost, P::FirstPass, &[Stayed("")]),
-    (F::SourceHost, P::HandingOver, &[Lost("")]),
-    (F::TargetHost, P::HandingOver, &[Stayed("")]),
-    (F::TargetHost, P::Resuming, &[Lost("")]),
-    (F::ManagementCut, P::FirstPass, &[Stayed("")]),
+    (F::SourceHost, P::FirstPass, &[Lost("the guest runs nowhere")]),
+    (F::TargetHost, P::FirstPass, &[Stayed("client socket is closed")]),
+    (F::SourceHost, P::HandingOver, &[Lost("the guest runs nowhere")]),
+    (F::TargetHost, P::HandingOver, &[Stayed("client socket is closed")]),
+    (F::TargetHost, P::Resuming, &[Lost("the guest runs nowhere")]),
+    (F::ManagementCut, P::FirstPass, &[Stayed("client socket is closed")]),
 ];
 
 const LOCAL: &[Row] = &[
     (F::SourceAgent, P::Owing, &[Arrived]),
     (F::SourceHost, P::Owing, &[Arrived]),
     (F::TargetAgent, P::FirstPass, &[Arrived]),
-    (F::TargetLibvirtd, P::FirstPass, &[Stayed("")]),
-    (F::SourceQemu, P::FirstPass, &[Lost("")]),
+    (F::TargetLibvirtd, P::FirstPass, &[Stayed("client socket is closed")]),
 ];
 
 const ISCSI: &[Row] = &[(F::StorageCut, P::FirstPass, &[Arrived])];
+
+/// How soon a controller that was killed hears of the transfer again, and how soon a cancelled
+/// one is over. The guest stays where it is.
+pub(crate) fn a_restart_and_a_cancel_take_moments(world: &World) -> anyhow::Result<()> {
+    let guest = "vm6";
+    for _ in 0..MEASURED {
+        let from = world.home(guest)?;
+        measured(world, guest)?;
+        let id = world.begin_slow_move(guest, &world.other(&from))?;
+        let elapsed = || -> anyhow::Result<u64> {
+            let shown = world.json(&["operation", "show", &id])?;
+            Ok(shown["progress"]["elapsed_ms"].as_u64().unwrap_or(0))
+        };
+        let before = elapsed()?;
+        world.lab.kill_daemon("ctl", "droverd")?;
+        let killed = Instant::now();
+        world.until("newer progress", || Ok(elapsed()? > before))?;
+        let adopted = killed.elapsed();
+        let asked = Instant::now();
+        world.drover(&["operation", "cancel", &id])?;
+        let ended = world.finished(&id)?;
+        let cancelled = asked.elapsed();
+        ensure!(ended["state"] == "cancelled", "{ended}");
+        ensure!(world.home(guest)? == from, "it is not on {from}");
+        eprintln!("    taken up after {adopted:.1?}, cancelled within {cancelled:.1?}");
+        ensure!(adopted < ADOPTED_WITHIN, "taken up only after {adopted:?}");
+        ensure!(cancelled < CANCELLED_WITHIN, "cancelled only after {cancelled:?}");
+    }
+    Ok(())
+}
 
 pub(crate) fn programs_that_die(world: &World) -> anyhow::Result<()> {
     on_own_lab(world, "vm40", GuestDisk::Shared, &[SHARED, QUEUED].concat())
