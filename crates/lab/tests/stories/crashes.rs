@@ -96,10 +96,18 @@ const ISCSI: &[Row] = &[(F::StorageCut, P::FirstPass, &[Arrived])];
 /// How soon a controller that was killed hears of the transfer again, and how soon a cancelled
 /// one is over. The guest stays where it is.
 pub(crate) fn a_restart_and_a_cancel_take_moments(world: &World) -> anyhow::Result<()> {
-    let guest = "vm6";
+    world.beside("lcrash", 2, |world| {
+        let guest = "vm45";
+        world.lab.start_guest_with(guest, "h1", GuestDisk::Shared, GuestLease::None)?;
+        world.lab.wait_for_guest(guest)?;
+        restarts_and_cancels(world, guest)
+    })
+}
+
+fn restarts_and_cancels(world: &World, guest: &str) -> anyhow::Result<()> {
     for _ in 0..MEASURED {
-        let from = world.home(guest)?;
         measured(world, guest)?;
+        let from = world.home(guest)?;
         let id = world.begin_slow_move(guest, &world.other(&from))?;
         let elapsed = || -> anyhow::Result<u64> {
             let shown = world.json(&["operation", "show", &id])?;
