@@ -221,12 +221,12 @@ impl Migration {
     fn not_resumed(&self, failure: &Failure) -> Stepped {
         match self.settings.mode {
             // Nothing arrived, so its process ended in mid-transfer; what is left of it, its
-            // definition, is at the source.
+            // definition, is at the source. The target may have images of it.
             MigrationMode::Live if failure.kind == FailureKind::Gone => {
                 let message =
                     format!("it ended during its transfer; the target: {}", failure.message);
                 let cause = Failure { kind: failure.kind, message };
-                self.clone().leaving().then(S::Returning { cause })
+                self.clone().cleans_up(cause)
             }
             MigrationMode::Live => {
                 let state = S::Failed { cause: failure.clone(), guest_lost: true };

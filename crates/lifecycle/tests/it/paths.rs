@@ -172,6 +172,7 @@ fn an_unanswered_target_is_asked_again_and_a_lost_guest_is_said_so() {
             E::TargetResumeFailed(failure(K::Retry)),
             E::TargetResumeFailed(failure(K::Broken)),
             E::TargetResumeFailed(failure(K::Gone)),
+            E::TargetCopy(TargetFate::Clean),
             E::SourceResumeFailed(failure(K::Refused)),
         ],
         &[
@@ -180,7 +181,8 @@ fn an_unanswered_target_is_asked_again_and_a_lost_guest_is_said_so() {
             "resuming [arriving@target 7] [ResumeAtTarget]",
             "resuming []",
             "resuming []",
-            "returning [leaving@source 8] [ResumeAtSource]",
+            "cleaning-up [leaving@source 8] [DiscardAtTarget]",
+            "returning [ResumeAtSource]",
             "failed [settled@source 9] []",
         ],
     );
