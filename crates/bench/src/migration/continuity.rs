@@ -36,6 +36,8 @@ pub(super) fn measure(bed: &Bed, moves: usize) -> anyhow::Result<()> {
     let minutes = (unix_ms() - begun) / 60_000.0;
     std::thread::sleep(AROUND);
     let report = probe.finish()?;
+    let told = !report.tcp_gaps.is_empty() || report.tcp_longest_gap_ms <= UNTOLD_MS;
+    anyhow::ensure!(told, "the probe told no gaps: drover-lab is older than this program");
     let gaps: Vec<f64> = spans.iter().map(|&span| longest(&report.tcp_gaps, span)).collect();
     let note =
         format!("one TCP connection through {moves} moves in {minutes:.1} min; a line every 20 ms");

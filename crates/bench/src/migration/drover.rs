@@ -20,6 +20,14 @@ pub(super) struct Move {
     pub(super) off: Option<(f64, Option<f64>)>,
 }
 
+impl Move {
+    /// From the operation's beginning to the guest running on the target, milliseconds.
+    pub(super) fn after_admission(&self) -> f64 {
+        let request = self.stages.first().map_or(0.0, |(_, ms)| *ms);
+        self.took.wall - request
+    }
+}
+
 /// Moves a guest to the other host.
 pub(super) fn migrate(bed: &Bed, guest: &str, options: &[&str]) -> anyhow::Result<Move> {
     let (_, to) = bed.way(guest)?;
