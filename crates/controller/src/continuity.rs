@@ -7,6 +7,7 @@ use drover_model::{GuestId, MigrationMode};
 
 use crate::engine::of_rule;
 use crate::events::{Draft, Severity};
+use crate::guest_policy;
 use crate::records::{OperationRecord, Tables};
 
 /// A longer blackout is worth a warning: switches that learn take a few hundred milliseconds
@@ -23,11 +24,12 @@ pub(crate) fn known_nics(tables: &Tables, guest: GuestId) -> Vec<KnownNic> {
     nics.collect()
 }
 
-/// Whether the target asks the guest while it arrives: it has an address to be asked at, and
-/// it runs all the way.
+/// Whether the target asks the guest while it arrives: its policy lets it, it has an address
+/// to be asked at, and it runs all the way.
 pub(crate) fn is_probed(tables: &Tables, migration: &Migration) -> bool {
     let known = tables.guests.get(migration.guest);
     migration.settings.mode == MigrationMode::Live
+        && guest_policy::of(tables, migration.guest).is_probed()
         && known.is_some_and(|known| known.guest.nics.iter().any(|nic| !nic.addresses.is_empty()))
 }
 

@@ -29,6 +29,16 @@ impl GuestPolicyRecord {
         self.max_downtime_ms.unwrap_or(MAX_DOWNTIME_MS)
     }
 
+    /// Which goes first of those that wait in the same class: the higher.
+    pub fn priority(&self) -> i32 {
+        self.priority.unwrap_or_default()
+    }
+
+    /// Whether its network may be asked while it arrives, to measure the blackout.
+    pub fn is_probed(&self) -> bool {
+        self.probe.unwrap_or(true)
+    }
+
     /// Why a request may not be carried out as it is; none where it may. `pause_named` says that
     /// the request names a pause itself.
     pub fn forbids(&self, settings: &MigrationSettings, pause_named: bool) -> Option<String> {

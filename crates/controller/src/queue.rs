@@ -5,6 +5,7 @@
 //! word is said inside the commit that begins a move ([`may_begin`]), so that two turns at
 //! once cannot exceed a limit together.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use drover_rules::constraint::{FRESH_SAMPLES, TOGETHER};
 use drover_rules::{PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 use crate::engine::Engine;
+use crate::guest_policy;
 use crate::live::Live;
 use crate::placement::standing;
 use crate::records::{Cause, LimitsName, OperationRecord, Tables};
@@ -62,7 +64,8 @@ pub fn places(tables: &Tables) -> Vec<Place> {
         let (from, to) = (migration.from, migration.to);
         if matches!(migration.state, MigrationState::Admitted) {
             let (urgency, operation) = (urgency(&record.cause), migration.operation);
-            waiting.push(Waiting { urgency, operation, from, to });
+            let priority = Reverse(guest_policy::of(tables, migration.guest).priority());
+            waiting.push(Waiting { urgency, priority, operation, from, to });
         } else if is_under_way(tables, record) {
             begun.push(Begun { from, to });
         }

@@ -7,6 +7,8 @@
 
 mod stories {
     pub(crate) mod continuity;
+    pub(crate) mod crash_support;
+    pub(crate) mod crashes;
     pub(crate) mod drain;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
@@ -25,7 +27,8 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
 use stories::{
-    continuity, drain, hypervisor, lab_itself, locks, migration, modes, options, restarts, rules,
+    continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options, restarts,
+    rules,
 };
 
 type Story = fn(&World) -> anyhow::Result<()>;
@@ -81,6 +84,11 @@ const STORIES: &[(&str, Story)] = &[
         "a_lost_reply_doubles_no_guest_that_drover_moves",
         locks::a_lost_reply_doubles_no_guest_that_drover_moves,
     ),
+    ("a_restart_and_a_cancel_take_moments", crashes::a_restart_and_a_cancel_take_moments),
+    ("programs_that_die_in_a_move_double_nothing", crashes::programs_that_die),
+    ("hosts_and_cables_that_die_double_nothing", crashes::hosts_and_cables_that_die),
+    ("faults_while_a_disk_is_copied_double_nothing", crashes::faults_while_a_disk_is_copied),
+    ("a_storage_network_that_is_cut_doubles_nothing", crashes::a_storage_network_that_is_cut),
     ("a_local_disk_is_copied", locks::a_local_disk_is_copied),
     ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
 ];

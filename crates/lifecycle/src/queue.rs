@@ -2,11 +2,12 @@
 //!
 //! A migration waits until neither its source, its target, the pair of both nor the cluster
 //! has as many under way as the limits allow. Classes come strictly one after the other; within
-//! a class the older comes first. One that waits lets younger ones pass that need nothing of
+//! a class guests of a higher priority come first, and among equals the older. One that waits lets younger ones pass that need nothing of
 //! what it needs; but the first of each class that has to wait keeps a place for itself on
 //! each of its hosts, so that no stream of younger ones can hold it up for ever: it begins when
 //! enough of those that were under way before it have ended.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -69,6 +70,8 @@ pub struct Begun {
 pub struct Waiting {
     /// Its class.
     pub urgency: Urgency,
+    /// The guest's priority: the higher goes first within a class.
+    pub priority: Reverse<i32>,
     /// The operation.
     pub operation: OperationId,
     /// Where it would send from.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_agent_api::v1::{Failure, FailureKind, Resume};
-use drover_model::GuestId;
+use drover_model::{GuestId, GuestState};
 use drover_ports::{HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep_until};
@@ -94,6 +94,11 @@ impl Commands {
         match self.guest(order.guest).await {
             Ok(Some(guest)) if !guest.state.is_active() => {
                 let message = "it is shut off here: its process has ended";
+                Err(failure(FailureKind::Refused, message))
+            }
+            Ok(Some(guest)) if guest.state == GuestState::PostCopyFailed => {
+                let message = "half of its memory is lost, and QEMU lets it run no more: `virsh \
+                               destroy` it here and start it from its disks";
                 Err(failure(FailureKind::Refused, message))
             }
             _ => outcome,

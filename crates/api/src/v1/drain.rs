@@ -15,8 +15,6 @@ pub struct DrainRequest {
     pub to_labels: BTreeMap<String, String>,
     /// Also when some guests cannot leave: the others do.
     pub partial: bool,
-    /// Guests that are shut off leave as well.
-    pub cold: bool,
     /// How guests are moved.
     pub options: MigrateOptions,
     /// Only say whether the host can be emptied, and how.
@@ -94,8 +92,6 @@ pub struct HostMaintenance {
     pub drained: Option<Time>,
     /// Where guests may go; empty means to any host.
     pub to_labels: BTreeMap<String, String>,
-    /// Whether guests that are shut off leave as well.
-    pub cold: bool,
     /// Guests that were to leave at the start.
     pub guests: u32,
     /// Guests that have left.

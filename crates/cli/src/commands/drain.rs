@@ -22,9 +22,6 @@ pub(crate) struct Drain {
     /// Also when some guests cannot leave: the others do.
     #[arg(long)]
     partial: bool,
-    /// Guests that are shut off leave as well.
-    #[arg(long)]
-    cold: bool,
     #[command(flatten)]
     options: MigrateArgs,
     /// Only say whether the host can be emptied, and how.
@@ -39,7 +36,6 @@ pub(crate) async fn run(context: &Context, drain: Drain) -> Done {
     let request = DrainRequest {
         to_labels: drain.to_labels.into_iter().collect(),
         partial: drain.partial,
-        cold: drain.cold,
         options: drain.options.options(),
         dry_run: drain.dry_run,
     };

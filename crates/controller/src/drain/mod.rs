@@ -72,16 +72,15 @@ pub fn attempts(tables: &Tables, record: &MaintenanceRecord, guest: GuestId) -> 
     })
 }
 
-/// Guests that are to leave the host: those that run, and where that was asked for those that
-/// are shut off.
-pub fn leaving(tables: &Tables, host: HostId, cold: bool) -> Vec<GuestId> {
+/// Guests that are to leave the host: those that run.
+pub fn leaving(tables: &Tables, host: HostId) -> Vec<GuestId> {
     let here = tables.guests.iter().filter(|of| !of.absent && of.guest.host == host);
-    here.filter(|of| cold || of.guest.state.is_active()).map(|of| of.guest.id).collect()
+    here.filter(|of| of.guest.state.is_active()).map(|of| of.guest.id).collect()
 }
 
 /// Guests of the host that stay: they are shut off.
-pub fn staying(tables: &Tables, host: HostId, cold: bool) -> Vec<GuestId> {
-    let leaving = leaving(tables, host, cold);
+pub fn staying(tables: &Tables, host: HostId) -> Vec<GuestId> {
+    let leaving = leaving(tables, host);
     let here = tables.guests.iter().filter(|of| !of.absent && of.guest.host == host);
     here.map(|of| of.guest.id).filter(|guest| !leaving.contains(guest)).collect()
 }
@@ -104,7 +103,7 @@ pub fn is_touched(tables: &Tables, host: HostId) -> bool {
 
 /// Guests that are to leave, have no operation, and may be tried now.
 pub fn due(tables: &Tables, record: &MaintenanceRecord, now: Timestamp) -> Vec<GuestId> {
-    let free = leaving(tables, record.host, record.cold).into_iter();
+    let free = leaving(tables, record.host).into_iter();
     free.filter(|guest| !is_busy(tables, *guest))
         .filter(|guest| {
             attempts(tables, record, *guest).is_none_or(|attempts| attempts.may_try(now))

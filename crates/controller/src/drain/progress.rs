@@ -52,7 +52,7 @@ pub fn progress(
         });
     }
     let (mut left, mut sent_of_left) = (0, 0);
-    for guest in leaving(tables, record.host, record.cold) {
+    for guest in leaving(tables, record.host) {
         seen.left += 1;
         left += memory(guest);
         let unfinished = |of: &&OperationRecord| {

@@ -72,8 +72,8 @@ fn shown(tables: &Tables, record: &GuestPolicyRecord) -> v1::GuestPolicy {
         max_downtime_ms: record.longest_pause_ms(),
         auto_converge: record.auto_converge,
         post_copy: record.post_copy,
-        priority: record.priority.unwrap_or(0),
-        probe: record.probe.unwrap_or(false),
+        priority: record.priority(),
+        probe: record.is_probed(),
     }
 }
 

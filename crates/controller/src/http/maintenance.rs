@@ -37,7 +37,7 @@ pub(super) async fn enter(
     let Json(request) = body?;
     let settings = settings(&request.options)?;
     if settings.mode != MigrationMode::Live {
-        let hint = "`cold` has guests that are shut off leave as well";
+        let hint = "`drover guest migrate --mode cold` moves one that is shut off";
         return Err(bad("a drain moves guests that run live", hint));
     }
     let host = {
@@ -45,7 +45,7 @@ pub(super) async fn enter(
         find_host(&tables, &name).ok_or_else(|| missing("host", &name))?
     };
     let found = search(&api, host, &request).await?;
-    let shown = shown_certificate(&api.records.read(), host, &request, &found);
+    let shown = shown_certificate(&api.records.read(), host, &found);
     if request.dry_run {
         let answer = v1::DrainResponse { certificate: shown, maintenance: None };
         return Ok((StatusCode::OK, Json(answer)));
@@ -60,7 +60,6 @@ pub(super) async fn enter(
         begun: api.clock.now(),
         drained: None,
         to_labels: request.to_labels,
-        cold: request.cold,
         settings,
         guests: shown.guests,
         hanging: hanging(&found),
@@ -189,13 +188,8 @@ fn refused(certificate: &v1::DrainCertificate) -> Failed {
     Failed(Problem::new(ProblemKind::Refused, detail).hint(hint))
 }
 
-fn shown_certificate(
-    tables: &Tables,
-    host: HostId,
-    request: &v1::DrainRequest,
-    found: &Certificate,
-) -> v1::DrainCertificate {
-    let mut blocked: Vec<v1::BlockedGuest> = found
+fn shown_certificate(tables: &Tables, host: HostId, found: &Certificate) -> v1::DrainCertificate {
+    let blocked: Vec<v1::BlockedGuest> = found
         .blocked
         .iter()
         .map(|(guest, reasons)| v1::BlockedGuest {
@@ -204,14 +198,7 @@ fn shown_certificate(
             failures: 0,
         })
         .collect();
-    let leaving = drain::leaving(tables, host, request.cold);
-    let shut_off =
-        |guest: &&GuestId| tables.guests.get(**guest).is_some_and(|of| !of.guest.state.is_active());
-    blocked.extend(leaving.iter().filter(shut_off).map(|guest| v1::BlockedGuest {
-        guest: tables.guest_name(*guest),
-        reasons: vec!["it is shut off, and a drain moves only what runs".to_owned()],
-        failures: 0,
-    }));
+    let leaving = drain::leaving(tables, host);
     let moves = found.plan.batches.iter().map(|batch| {
         let shown = batch.iter().map(|step| v1::DrainMove {
             guest: tables.guest_name(step.step.guest),
@@ -229,7 +216,7 @@ fn shown_certificate(
         bytes: found.bytes(),
         seconds: found.seconds(),
         blocked,
-        stays: names(tables, &drain::staying(tables, host, request.cold)),
+        stays: names(tables, &drain::staying(tables, host)),
         batches: moves.collect(),
     }
 }
@@ -255,7 +242,6 @@ pub(super) fn shown(api: &Api, tables: &Tables, host: HostId) -> Option<v1::Host
         since: rfc3339(record.begun),
         drained: record.drained.map(rfc3339),
         to_labels: record.to_labels.clone(),
-        cold: record.cold,
         guests: record.guests,
         moved: progress.moved,
         left: progress.left,
@@ -266,7 +252,7 @@ pub(super) fn shown(api: &Api, tables: &Tables, host: HostId) -> Option<v1::Host
         bytes_per_second: progress.bytes_per_second,
         estimated_end: progress.end.map(rfc3339),
         hanging: hanging.collect(),
-        stays: names(tables, &drain::staying(tables, host, record.cold)),
+        stays: names(tables, &drain::staying(tables, host)),
     })
 }
 

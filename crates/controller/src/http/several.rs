@@ -99,7 +99,7 @@ fn wish(tables: &Tables, request: &v1::MigrateSeveralRequest) -> Result<Wish, Fa
         Some(from) if to == Some(from) => {
             return Err(bad("they are there already", "name another host to go to"));
         }
-        Some(from) => leaving(tables, from, false).into_iter().collect(),
+        Some(from) => leaving(tables, from).into_iter().collect(),
         None => request.guests.iter().map(guest).collect::<Result<_, _>>()?,
     };
     if guests.is_empty() {

@@ -218,7 +218,7 @@ fn judged(
     now: Timestamp,
 ) -> MaintenanceRecord {
     let mut after = before.clone();
-    let left = leaving(tables, before.host, before.cold);
+    let left = leaving(tables, before.host);
     let touched = is_touched(tables, before.host);
     let known = |guest: GuestId| {
         let one = before.hanging.iter().find(|one| one.guest == guest)?;

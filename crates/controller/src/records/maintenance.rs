@@ -42,8 +42,6 @@ pub struct MaintenanceRecord {
     pub drained: Option<Timestamp>,
     /// Guests go to hosts with these labels only; empty means to any.
     pub to_labels: BTreeMap<String, String>,
-    /// Whether guests that are shut off leave as well.
-    pub cold: bool,
     /// How guests are moved.
     pub settings: MigrationSettings,
     /// Guests that were to leave at the start.

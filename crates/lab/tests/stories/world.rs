@@ -50,6 +50,25 @@ impl World {
         Ok(())
     }
 
+    /// Tells a story on a small lab of its own, and takes that down in any case.
+    pub(crate) fn beside(
+        &self,
+        name: &str,
+        hosts: u8,
+        story: impl FnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        // The guests' image is the same: it need not be built again.
+        let image = self.lab.spec().dir.join("image");
+        std::os::unix::fs::symlink(image, dir.path().join("image"))?;
+        let of_all = spec(dir.path().to_owned())?;
+        let spec = LabSpec { name: name.to_owned(), hosts, guests: 0, ..of_all };
+        let world = Self { lab: Lab::up(spec, &|_| {})?, dir: dir.path().to_owned() };
+        let told = Drover::of(&world.lab).up(&|_| {}).and_then(|()| story(&world));
+        let down = world.lab.down();
+        told.and(down)
+    }
+
     /// No load, no rules, nothing under way.
     pub(crate) fn tidy(&self) -> anyhow::Result<()> {
         for rule in items(&self.json(&["rule", "list"])?) {

@@ -1,5 +1,6 @@
 //! The queue: tables for its order and reasons, properties for its promises.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use drover_lifecycle::queue::{Begun, Place, Urgency, Wait, Waiting, schedule};
@@ -15,7 +16,8 @@ fn op(number: u128) -> OperationId {
 }
 
 fn waits(number: u128, urgency: Urgency, from: u128, to: u128) -> Waiting {
-    Waiting { urgency, operation: op(number), from: host(from), to: host(to) }
+    let priority = Reverse(0);
+    Waiting { urgency, priority, operation: op(number), from: host(from), to: host(to) }
 }
 
 fn begun(from: u128, to: u128) -> Begun {
@@ -88,11 +90,14 @@ fn any_limits() -> impl Strategy<Value = MigrationLimits> {
 }
 
 fn any_waiting() -> impl Strategy<Value = Waiting> {
-    (0..5_usize, 0..6_u128, 1..6_u128).prop_map(|(urgency, from, by)| Waiting {
-        urgency: Urgency::ALL[urgency],
-        operation: op(0),
-        from: host(from),
-        to: host((from + by) % 6),
+    (0..5_usize, -1..2_i32, 0..6_u128, 1..6_u128).prop_map(|(urgency, priority, from, by)| {
+        Waiting {
+            urgency: Urgency::ALL[urgency],
+            priority: Reverse(priority),
+            operation: op(0),
+            from: host(from),
+            to: host((from + by) % 6),
+        }
     })
 }
 
@@ -195,4 +200,14 @@ proptest! {
 
 fn begun_of(one: Waiting) -> Begun {
     Begun { from: one.from, to: one.to }
+}
+
+#[test]
+fn a_guest_of_higher_priority_goes_first_in_its_class() {
+    let plain = waits(1, Urgency::Relief, 1, 2);
+    let preferred = Waiting { priority: Reverse(5), ..waits(2, Urgency::Relief, 1, 3) };
+    let urgent = waits(3, Urgency::Request, 1, 2);
+    let places = schedule(&limits(1, 9, 9, 9), 3, &[], &[plain, preferred, urgent]);
+    let order: Vec<_> = places.iter().map(|place| place.waiting.operation).collect();
+    assert_eq!(order, [op(3), op(2), op(1)]);
 }
