@@ -17,6 +17,7 @@ mod row;
 mod synth;
 
 use clap::{Parser, Subcommand};
+use migration::Extent;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -28,18 +29,11 @@ struct Arguments {
     #[command(subcommand)]
     which: Option<Which>,
     #[command(flatten)]
-    migration: MigrationArguments,
+    migration: migration::MigrationArguments,
     #[command(flatten)]
     agent: AgentArguments,
     #[command(flatten)]
     planning: planning::Arguments,
-}
-
-#[derive(Debug, clap::Args)]
-struct MigrationArguments {
-    /// Migrations of each kind.
-    #[arg(long, default_value_t = 10)]
-    runs: usize,
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,8 +45,10 @@ struct AgentArguments {
 
 #[derive(Debug, Subcommand)]
 enum Which {
-    /// Rows: Drover's move beside `virsh migrate` of the same guest; needs root.
-    Migration(MigrationArguments),
+    /// Rows: Drover's moves beside `virsh migrate` of the same guests; needs root.
+    Migration(migration::MigrationArguments),
+    /// Rows: a client's connection through many moves in a row; needs root.
+    Continuity(migration::ContinuityArguments),
     /// Rows: CPU and memory of an agent with many guests; needs root.
     Agent(AgentArguments),
     /// Rows: samples that one droverd takes.
@@ -86,7 +82,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => {
             row::head();
             ingest::run()?;
-            migration::run(arguments.migration.runs)?;
+            migration::run(&arguments.migration, Extent::Short)?;
             agent::run(arguments.agent.guests)?;
             planning::run(&arguments.planning)?;
         }
@@ -96,7 +92,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Some(Which::Migration(migration)) => {
             row::head();
-            migration::run(migration.runs)?;
+            migration::run(&migration, Extent::Whole)?;
+        }
+        Some(Which::Continuity(continuity)) => {
+            row::head();
+            migration::run_continuity(&continuity)?;
         }
         Some(Which::Agent(agent)) => {
             row::head();

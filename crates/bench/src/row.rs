@@ -1,5 +1,7 @@
 //! One row per figure.
 
+use anyhow::Context as _;
+
 /// The table's head, Markdown.
 pub(crate) fn head() {
     println!("| figure | Drover | peer | unit | note |\n|---|---|---|---|---|");
@@ -27,6 +29,14 @@ pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
     )]
     let rank = ((sorted.len() as f64 * part).ceil() as usize).clamp(1, sorted.len().max(1));
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
+/// The machine's load, averaged over the last five minutes.
+pub(crate) fn load() -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let averages: Vec<&str> = text.split_whitespace().collect();
+    let of_five = averages.get(1).copied().unwrap_or_default();
+    of_five.parse().with_context(|| format!("/proc/loadavg says `{text}`"))
 }
 
 /// CPU seconds that a process has used, and its resident and anonymous memory, MiB.

@@ -36,7 +36,7 @@ pub use demo::demo;
 pub use hear::{HearHandle, Heard};
 pub use hostinit::host_init;
 pub use lab::{HostStatus, Lab, LinkState};
-pub use probe::{ProbeHandle, ProbeReport};
+pub use probe::{Gap, ProbeHandle, ProbeReport};
 pub use spec::{LabSpec, MAX_GUESTS, MAX_HOSTS};
 pub use storage::{GuestDisk, GuestLease, GuestStorage, Initiator, Locks, initiator};
 pub use uplift::Drover;

@@ -16,6 +16,20 @@ pub const INTERVAL: Duration = Duration::from_millis(50);
 /// After the last line its echo may take so long.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// A gap worth telling is so many intervals long.
+const WORTH_TELLING: u32 = 3;
+/// Most gaps that are told: a guest that is unreachable for hours has no more to say.
+const MOST_GAPS: usize = 10_000;
+
+/// A time without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gap {
+    /// When it ended, Unix time in seconds.
+    pub ended: f64,
+    /// How long it was, milliseconds.
+    pub ms: f64,
+}
+
 /// What a client saw.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ProbeReport {
@@ -35,6 +49,9 @@ pub struct ProbeReport {
     pub tcp_in_order: bool,
     /// Longest time between two lines coming back, milliseconds.
     pub tcp_longest_gap_ms: f64,
+    /// Gaps between lines coming back that were three intervals or longer.
+    #[serde(default)]
+    pub tcp_gaps: Vec<Gap>,
     /// What broke the TCP connection, if anything did.
     pub tcp_error: Option<String>,
 }
@@ -114,6 +131,7 @@ pub fn work(
     report.tcp_echoed = tcp.tcp_echoed;
     report.tcp_in_order = tcp.tcp_in_order;
     report.tcp_longest_gap_ms = tcp.tcp_longest_gap_ms;
+    report.tcp_gaps = tcp.tcp_gaps;
     report.tcp_error = tcp.tcp_error;
     if report.tcp_echoed == 0 {
         report.tcp_longest_gap_ms = seconds * 1000.0;
@@ -198,7 +216,8 @@ fn echo_on(
     let all_sent = Arc::new(AtomicBool::new(false));
     let reading = {
         let (sent, all_sent) = (Arc::clone(&sent), Arc::clone(&all_sent));
-        std::thread::spawn(move || read_back(stream, &sent, &all_sent))
+        let told = interval * WORTH_TELLING;
+        std::thread::spawn(move || read_back(stream, &sent, &all_sent, told))
     };
     let mut next = Instant::now();
     while !stop.load(Ordering::SeqCst) {
@@ -213,6 +232,7 @@ fn echo_on(
     report.tcp_echoed = back.tcp_echoed;
     report.tcp_in_order = back.tcp_in_order;
     report.tcp_longest_gap_ms = back.tcp_longest_gap_ms;
+    report.tcp_gaps = back.tcp_gaps;
     report.tcp_error = back.tcp_error;
     Ok(())
 }
@@ -221,6 +241,7 @@ fn read_back(
     stream: TcpStream,
     sent: &std::sync::atomic::AtomicU64,
     all_sent: &AtomicBool,
+    told: Duration,
 ) -> ProbeReport {
     let mut report = ProbeReport { tcp_in_order: true, ..ProbeReport::default() };
     let mut lines = BufReader::new(stream).lines();
@@ -237,8 +258,12 @@ fn read_back(
         match lines.next() {
             Some(Ok(line)) => {
                 report.tcp_in_order &= line.parse() == Ok(report.tcp_echoed);
-                let gap = last.elapsed().as_secs_f64() * 1000.0;
-                report.tcp_longest_gap_ms = report.tcp_longest_gap_ms.max(gap);
+                let gap = last.elapsed();
+                let ms = gap.as_secs_f64() * 1000.0;
+                report.tcp_longest_gap_ms = report.tcp_longest_gap_ms.max(ms);
+                if gap >= told && report.tcp_gaps.len() < MOST_GAPS {
+                    report.tcp_gaps.push(Gap { ended: unix_seconds(), ms });
+                }
                 last = Instant::now();
                 report.tcp_echoed += 1;
             }
@@ -252,6 +277,11 @@ fn read_back(
             }
         }
     }
+}
+
+fn unix_seconds() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]
