@@ -6,7 +6,7 @@ KEEP ?=
 SCHEDULES ?= 100000
 SEED ?= 1
 
-.PHONY: demo test check fast lab sim bench setup
+.PHONY: demo test check fast lab crashes sim bench setup
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
@@ -38,6 +38,11 @@ lab: setup
 ## SEED on. The last line says what came of it; a seed that fails is shown with its trace.
 sim: setup
 	$(CARGO) run --release -q -p drover-crash -- --schedules $(SCHEDULES) --seed $(SEED)
+
+## crashes: every row of the crash table on real hypervisors; `make lab` proves some of them.
+crashes: setup
+	$(CARGO) build --workspace --bins
+	DROVER_LAB_ALL_ROWS=1 $(CARGO) test -p drover-lab --test lab -- double_nothing
 
 ## bench: figures of docs/benchmarks.md. ROADEF_DIR and PLANETLAB_DIR name folders with
 ## files of public planning problems; without them those rows are left out.

@@ -88,7 +88,7 @@ const STORIES: &[(&str, Story)] = &[
     ("programs_that_die_in_a_move_double_nothing", crashes::programs_that_die),
     ("hosts_and_cables_that_die_double_nothing", crashes::hosts_and_cables_that_die),
     ("faults_while_a_disk_is_copied_double_nothing", crashes::faults_while_a_disk_is_copied),
-    ("a_storage_network_that_is_cut_doubles_nothing", crashes::a_storage_network_that_is_cut),
+    ("cut_storage_networks_double_nothing", crashes::a_storage_network_that_is_cut),
     ("a_local_disk_is_copied", locks::a_local_disk_is_copied),
     ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
 ];
