@@ -202,7 +202,8 @@ pub trait Hypervisor: Inspection {
     /// Changes the longest pause that QEMU may plan for the switch-over, milliseconds.
     async fn set_max_downtime(&self, guest: GuestId, millis: u64) -> Result<(), HypervisorError>;
 
-    /// Changes the cap on the guest's running migration, MiB/s; none means no cap.
+    /// Changes the cap on the guest's running migration, MiB/s; none means no cap. One that has
+    /// not begun to send may still take the cap that it was begun with.
     async fn set_bandwidth(
         &self,
         guest: GuestId,

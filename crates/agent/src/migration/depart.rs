@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use super::adjust::adjust_again;
 use super::cancel::cancel_if_asked;
 use super::converge::{Converging, at_first};
 use super::follow::follow;
@@ -131,6 +132,7 @@ async fn watch_progress(
     let guest = outgoing.guest;
     let mut switch = if outgoing.post_copy { Switch::Pending } else { Switch::Settled };
     let mut converging = Converging::new(&outgoing.settings);
+    let mut sends = false;
     let mut events = commands.hypervisor.events();
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,6 +142,10 @@ async fn watch_progress(
         if let Ok(Some(progress)) = progress {
             commands.tell_progress(operation, progress);
             cancel_if_asked(commands, operation, guest).await;
+            if !sends && progress.processed.0 > 0 {
+                sends = true;
+                adjust_again(commands, operation, outgoing).await;
+            }
             converging.look(commands, operation, guest, &progress).await;
             if switch == Switch::Pending {
                 switch = try_switch(commands, operation, guest).await;

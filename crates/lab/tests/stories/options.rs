@@ -27,8 +27,10 @@ pub(crate) fn options_reach_qemu(world: &World) -> anyhow::Result<()> {
     ] {
         let from = world.home("vm1")?;
         let id = world.begin_slow_move_with("vm1", &world.other(&from), options)?;
-        let said = monitor(world, &from, "vm1", question)?;
-        ensure!(said.contains(answer), "with {options:?} QEMU says: {said}");
+        // libvirt sets the job up for a moment before it sends.
+        world.until(&format!("with {options:?} `{question}` says {answer}"), || {
+            Ok(monitor(world, &from, "vm1", question)?.contains(answer))
+        })?;
         let begun = Instant::now();
         world.drover(&["operation", "cancel", &id])?;
         let ended = world.finished(&id)?;

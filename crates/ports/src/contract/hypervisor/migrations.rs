@@ -132,9 +132,19 @@ async fn seen(
     .await
 }
 
+/// Waits until the guest's memory is on its way: before that a job takes its settings from
+/// the call that began it.
+async fn sending(rig: &Rig) -> Kept {
+    eventually("it sends", async || {
+        let progress = rig.source.progress(rig.guest).await?;
+        Ok(progress.is_some_and(|now| now.processed.0 > 0))
+    })
+    .await
+}
+
 pub(super) async fn the_cap_of_a_running_migration_can_be_lifted(rig: Rig) -> Kept {
     let sent = rig.send(rig.slow_migration());
-    rig.under_way().await?;
+    sending(&rig).await?;
     rig.source.set_max_downtime(rig.guest, 500).await?;
     rig.source.set_bandwidth(rig.guest, None).await?;
     let ended = tokio::time::timeout(SOON_UNCAPPED, sent).await;
@@ -146,6 +156,8 @@ pub(super) async fn the_cap_of_a_running_migration_can_be_lifted(rig: Rig) -> Ke
 pub(super) async fn post_copy_lets_the_guest_run_before_all_is_sent(rig: Rig) -> Kept {
     let mut migration = rig.slow_migration();
     migration.post_copy = true;
+    // It holds for what follows after the switch as well.
+    migration.settings.max_bandwidth_mib_s = Some(8);
     let refused = rig.source.start_post_copy(rig.guest).await;
     promise!(matches!(refused, Err(HypervisorError::Conflict(_))), "without a job: {refused:?}");
     let sent = rig.send(migration);
