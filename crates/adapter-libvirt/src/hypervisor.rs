@@ -191,7 +191,15 @@ impl Hypervisor for Libvirt {
     }
 
     async fn start_post_copy(&self, guest: GuestId) -> Result<(), HypervisorError> {
-        self.call(Some(guest), move |connection| connection.domain(guest)?.start_post_copy()).await
+        let switched =
+            self.call(Some(guest), move |connection| connection.domain(guest)?.start_post_copy());
+        match switched.await {
+            // libvirt has begun the job, and QEMU has not: its own refusal comes as a fault.
+            Err(HypervisorError::Broken(message)) if message.contains("start-postcopy") => {
+                Err(HypervisorError::Conflict(message))
+            }
+            other => other,
+        }
     }
 
     async fn recover_post_copy(

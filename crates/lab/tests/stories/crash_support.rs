@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use drover_lab::tools::run;
 use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LinkState, Network};
 
-use super::world::{World, text};
+use super::world::{World, all, text};
 
 /// A guest whose move another one waits for.
 const OTHER: &str = "vm44";
@@ -279,6 +279,10 @@ impl Scene<'_> {
 
 /// Waits until a guest has been measured where it is, so that it can be moved.
 pub(crate) fn measured(world: &World, guest: &str) -> anyhow::Result<()> {
+    // A host that was switched on again has no samples yet.
+    world.until("fresh samples of every host", || {
+        Ok(all(&world.json(&["host", "list"])?, |host| host["cpu_usage_percent"].is_number()))
+    })?;
     world.until("a guest that can be moved", || {
         let shown = world.json(&["guest", "show", guest])?;
         let home = world.home(guest)?;
