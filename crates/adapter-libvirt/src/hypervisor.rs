@@ -30,6 +30,9 @@ use crate::relocate::{left_behind, relocated};
 /// vCPU threads only start up. A guest that ran for a tenth of a second has used more.
 const NEVER_RAN_NS: u64 = 50_000_000;
 
+/// How long the target may take to break its end of a transfer that is gone on with.
+const BREAK_WAIT: Duration = Duration::from_secs(3);
+
 /// What libvirt takes for no cap, MiB/s: the largest that fits QEMU's bytes per second.
 const NO_CAP_MIB_S: u64 = (i64::MAX as u64) >> 20;
 
@@ -498,7 +501,27 @@ fn go_on(connection: &Connection, migration: &OutgoingMigration) -> Result<(), L
     let domain = connection.domain(migration.guest)?;
     // Refused where it is broken already.
     let _ = domain.abort_post_copy();
+    break_at_target(migration);
     domain.migrate(&outgoing::go_on(migration))
+}
+
+/// The target's end of a stream that survived a cut of the line believes that it still runs.
+/// libvirt there may not return from the call, and has heard it all the same.
+fn break_at_target(migration: &OutgoingMigration) {
+    let (uri, guest) = (migration.peer_uri.clone(), migration.guest);
+    let (done, waiting) = std::sync::mpsc::channel();
+    let told = std::thread::Builder::new().name("libvirt-peer".to_owned()).spawn(move || {
+        // Nobody listens to the peer's events.
+        let (notices, _) = std::sync::mpsc::channel();
+        let peer = Connection::open(&uri, notices);
+        let aborted =
+            peer.and_then(|peer| peer.domain(guest).and_then(|domain| domain.abort_post_copy()));
+        // Nobody may wait any more.
+        let _ = done.send(aborted);
+    });
+    if told.is_ok() {
+        let _ = waiting.recv_timeout(BREAK_WAIT);
+    }
 }
 
 fn now() -> Timestamp {
