@@ -88,6 +88,20 @@ impl Libvirt {
         }
     }
 
+    /// Runs a migration to the end of its job, and tells what that took.
+    async fn carry_out(
+        &self,
+        migration: OutgoingMigration,
+        job: fn(&Connection, &OutgoingMigration) -> Result<(), LibvirtError>,
+    ) -> Result<MigrationOutcome, HypervisorError> {
+        let guest = migration.guest;
+        self.link.take_job(guest);
+        let begun = Instant::now();
+        self.call(Some(guest), move |connection| job(connection, &migration)).await?;
+        let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(parse::outcome(self.statistics(guest).await.as_ref(), total_ms))
+    }
+
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         guest: Option<GuestId>,
@@ -145,12 +159,7 @@ impl Hypervisor for Libvirt {
         &self,
         migration: OutgoingMigration,
     ) -> Result<MigrationOutcome, HypervisorError> {
-        let guest = migration.guest;
-        self.link.take_job(guest);
-        let begun = Instant::now();
-        self.call(Some(guest), move |connection| send_away(connection, &migration)).await?;
-        let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(parse::outcome(self.statistics(guest).await.as_ref(), total_ms))
+        self.carry_out(migration, send_away).await
     }
 
     async fn progress(&self, guest: GuestId) -> Result<Option<MigrationProgress>, HypervisorError> {
@@ -209,12 +218,7 @@ impl Hypervisor for Libvirt {
         &self,
         migration: OutgoingMigration,
     ) -> Result<MigrationOutcome, HypervisorError> {
-        let guest = migration.guest;
-        self.link.take_job(guest);
-        let begun = Instant::now();
-        self.call(Some(guest), move |connection| go_on(connection, &migration)).await?;
-        let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(parse::outcome(self.statistics(guest).await.as_ref(), total_ms))
+        self.carry_out(migration, go_on).await
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {

@@ -2,24 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::world::{World, items, text};
-
-/// Guests that run on a host, by libvirt's word.
-fn guests_on(world: &World, host: &str) -> anyhow::Result<Vec<String>> {
-    let listed = world.lab.virsh(host, &["list", "--state-running", "--name"])?;
-    Ok(listed.split_whitespace().map(str::to_owned).collect())
-}
-
-/// A host with two guests or more.
-fn crowded(world: &World) -> anyhow::Result<(String, Vec<String>)> {
-    for host in world.lab.spec().host_names() {
-        let guests = guests_on(world, &host)?;
-        if guests.len() >= 2 {
-            return Ok((host, guests));
-        }
-    }
-    anyhow::bail!("no host has two guests")
-}
+use super::world::{World, crowded, guests_on, items, text};
 
 /// Says what a command printed, for whoever reads the run.
 fn said(words: &[&str], printed: &str) {

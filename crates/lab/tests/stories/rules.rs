@@ -5,24 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::Value;
 
-use super::world::{World, items, text};
-
-/// Guests that run on a host, by libvirt's word.
-fn guests_on(world: &World, host: &str) -> anyhow::Result<Vec<String>> {
-    let listed = world.lab.virsh(host, &["list", "--state-running", "--name"])?;
-    Ok(listed.split_whitespace().map(str::to_owned).collect())
-}
-
-/// A host with two guests or more, and these guests.
-fn crowded(world: &World) -> anyhow::Result<(String, Vec<String>)> {
-    for host in world.lab.spec().host_names() {
-        let guests = guests_on(world, &host)?;
-        if guests.len() >= 2 {
-            return Ok((host, guests));
-        }
-    }
-    anyhow::bail!("no host has two guests")
-}
+use super::world::{World, crowded, guests_on, items, text};
 
 /// Moves guests to a host until it has so many.
 fn gather(world: &World, host: &str, count: usize) -> anyhow::Result<()> {

@@ -228,6 +228,23 @@ pub(crate) fn spec(dir: PathBuf) -> anyhow::Result<LabSpec> {
     Ok(LabSpec::new("ltest", dir, beside))
 }
 
+/// Guests that run on a host, by libvirt's word.
+pub(crate) fn guests_on(world: &World, host: &str) -> anyhow::Result<Vec<String>> {
+    let listed = world.lab.virsh(host, &["list", "--state-running", "--name"])?;
+    Ok(listed.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A host with two guests or more, and these guests.
+pub(crate) fn crowded(world: &World) -> anyhow::Result<(String, Vec<String>)> {
+    for host in world.lab.spec().host_names() {
+        let guests = guests_on(world, &host)?;
+        if guests.len() >= 2 {
+            return Ok((host, guests));
+        }
+    }
+    anyhow::bail!("no host has two guests")
+}
+
 pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
