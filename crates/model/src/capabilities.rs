@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, Cores};
+use crate::{Bytes, Cores, MacAddress, PowerSource};
 
 /// The host's processor as libvirt sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +43,20 @@ pub struct NetworkDescription {
     pub active: bool,
 }
 
+/// A physical network card or a VLAN or bridge above one, by which a host can be woken or can
+/// wake others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostNic {
+    /// Name on the host.
+    pub name: String,
+    /// Its address on the link.
+    pub mac: MacAddress,
+    /// IPv4 addresses with prefix length, e.g. `10.0.0.5/24`.
+    pub addresses: Vec<String>,
+    /// Whether the driver says that a magic packet wakes the host; none where it is not told.
+    pub wakes: Option<bool>,
+}
+
 /// What a host can do.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct HostCapabilities {
@@ -75,4 +89,10 @@ pub struct HostCapabilities {
     /// the leases that a guest names.
     #[serde(default)]
     pub lock_manager: Option<String>,
+    /// Network cards with IPv4 addresses.
+    #[serde(default)]
+    pub nics: Vec<HostNic>,
+    /// Who measures its power on the host itself, the one in use first.
+    #[serde(default)]
+    pub power_sources: Vec<PowerSource>,
 }

@@ -24,7 +24,9 @@ mod time;
 mod units;
 mod view;
 
-pub use capabilities::{CpuDescription, HostCapabilities, NetworkDescription, PoolDescription};
+pub use capabilities::{
+    CpuDescription, HostCapabilities, HostNic, NetworkDescription, PoolDescription,
+};
 pub use guest::{BackingImage, Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
 pub use host::{Host, HostState};
 pub use id::{BaselineId, GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
@@ -39,7 +41,10 @@ pub use migration::{
     MigrationProgress, MigrationSettings, PostCopy, StorageCopy,
 };
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};
-pub use power::PowerCurve;
+pub use power::{
+    BmcAddress, BmcProtocol, BmcTls, MacAddress, MacError, MagicPacket, PowerCurve, PowerReading,
+    PowerSource, PowerState, SecureOn, WakeMethod,
+};
 pub use reading::{MissingReason, Reading};
 pub use sample::{GuestSample, HostSample};
 pub use time::Timestamp;

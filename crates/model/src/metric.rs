@@ -16,6 +16,8 @@ pub enum MetricUnit {
     BytesPerSecond,
     /// Processor cores kept busy.
     Cores,
+    /// Electric power.
+    Watts,
 }
 
 macro_rules! metrics {
@@ -73,6 +75,10 @@ metrics! {
     DiskReadRate = 9, "disk.read_rate", BytesPerSecond;
     /// Host or guest: bytes written to disks.
     DiskWriteRate = 10, "disk.write_rate", BytesPerSecond;
+    /// Host: electric power, by the best source that it has (`PowerSource`).
+    PowerWatts = 11, "power.watts", Watts;
+    /// Host: power of its CPU packages, as RAPL counts it.
+    PowerPackageWatts = 12, "power.package_watts", Watts;
     /// Guest: host cores that its QEMU process keeps busy.
     GuestCpuCores = 20, "guest.cpu_cores", Cores;
     /// Guest: CPU time of its vCPUs, percent of all its vCPUs.
@@ -81,6 +87,8 @@ metrics! {
     GuestResident = 22, "guest.resident", Bytes;
     /// Guest: memory the balloon leaves it.
     GuestBalloon = 23, "guest.balloon", Bytes;
+    /// Guest: its part of the host's power, by CPU time.
+    GuestPowerWatts = 24, "guest.power_watts", Watts;
 }
 
 /// No metric has this name.
@@ -138,6 +146,7 @@ impl Metric {
             )]
             MetricUnit::BytesPerSecond => format!("{}/s", crate::Bytes(value.max(0.0) as u64)),
             MetricUnit::Cores => format!("{value:.2} cores"),
+            MetricUnit::Watts => format!("{value:.1} W"),
         }
     }
 }

@@ -195,8 +195,8 @@ fn parse_threshold(metric: Metric, text: &str) -> Result<f64, ConditionError> {
         MetricUnit::Bytes | MetricUnit::BytesPerSecond => {
             Ok(parse_bytes(text.trim_end_matches("/s"))?.0 as f64)
         }
-        MetricUnit::Percent | MetricUnit::Cores => text
-            .trim_end_matches('%')
+        MetricUnit::Percent | MetricUnit::Cores | MetricUnit::Watts => text
+            .trim_end_matches(['%', 'W'])
             .trim()
             .parse()
             .ok()

@@ -52,6 +52,8 @@ pub fn host(n: u128, cores: f64, memory_gib: u64) -> Host {
             shared_paths: vec!["/srv/shared".to_owned()],
             migration_tls: false,
             lock_manager: None,
+            nics: vec![],
+            power_sources: vec![],
         },
         migration_address: format!("10.77.0.{n}"),
         peer_uri: format!("qemu+tls://10.77.0.{n}/system"),

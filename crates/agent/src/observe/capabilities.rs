@@ -72,6 +72,8 @@ pub fn capabilities(
         shared_paths: config.shared_paths.clone(),
         migration_tls: machine.migration_tls,
         lock_manager: machine.lock_manager,
+        nics: Vec::new(),
+        power_sources: Vec::new(),
     }
 }
 

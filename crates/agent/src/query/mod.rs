@@ -64,7 +64,9 @@ impl Queries {
             Some(Question::ListenForProbe(listen)) => self.listen(&listen).await,
             Some(Question::MeasureDirtying(measure)) => self.measure_dirtying(&measure).await,
             Some(Question::ProbePorts(probe)) => Ok(ports::probe(&probe).await),
-            None => Err(failure(FailureKind::Refused, "this agent does not know the question")),
+            Some(Question::SendMagicPacket(_) | Question::PowerOffHost(_)) | None => {
+                Err(failure(FailureKind::Refused, "this agent does not know the question"))
+            }
         }
     }
 

@@ -67,6 +67,7 @@ async fn series(
             MetricUnit::Bytes => "bytes",
             MetricUnit::BytesPerSecond => "bytes/s",
             MetricUnit::Cores => "cores",
+            MetricUnit::Watts => "watts",
         }
         .to_owned(),
         resolution: name(resolution).to_owned(),

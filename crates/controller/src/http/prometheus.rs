@@ -101,8 +101,11 @@ fn samples(
             MetricUnit::Bytes => Unit::Bytes,
             MetricUnit::BytesPerSecond => Unit::Other("bytes_per_second".to_owned()),
             MetricUnit::Cores => Unit::Other("cores".to_owned()),
+            MetricUnit::Watts => Unit::Other("watts".to_owned()),
         };
         let help = format!("Newest {metric}");
+        // The unit is appended: what already ends in it would say it twice.
+        let name = name.trim_end_matches(unit.as_str()).trim_end_matches('_');
         registry.register_with_unit(format!("{kind}_{name}"), help, unit, family);
     }
 }

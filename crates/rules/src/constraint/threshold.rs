@@ -38,7 +38,7 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
 fn margin(ceiling: &Ceiling, case: &PlacementCase<'_>) -> f64 {
     match ceiling.condition.metric.unit() {
         MetricUnit::Percent => case.policy.margin_percent,
-        MetricUnit::Bytes | MetricUnit::BytesPerSecond | MetricUnit::Cores => {
+        MetricUnit::Bytes | MetricUnit::BytesPerSecond | MetricUnit::Cores | MetricUnit::Watts => {
             ceiling.condition.threshold * case.policy.margin_memory
         }
     }
