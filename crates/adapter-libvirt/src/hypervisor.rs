@@ -348,6 +348,14 @@ impl Hypervisor for Libvirt {
             .map_err(|error| error.translate(None))
     }
 
+    async fn refresh_images(&self, directories: &[String]) -> Result<(), HypervisorError> {
+        let directories = directories.to_vec();
+        self.call(None, move |connection| {
+            directories.iter().try_for_each(|directory| connection.refresh_pool(directory))
+        })
+        .await
+    }
+
     async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError> {
         // libvirt itself finds nothing wrong with pausing a paused guest.
         self.call(Some(guest), move |connection| connection.domain(guest)?.suspend()).await

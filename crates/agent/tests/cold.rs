@@ -188,6 +188,8 @@ async fn a_guest_is_copied_checked_defined_started_and_removed() {
     assert_eq!(stage.ask(again.clone()).await, None);
     assert_eq!(stage.ask(again).await, None);
     assert!(!stage.source().exists());
+    let directory = stage.source().parent().unwrap().to_str().unwrap().to_owned();
+    assert!(stage.hypervisor.refreshed().contains(&directory), "libvirt's pool is to know");
     assert_eq!(stage.hypervisor.state_of(GUEST), None);
     stage.agent.stop().await;
 }

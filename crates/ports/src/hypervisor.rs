@@ -268,6 +268,12 @@ pub trait Hypervisor: Inspection {
         length: Bytes,
     ) -> Result<Box<dyn ImageSink>, HypervisorError>;
 
+    /// Looks again at directories in which files came or went without the hypervisor's doing:
+    /// libvirt keeps lists of what lies in its storage pools, and refuses a later
+    /// `--copy-storage` for a file that it takes to be there. No error where a directory is
+    /// no pool's.
+    async fn refresh_images(&self, directories: &[String]) -> Result<(), HypervisorError>;
+
     /// Pauses a running guest, also one that is being sent. No error when it is paused already.
     async fn suspend(&self, guest: GuestId) -> Result<(), HypervisorError>;
 

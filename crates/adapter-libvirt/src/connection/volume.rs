@@ -5,7 +5,9 @@ use std::path::Path;
 
 use virt_sys as sys;
 
-use super::{KEEPALIVE_COUNT, KEEPALIVE_INTERVAL, c_string, last_error, start_event_loop};
+use super::{
+    Connection, KEEPALIVE_COUNT, KEEPALIVE_INTERVAL, c_string, last_error, start_event_loop,
+};
 use crate::error::LibvirtError;
 
 /// Most bytes of one message of a stream: libvirt's own limit is 256 KiB less its header.
@@ -24,6 +26,29 @@ pub(crate) struct Upload {
 // SAFETY: libvirt documents connections, streams and pools as usable from any thread; an
 // upload is used by one at a time, by `&mut self`.
 unsafe impl Send for Upload {}
+
+impl Connection {
+    /// Reads the directory of a pool anew; nothing happens where no active pool has it.
+    pub(crate) fn refresh_pool(&self, directory: &str) -> Result<(), LibvirtError> {
+        let path = c_string(directory)?;
+        // SAFETY: the connection is open, `path` outlives the call, and the pool is given
+        // back once, here.
+        let error = unsafe {
+            let pool = sys::virStoragePoolLookupByTargetPath(self.raw, path.as_ptr());
+            if pool.is_null() {
+                Some(last_error())
+            } else {
+                let error = (sys::virStoragePoolRefresh(pool, 0) < 0).then(last_error);
+                sys::virStoragePoolFree(pool);
+                error
+            }
+        };
+        match error {
+            Some(error) if error.code != sys::VIR_ERR_NO_STORAGE_POOL => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Upload {
     /// Opens an existing file of a directory on the peer, to be written from its beginning.

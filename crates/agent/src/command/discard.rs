@@ -34,8 +34,8 @@ impl Commands {
         };
         disposed.map_err(|error| of_hypervisor(&error))?;
         let (claims, operation) = (Arc::clone(&self.claims), order.operation);
-        off_runtime(move || claims.discard(operation, discard.keep_disks))
-            .await?
-            .map_err(|error| of_claim(&error))
+        let paths = off_runtime(move || claims.discard(operation, discard.keep_disks)).await?;
+        self.refresh_images(paths.map_err(|error| of_claim(&error))?).await;
+        Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! Source: the guest is another host's now; remove what is left of it here.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use drover_agent_api::v1::{Failure, FailureKind, RemoveDeparted};
 use drover_model::{DiskCopy, DiskSource, Guest, GuestId};
+use tracing::warn;
 
 use super::failure::{failure, of_hypervisor};
 use super::shared_disks::is_below;
@@ -33,14 +35,32 @@ impl Commands {
             }
         }
         self.hypervisor.undefine(order.guest).await.map_err(|error| of_hypervisor(&error))?;
+        let paths: Vec<String> = disks.into_iter().map(|disk| disk.from).collect();
+        let removed = paths.clone();
         off_runtime(move || {
-            disks.iter().try_for_each(|disk| {
-                place::remove_if_there(Path::new(&disk.from)).map_err(|error| {
-                    failure(FailureKind::Retry, format!("cannot remove {}: {error}", disk.from))
+            paths.iter().try_for_each(|path| {
+                place::remove_if_there(Path::new(path)).map_err(|error| {
+                    failure(FailureKind::Retry, format!("cannot remove {path}: {error}"))
                 })
             })
         })
-        .await?
+        .await??;
+        self.refresh_images(removed).await;
+        Ok(())
+    }
+
+    /// Files went without libvirt's doing: its pools are to know. That they are out of date
+    /// stands in nobody's way here, so it is no reason to repeat the command.
+    pub(super) async fn refresh_images(&self, paths: Vec<String>) {
+        let directory = |path: &String| Some(Path::new(path).parent()?.to_str()?.to_owned());
+        let directories: BTreeSet<String> = paths.iter().filter_map(directory).collect();
+        let directories: Vec<String> = directories.into_iter().collect();
+        if directories.is_empty() {
+            return;
+        }
+        if let Err(error) = self.hypervisor.refresh_images(&directories).await {
+            warn!(?directories, %error, "libvirt's list of images is out of date");
+        }
     }
 }
 

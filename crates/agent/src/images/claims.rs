@@ -136,9 +136,15 @@ impl Claims {
         made.is_some() && place::inode(Path::new(path)) == made
     }
 
-    /// Ends a claim; its images are removed unless they are to be kept. Blocks.
-    pub fn discard(&self, operation: OperationId, keep_images: bool) -> Result<(), ClaimError> {
+    /// Ends a claim; its images are removed unless they are to be kept. Returns the paths that
+    /// it was for. Blocks.
+    pub fn discard(
+        &self,
+        operation: OperationId,
+        keep_images: bool,
+    ) -> Result<Vec<String>, ClaimError> {
         let mut list = self.list();
+        let mut paths = Vec::new();
         let ended = list.iter().filter(|claim| claim.operation == operation);
         for image in ended.flat_map(|claim| &claim.images) {
             let not_removed = |error| ClaimError::NotRemoved { path: image.path.clone(), error };
@@ -147,8 +153,10 @@ impl Claims {
             if let (Some(inode), false) = (image.inode, keep_images) {
                 place::remove(Path::new(&image.path), inode).map_err(not_removed)?;
             }
+            paths.push(image.path.clone());
         }
-        self.forget_where(&mut list, |claim| claim.operation == operation)
+        self.forget_where(&mut list, |claim| claim.operation == operation)?;
+        Ok(paths)
     }
 
     /// The guest has arrived: what was kept for it is its own.

@@ -38,6 +38,7 @@ struct State {
     suspended: Vec<GuestId>,
     resume_answers: BTreeMap<GuestId, HypervisorError>,
     definitions: BTreeMap<GuestId, String>,
+    refreshed: Vec<String>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
     out_of_reach: bool,
 }
@@ -76,6 +77,11 @@ impl Scripted {
     /// Gives a guest a definition.
     pub fn describe_guest(&self, id: GuestId, definition: &str) {
         self.change(|state| drop(state.definitions.insert(id, definition.to_owned())));
+    }
+
+    /// Directories that libvirt was to look at again.
+    pub fn refreshed(&self) -> Vec<String> {
+        self.state().refreshed.clone()
     }
 
     pub fn definition(&self, id: GuestId) -> Option<String> {
@@ -338,6 +344,11 @@ impl Hypervisor for Scripted {
         }
         state.guests.remove(&id);
         state.definitions.remove(&id);
+        Ok(())
+    }
+
+    async fn refresh_images(&self, directories: &[String]) -> Result<(), HypervisorError> {
+        self.reach()?.refreshed.extend_from_slice(directories);
         Ok(())
     }
 

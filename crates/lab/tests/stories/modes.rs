@@ -102,6 +102,9 @@ pub(crate) fn a_local_disk_moves_with_its_running_guest(world: &World) -> anyhow
     ensure!(world.home("vm21")? == "h2", "it is not on h2");
     ensure!(guest.read("/dev/vda")? == written, "the disk is another");
     world.until("a clean source", || is_clean(world, "h1", "vm21"))?;
+    world.until("a pool that does not name what is gone", || {
+        Ok(!world.lab.virsh("h1", &["vol-list", "default"])?.contains("vm21"))
+    })?;
     // And back, to a directory of another name.
     world.lab.exec("h1", &["mkdir", "-p", &format!("{IMAGES}/vm21-other")])?;
     let map = format!("{IMAGES}={IMAGES}/vm21-other");
