@@ -42,7 +42,7 @@ sim: setup
 ## crashes: every row of the crash table on real hypervisors; `make lab` proves some of them.
 crashes: setup
 	$(CARGO) build --workspace --bins
-	DROVER_LAB_ALL_ROWS=1 $(CARGO) test -p drover-lab --test lab -- double_nothing
+	DROVER_LAB_ROWS=all $(CARGO) test -p drover-lab --test lab -- double_nothing
 
 ## bench: figures of docs/benchmarks.md. ROADEF_DIR and PLANETLAB_DIR name folders with
 ## files of public planning problems; without them those rows are left out.

@@ -60,6 +60,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_top_layer_moves_onto_its_backing_file", modes::a_top_layer_moves_onto_its_backing_file),
     ("a_cancelled_copy_leaves_nothing", modes::a_cancelled_copy_leaves_nothing),
     ("a_file_in_the_way_is_left_alone", modes::a_file_in_the_way_is_left_alone),
+    ("a_full_disk_on_the_target_ends_the_copy", modes::a_full_disk_on_the_target_ends_the_copy),
     ("a_guest_that_is_shut_off_moves", modes::a_guest_that_is_shut_off_moves),
     ("a_cold_guest_boots_from_its_copied_disk", modes::a_cold_guest_boots_from_its_copied_disk),
     ("a_start_in_mid_copy_ends_the_copy", modes::a_start_in_mid_copy_ends_the_copy),

@@ -205,6 +205,79 @@ pub(crate) fn a_file_in_the_way_is_left_alone(world: &World) -> anyhow::Result<(
     Ok(())
 }
 
+/// A small file system on a host that fills up when the story says so.
+struct Small<'w> {
+    world: &'w World,
+    host: &'static str,
+    path: String,
+}
+
+impl<'w> Small<'w> {
+    fn mount(world: &'w World, host: &'static str) -> anyhow::Result<Self> {
+        let small = Self { world, host, path: format!("{IMAGES}/small") };
+        world.lab.exec(host, &["mkdir", "-p", &small.path])?;
+        world.lab.exec(host, &["mount", "-t", "tmpfs", "-o", "size=40M", "tmpfs", &small.path])?;
+        Ok(small)
+    }
+
+    fn fill(&self) -> anyhow::Result<()> {
+        let line = format!("dd if=/dev/zero of={}/ballast bs=64k 2>&1; true", self.path);
+        let told = self.world.lab.exec(self.host, &["sh", "-c", &line])?;
+        ensure!(told.contains("No space left"), "it is not full: {told}");
+        Ok(())
+    }
+
+    fn empty(&self) -> anyhow::Result<()> {
+        self.world.lab.exec(self.host, &["rm", "-f", &format!("{}/ballast", self.path)]).map(drop)
+    }
+
+    fn is_clean(&self) -> anyhow::Result<bool> {
+        let files = self.world.lab.exec(self.host, &["ls", "-A", &self.path])?;
+        Ok(files.split_whitespace().all(|file| file == "ballast"))
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = self.world.lab.exec(self.host, &["umount", "-l", &self.path]);
+        let _ = self.world.lab.exec(self.host, &["rmdir", &self.path]);
+    }
+}
+
+pub(crate) fn a_full_disk_on_the_target_ends_the_copy(world: &World) -> anyhow::Result<()> {
+    let guest = Guest::local(world, "vm20", "h1")?;
+    let written = guest.write("/dev/vda")?;
+    let small = Small::mount(world, "h2")?;
+    let map = format!("{IMAGES}={}", small.path);
+    let way = ["--copy-storage", "full", "--storage-map", &map, "--max-bandwidth", "4MiB/s"];
+    for mode in ["live", "cold"] {
+        if mode == "cold" {
+            guest.shut_off("h1")?;
+        }
+        let words = ["guest", "migrate", "vm20", "--to", "h2", "--mode", mode, "--no-wait"];
+        let begun = world.json(&[&words[..], &way[..]].concat())?;
+        let id = text(&begun, "id").to_owned();
+        world.until("the copy", || {
+            Ok(world.json(&["operation", "show", &id])?["progress"].is_object())
+        })?;
+        small.fill()?;
+        let ended = world.finished(&id)?;
+        ensure!(ended["state"] == "failed", "{mode}: {ended}");
+        world.until("a target without the image", || small.is_clean())?;
+        ensure!(!world.lab.virsh("h2", &["list", "--all", "--name"])?.contains("vm20"), "{mode}");
+        small.empty()?;
+        if mode == "live" {
+            ensure!(world.home("vm20")? == "h1", "it does not run on h1");
+            ensure!(guest.read("/dev/vda")? == written, "the disk is another");
+        }
+        eprintln!("{mode} on a full disk: {}", text(&ended, "failure"));
+    }
+    world.lab.virsh("h1", &["start", "vm20"])?;
+    guest.is_up("h1")?;
+    ensure!(guest.read("/dev/vda")? == written, "the disk is another after the cold copy");
+    Ok(())
+}
+
 pub(crate) fn a_guest_that_is_shut_off_moves(world: &World) -> anyhow::Result<()> {
     let guest = Guest::with(world, "vm26", "h1", GuestDisk::Shared)?;
     let refused = world.drover(&["guest", "migrate", "vm26", "--mode", "cold", "--to", "h2"]);
