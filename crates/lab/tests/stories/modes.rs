@@ -1,6 +1,7 @@
 //! Ways of moving: with local disks, shut off, and away from a dead host.
 
 use anyhow::{Context as _, ensure};
+use drover_lab::tools::run;
 use drover_lab::{Drover, GuestDisk, GuestLease};
 
 use super::world::{World, text};
@@ -216,8 +217,14 @@ impl<'w> Small<'w> {
     fn mount(world: &'w World, host: &'static str) -> anyhow::Result<Self> {
         let small = Self { world, host, path: format!("{IMAGES}/small") };
         world.lab.exec(host, &["mkdir", "-p", &small.path])?;
-        world.lab.exec(host, &["mount", "-t", "tmpfs", "-o", "size=40M", "tmpfs", &small.path])?;
+        small.outside("mount -t tmpfs -o size=40M tmpfs")?;
         Ok(small)
+    }
+
+    /// A lab host itself may mount nothing.
+    fn outside(&self, what: &str) -> anyhow::Result<()> {
+        let pid = self.world.lab.pid_of(self.host, "libvirtd")?;
+        run(&format!("nsenter -t {pid} -m {what} {}", self.path)).map(drop)
     }
 
     fn fill(&self) -> anyhow::Result<()> {
@@ -239,7 +246,7 @@ impl<'w> Small<'w> {
 
 impl Drop for Small<'_> {
     fn drop(&mut self) {
-        let _ = self.world.lab.exec(self.host, &["umount", "-l", &self.path]);
+        let _ = self.outside("umount -l");
         let _ = self.world.lab.exec(self.host, &["rmdir", &self.path]);
     }
 }
