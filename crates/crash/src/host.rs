@@ -109,6 +109,8 @@ pub(crate) struct Host {
     pub(crate) agent: AgentState,
     /// Survives everything: the agent's journal.
     pub(crate) epoch_seen: Option<Epoch>,
+    /// The same: the last epoch under which a migration's end was told.
+    pub(crate) told_over: Option<Epoch>,
     /// Until when each network is cut.
     cut_until: [At; 3],
     /// Since when nothing of this host reaches the migration network.
@@ -125,6 +127,7 @@ impl Host {
             domain: Domain::default(),
             agent: AgentState::new(),
             epoch_seen: None,
+            told_over: None,
             cut_until: [0; 3],
             silent_since: None,
             disk_full_until: 0,

@@ -173,6 +173,20 @@ impl Commands {
         }
     }
 
+    /// Whether this host has told before how a migration under this epoch ended.
+    fn has_told_over(&self, order: &Order) -> bool {
+        self.epochs.has_told_over(order.guest, order.epoch)
+    }
+
+    /// To be durable before the end of a migration is told. Told it is in any case: an end that
+    /// nobody hears of is worse than one that a late command might undo.
+    pub(crate) async fn tells_over(&self, guest: GuestId, epoch: Epoch) {
+        let epochs = Arc::clone(&self.epochs);
+        if let Ok(Err(error)) = off_runtime(move || epochs.tells_over(guest, epoch)).await {
+            warn!(%guest, %error, "not durable: that its migration is over");
+        }
+    }
+
     /// The guest runs here: what was kept for its coming is its own. Beside the answer, for
     /// nothing depends on it: what is not forgotten now is never asked for again.
     fn has_arrived(&self, guest: GuestId) {

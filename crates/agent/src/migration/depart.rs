@@ -42,7 +42,7 @@ pub(crate) async fn depart(
             never = watch_progress(&commands, operation, &outgoing) => match never {},
         };
         let error = match outcome {
-            Ok(outcome) => return commands.conclude(operation, Ok(outcome)),
+            Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             Err(error) => error,
         };
         if wants_another(&commands, operation, &outgoing, &error) {
@@ -60,7 +60,7 @@ pub(crate) async fn depart(
             error if outgoing.post_copy && has_broken(&commands, guest).await => {
                 recover(commands, operation, outgoing, error.to_string()).await;
             }
-            error => commands.conclude(operation, Err(of_hypervisor(&error))),
+            error => commands.conclude(operation, Err(of_hypervisor(&error))).await,
         };
     }
 }

@@ -92,12 +92,12 @@ pub(super) async fn recover(
         tokio::time::sleep(TRY_AGAIN).await;
         let outgoing = OutgoingMigration { post_copy: true, ..outgoing.clone() };
         match commands.hypervisor.recover_post_copy(outgoing).await {
-            Ok(outcome) => return commands.conclude(operation, Ok(outcome)),
+            Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched.
             Err(HypervisorError::Gone(_)) if has_broken(&commands, guest).await => {
                 let message = "the target lost its half of the guest";
                 let lost = failure(FailureKind::Broken, message);
-                return commands.conclude(operation, Err(lost));
+                return commands.conclude(operation, Err(lost)).await;
             }
             Err(error) if has_broken(&commands, guest).await => why = of_hypervisor(&error),
             // It ended by itself, or something else became of it.

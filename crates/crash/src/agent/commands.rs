@@ -90,21 +90,23 @@ impl World {
         if self.hosts[host].agent.is_leaving() {
             return Err(failure(FailureKind::Conflict, "another migration is under way here"));
         }
+        let told_over = self.hosts[host].told_over == Some(command.epoch);
         if command.mode == MigrationMode::Cold {
-            return self.start_copy(host, operation);
+            return self.start_copy(host, command, told_over);
         }
         let (state, job) = self.look_at(host)?;
         let job = job && state.is_some_and(GuestState::is_active);
         let pid = self.hosts[host].domain.qemu.map(|qemu| qemu.pid);
         let life = self.hosts[host].agent.daemon.life;
-        let (task, status) = match beginning(state, job) {
+        let (task, status) = match beginning(state, job, told_over) {
             Beginning::Depart => (Task::Sighting { target: command.target, pid }, Status::Running),
             Beginning::Follow => (self.following(host), Status::Running),
             Beginning::Refuse(why) => {
                 (self.following(host), Status::Failed(failure(FailureKind::Conflict, &why)))
             }
         };
-        let begun = Departure { operation, status, cancel: false, task };
+        let epoch = command.epoch;
+        let begun = Departure { operation, epoch, status, cancel: false, task };
         let over = begun.status.is_over();
         self.hosts[host].agent.departures.push(begun);
         match task {
@@ -185,13 +187,22 @@ impl World {
         self.discard_domain(host)
     }
 
-    fn start_copy(&mut self, host: HostIx, operation: OpIx) -> Result<(), Failure> {
+    fn start_copy(
+        &mut self,
+        host: HostIx,
+        command: Command,
+        told_over: bool,
+    ) -> Result<(), Failure> {
+        let (operation, epoch) = (command.operation, command.epoch);
+        if told_over {
+            return Err(failure(FailureKind::Broken, "its copy has been told to be over"));
+        }
         if !self.is_stopped(host) {
             self.look_at(host)?;
             return Err(failure(FailureKind::Conflict, "it is not shut off here"));
         }
         let task = Task::Copying;
-        let begun = Departure { operation, status: Status::Running, cancel: false, task };
+        let begun = Departure { operation, epoch, status: Status::Running, cancel: false, task };
         self.hosts[host].agent.departures.push(begun);
         let (life, lasting) = (self.hosts[host].agent.daemon.life, self.transfer_of(operation));
         self.agenda.after(lasting, Event::Copied { host, life, operation });

@@ -1,7 +1,7 @@
 //! Migrations away from a host (`drover-agent`'s `migration/`).
 
 use drover_lifecycle::{Failure, FailureKind, Look, Verdict, exit_proves_departure, judge};
-use drover_model::MigrationProgress;
+use drover_model::{GuestState, MigrationProgress};
 
 use super::{Departure, Status, Task};
 use crate::event::{Event, HostIx, OpIx};
@@ -27,6 +27,7 @@ impl World {
             watches: self.hosts[host].domain.qemu.map(|qemu| qemu.pid),
             process_gone: false,
             quiet: 0,
+            off_since: None,
             turn: 0,
             seen: None,
         }
@@ -163,8 +164,15 @@ impl World {
         let now = self.agenda.now();
         let Some(known) = self.departure(host, life, operation) else { return };
         let cancel = known.cancel;
-        let Task::Following { watching_since, watches, process_gone, quiet, turn: due, seen } =
-            &mut known.task
+        let Task::Following {
+            watching_since,
+            watches,
+            process_gone,
+            quiet,
+            off_since,
+            turn: due,
+            seen,
+        } = &mut known.task
         else {
             return;
         };
@@ -186,7 +194,10 @@ impl World {
         if let Ok((state, job)) = found {
             *quiet = if job { 0 } else { *quiet + 1 };
             let job = job.then(MigrationProgress::default);
-            let look = Look { state, job, process_gone: *process_gone, quiet: *quiet };
+            let is_off = state == Some(GuestState::ShutOff);
+            *off_since = is_off.then(|| off_since.unwrap_or(now));
+            let off_ms = off_since.map_or(0, |since| now - since);
+            let look = Look { state, job, process_gone: *process_gone, quiet: *quiet, off_ms };
             match judge(&look) {
                 Verdict::Runs(_) if cancel => self.abort_job(host),
                 // No transfer here switches to post-copy.
@@ -222,7 +233,12 @@ impl World {
             return;
         }
         let gone = matches!(to, Status::SourceGone);
+        let (failed, epoch) = (matches!(to, Status::Failed(_) | Status::Copied), known.epoch);
         known.status = to;
+        if failed {
+            // Durable before it is told.
+            self.hosts[host].told_over = Some(epoch);
+        }
         self.report(host, operation);
         if gone {
             self.moment(Moment::SourceGone);

@@ -6,7 +6,7 @@ mod commands;
 mod departures;
 
 use drover_lifecycle::Failure;
-use drover_model::GuestState;
+use drover_model::{Epoch, GuestState};
 
 use crate::agenda::At;
 use crate::event::{Command, HostIx, OpIx};
@@ -44,6 +44,7 @@ pub(crate) enum Task {
         watches: Option<u64>,
         process_gone: bool,
         quiet: u32,
+        off_since: Option<At>,
         turn: u32,
         /// The guest's state as of the last look.
         seen: Option<GuestState>,
@@ -54,6 +55,7 @@ pub(crate) enum Task {
 #[derive(Debug, Clone)]
 pub(crate) struct Departure {
     pub(crate) operation: OpIx,
+    pub(crate) epoch: Epoch,
     pub(crate) status: Status,
     pub(crate) cancel: bool,
     pub(crate) task: Task,

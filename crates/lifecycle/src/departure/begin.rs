@@ -13,9 +13,12 @@ pub enum Beginning {
     Refuse(String),
 }
 
-/// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs.
-pub fn beginning(state: Option<GuestState>, job_runs: bool) -> Beginning {
+/// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs;
+/// and by whether this host has told before how it ended. The command may be a late one then: what
+/// was told stands, and nobody waits for another try. (Found by the crash simulator.)
+pub fn beginning(state: Option<GuestState>, job_runs: bool, told_over: bool) -> Beginning {
     match state {
+        _ if told_over => Beginning::Follow,
         None | Some(GuestState::ShutOff | GuestState::Departed) => Beginning::Follow,
         Some(GuestState::PostCopy | GuestState::PostCopyFailed) => Beginning::Follow,
         Some(_) if job_runs => Beginning::Follow,
@@ -48,10 +51,14 @@ mod tests {
             (Some(S::PostCopyFailed), false, Beginning::Follow),
             (None, false, Beginning::Follow),
         ] {
-            assert_eq!(beginning(state, job), expected, "{state:?} {job}");
+            assert_eq!(beginning(state, job, false), expected, "{state:?} {job}");
+            assert_eq!(beginning(state, job, true), Beginning::Follow);
         }
         for state in [S::PausedForMigration, S::ShuttingDown, S::Crashed] {
-            assert!(matches!(beginning(Some(state), false), Beginning::Refuse(_)), "{state:?}");
+            assert!(
+                matches!(beginning(Some(state), false, false), Beginning::Refuse(_)),
+                "{state:?}"
+            );
         }
     }
 }
