@@ -4,10 +4,10 @@
 //! owner has changed; obeying it could run the guest twice. So an epoch is on disk before
 //! anything is done under it.
 //!
-//! Beside it stands under which epoch the end of a migration away was told: an agent that was
-//! restarted must not begin anew what the controller knows to be over.
+//! Beside it stands under which epoch a migration away was begun, or was told to be over: an
+//! agent that was restarted must not begin it anew.
 //!
-//! The file is a journal of lines `GUEST EPOCH`, or `GUEST EPOCH told`, one `fdatasync` each,
+//! The file is a journal of lines `GUEST EPOCH`, or `GUEST EPOCH spent`, one `fdatasync` each,
 //! because a resume waits for it while its guest stands still. It is rewritten, by an atomic rename, at start and
 //! when it has grown. Guests are never forgotten: 100 bytes for each that was ever here.
 
@@ -25,8 +25,8 @@ use crate::durable;
 /// Lines that may be appended before the journal is rewritten: about half a megabyte.
 const MAX_APPENDED: usize = 10_000;
 
-/// The word of an entry that a migration's end was told.
-const TOLD: &str = "told";
+/// The word of an entry that no migration may be begun under this epoch.
+const SPENT: &str = "spent";
 
 /// The highest epoch seen for each guest.
 #[derive(Debug)]
@@ -69,22 +69,22 @@ struct Journal {
 struct Known {
     /// The highest epoch seen.
     seen: BTreeMap<GuestId, Epoch>,
-    /// The highest under which the end of a migration was told.
-    told: BTreeMap<GuestId, Epoch>,
+    /// The highest under which a migration must not be begun again.
+    spent: BTreeMap<GuestId, Epoch>,
 }
 
 /// What a line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Entry {
     Seen,
-    Told,
+    Spent,
 }
 
 impl Known {
     const fn of(&mut self, entry: Entry) -> &mut BTreeMap<GuestId, Epoch> {
         match entry {
             Entry::Seen => &mut self.seen,
-            Entry::Told => &mut self.told,
+            Entry::Spent => &mut self.spent,
         }
     }
 }
@@ -118,19 +118,19 @@ impl EpochGate {
         self.journal().known.seen.get(&guest).copied()
     }
 
-    /// Notes that the end of a migration under this epoch is about to be told. Blocks for the
+    /// Lets no migration begin under this epoch, or an earlier one, ever after. Blocks for the
     /// disk.
-    pub fn tells_over(&self, guest: GuestId, epoch: Epoch) -> io::Result<()> {
+    pub fn spend(&self, guest: GuestId, epoch: Epoch) -> io::Result<()> {
         let mut journal = self.journal();
-        if journal.known.told.get(&guest).is_some_and(|told| *told >= epoch) {
+        if journal.known.spent.get(&guest).is_some_and(|spent| *spent >= epoch) {
             return Ok(());
         }
-        journal.append(guest, epoch, Entry::Told)
+        journal.append(guest, epoch, Entry::Spent)
     }
 
-    /// Whether the end of a migration under this epoch, or a later one, has been told.
-    pub fn has_told_over(&self, guest: GuestId, epoch: Epoch) -> bool {
-        self.journal().known.told.get(&guest).is_some_and(|told| *told >= epoch)
+    /// Whether no migration may begin under this epoch any more.
+    pub fn is_spent(&self, guest: GuestId, epoch: Epoch) -> bool {
+        self.journal().known.spent.get(&guest).is_some_and(|spent| *spent >= epoch)
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
@@ -141,7 +141,7 @@ impl EpochGate {
 impl Journal {
     fn begin(path: &Path, known: Known) -> io::Result<Self> {
         let mut text = String::new();
-        for (epochs, entry) in [(&known.seen, Entry::Seen), (&known.told, Entry::Told)] {
+        for (epochs, entry) in [(&known.seen, Entry::Seen), (&known.spent, Entry::Spent)] {
             epochs.iter().for_each(|(guest, epoch)| text.push_str(&line(*guest, *epoch, entry)));
         }
         durable::replace(path, text.as_bytes(), 0o600)?;
@@ -168,7 +168,7 @@ impl Journal {
 fn line(guest: GuestId, epoch: Epoch, entry: Entry) -> String {
     match entry {
         Entry::Seen => format!("{guest} {epoch}\n"),
-        Entry::Told => format!("{guest} {epoch} {TOLD}\n"),
+        Entry::Spent => format!("{guest} {epoch} {SPENT}\n"),
     }
 }
 
@@ -193,7 +193,7 @@ fn read(line: &str) -> Option<(GuestId, Epoch, Entry)> {
     let words: Vec<&str> = line.split(' ').collect();
     let (guest, epoch, entry) = match words.as_slice() {
         [guest, epoch] => (guest, epoch, Entry::Seen),
-        [guest, epoch, TOLD] => (guest, epoch, Entry::Told),
+        [guest, epoch, SPENT] => (guest, epoch, Entry::Spent),
         _ => return None,
     };
     Some((guest.parse().ok()?, Epoch(epoch.parse().ok()?), entry))
@@ -225,15 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_known_after_a_restart() {
+    fn what_was_begun_is_known_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let gate = open(&directory);
         gate.admit(GUEST, Epoch(3)).unwrap();
-        assert!(!gate.has_told_over(GUEST, Epoch(3)));
-        gate.tells_over(GUEST, Epoch(3)).unwrap();
+        assert!(!gate.is_spent(GUEST, Epoch(3)));
+        gate.spend(GUEST, Epoch(3)).unwrap();
         for gate in [gate, open(&directory), open(&directory)] {
-            assert!(gate.has_told_over(GUEST, Epoch(3)));
-            assert!(!gate.has_told_over(GUEST, Epoch(4)), "a later one may begin");
+            assert!(gate.is_spent(GUEST, Epoch(3)));
+            assert!(!gate.is_spent(GUEST, Epoch(4)), "a later one may begin");
             assert_eq!(gate.seen(GUEST), Some(Epoch(3)));
         }
     }

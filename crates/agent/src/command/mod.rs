@@ -173,17 +173,26 @@ impl Commands {
         }
     }
 
-    /// Whether this host has told before how a migration under this epoch ended.
-    fn has_told_over(&self, order: &Order) -> bool {
-        self.epochs.has_told_over(order.guest, order.epoch)
+    /// Whether this host has begun the migration before, or told that it is over.
+    fn is_spent(&self, order: &Order) -> bool {
+        self.epochs.is_spent(order.guest, order.epoch)
     }
 
-    /// To be durable before the end of a migration is told. Told it is in any case: an end that
-    /// nobody hears of is worse than one that a late command might undo.
-    pub(crate) async fn tells_over(&self, guest: GuestId, epoch: Epoch) {
+    /// To be durable before a migration is begun, or told to be over.
+    async fn spend(&self, guest: GuestId, epoch: Epoch) -> Result<(), Failure> {
         let epochs = Arc::clone(&self.epochs);
-        if let Ok(Err(error)) = off_runtime(move || epochs.tells_over(guest, epoch)).await {
-            warn!(%guest, %error, "not durable: that its migration is over");
+        let spent = off_runtime(move || epochs.spend(guest, epoch)).await?;
+        spent.map_err(|error| {
+            let message = format!("what is begun cannot be made durable: {error}");
+            failure(FailureKind::Broken, message)
+        })
+    }
+
+    /// The end of a migration is about to be told. Told it is in any case: an end that nobody
+    /// hears of is worse than one that a late command might undo.
+    pub(crate) async fn tells_over(&self, guest: GuestId, epoch: Epoch) {
+        if let Err(error) = self.spend(guest, epoch).await {
+            warn!(%guest, reason = error.message, "its migration is over");
         }
     }
 

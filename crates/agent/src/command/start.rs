@@ -46,10 +46,10 @@ impl Commands {
             _ => None,
         };
         let state = guest.as_ref().map(|guest| guest.state);
-        let told_over = self.has_told_over(order);
-        match (beginning(state, job.is_some(), told_over), guest) {
+        match (beginning(state, job.is_some(), self.is_spent(order)), guest) {
             (Beginning::Depart, Some(guest)) => {
                 let outgoing = self.outgoing(&guest, &start, settings)?;
+                self.spend(order.guest, order.epoch).await?;
                 self.begin(order, &outgoing);
                 self.spawn(depart::depart(Arc::clone(self), order.operation, outgoing));
             }
@@ -88,7 +88,7 @@ impl Commands {
             settings,
             disks: read("list of disks", &start.disks_json)?,
         };
-        if self.has_told_over(order) {
+        if self.is_spent(order) {
             // Its copy may be in use at the target by now.
             let message = "it was copied, or failed, before this agent was restarted, and what \
                            was sent is not known any more: move it again";

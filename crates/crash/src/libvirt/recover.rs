@@ -42,8 +42,11 @@ impl World {
             return;
         }
         self.say(|| format!("{} libvirtd: finds a job in {phase:?}", self.name(host)));
+        if self.find_post_copy(host, phase, job) {
+            return;
+        }
         match phase {
-            Phase::Begin => {}
+            Phase::Begin | Phase::Unattended => {}
             // "A third party needs to check what to do next."
             Phase::PerformDone => {}
             Phase::Perform => {

@@ -14,11 +14,12 @@ pub enum Beginning {
 }
 
 /// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs;
-/// and by whether this host has told before how it ended. The command may be a late one then: what
-/// was told stands, and nobody waits for another try. (Found by the crash simulator.)
-pub fn beginning(state: Option<GuestState>, job_runs: bool, told_over: bool) -> Beginning {
+/// and by whether this host has begun it before, whatever came of that. A second try could be taken
+/// for the first, whose copy may stand on the target; and the command may be a late one, of what
+/// has long been told to be over. (Found by the crash simulator.)
+pub fn beginning(state: Option<GuestState>, job_runs: bool, begun_before: bool) -> Beginning {
     match state {
-        _ if told_over => Beginning::Follow,
+        _ if begun_before => Beginning::Follow,
         None | Some(GuestState::ShutOff | GuestState::Departed) => Beginning::Follow,
         Some(GuestState::PostCopy | GuestState::PostCopyFailed) => Beginning::Follow,
         Some(_) if job_runs => Beginning::Follow,

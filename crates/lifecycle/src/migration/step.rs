@@ -77,7 +77,10 @@ impl Migration {
             (S::Admitted, E::Withdrawn(cause)) => {
                 Ok(self.clone().to(S::Failed { cause: cause.clone(), guest_lost: false }))
             }
-            (S::Offering, E::TargetAccepted) if self.settings.post_copy == PostCopy::Now => {
+            (S::Offering, E::TargetAccepted)
+                if self.settings.post_copy == PostCopy::Now
+                    && self.settings.mode == MigrationMode::Live =>
+            {
                 Ok(self.clone().arriving().then(S::PostCopy { trouble: None }))
             }
             (S::Offering, E::TargetAccepted) => Ok(self.clone().to(S::Transferring)),
@@ -104,10 +107,14 @@ impl Migration {
                 E::SourceFailed(Failure { kind: FailureKind::Retry, .. })
                 | E::SourceRefused(Failure { kind: FailureKind::Retry, .. }),
             )
-            // Its hypervisor may come to itself; meanwhile the switch may have come or not.
+            // Its hypervisor may come to itself; meanwhile the switch may have come or not. And a
+            // command from before the owner changed may come late.
             | (
                 S::PostCopy { .. },
-                E::SourceRefused(Failure { kind: FailureKind::Broken, .. }),
+                E::SourceRefused(Failure {
+                    kind: FailureKind::Broken | FailureKind::StaleEpoch,
+                    ..
+                }),
             ) => Ok(self.waits()),
             (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => {
                 Ok(self.left_by(failure).cleans_up(failure.clone()))

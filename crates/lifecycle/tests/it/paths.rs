@@ -431,7 +431,7 @@ fn out_of_post_copy_the_target_is_asked_first() {
             .concat(),
         );
     }
-    for unknown in [K::Retry, K::Broken] {
+    for unknown in [K::Retry, K::Broken, K::StaleEpoch] {
         check_from(
             now.clone(),
             &[E::Begin, E::TargetAccepted, E::SourceRefused(failure(unknown))],
