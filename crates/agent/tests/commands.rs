@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use drover_agent_api::v1::migration_update::Body;
 use drover_agent_api::v1::{
-    AcceptIncoming, CancelMigration, DiscardIncoming, FailureKind, Resume, StartMigration,
-    command::Action, from_agent,
+    AcceptIncoming, CancelMigration, DiscardIncoming, FailureKind, RemoveDeparted, Resume,
+    StartMigration, command::Action, from_agent,
 };
 use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationSettings, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, IncomingDisposal};
@@ -87,6 +87,20 @@ fn start() -> Action {
         settings_json: serde_json::to_vec(&MigrationSettings::default()).unwrap(),
         ..Default::default()
     })
+}
+
+/// The guest is the target's from here on, and the source is to switch.
+fn start_post_copy() -> Action {
+    match start() {
+        Action::StartMigration(start) => {
+            Action::StartMigration(StartMigration { post_copy: true, ..start })
+        }
+        other => other,
+    }
+}
+
+fn remove() -> Action {
+    Action::RemoveDeparted(RemoveDeparted::default())
 }
 
 const fn cancel() -> Action {
@@ -455,6 +469,48 @@ async fn a_stale_epoch_is_refused_also_after_a_restart() {
         stage.epoch = 9;
         assert_eq!(stage.ask(resume()).await, None);
         stage = stage.restart_agent().await;
+    }
+    stage.agent.stop().await;
+}
+
+/// libvirt's error alone does not tell whether the guest had switched: its state does.
+#[tokio::test]
+async fn under_post_copy_the_guests_state_tells_what_became_of_it() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.order(start_post_copy());
+    stage.controller.any_update().await;
+    stage.hypervisor.put(GUEST, GuestState::PostCopyFailed);
+    let broken = || HypervisorError::Broken("client socket is closed".to_owned());
+    stage.hypervisor.end_job(GUEST, Err(broken()));
+    assert!(matches!(stage.controller.update().await, Body::PostCopyFailed(_)));
+    // The target has no half of it any more: nothing of it can run here.
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Gone(GUEST)));
+    finished(&stage.controller.update().await);
+
+    // It never switched: the guest is here, and libvirt's word is the reason.
+    stage.epoch += 1;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.hypervisor.end_job(GUEST, Err(broken()));
+    stage.order_for(OperationId::from_u128(78), start_post_copy());
+    let told = stage.controller.update().await;
+    let Body::Failed(why) = told else { panic!("{told:?}") };
+    assert!(why.message.contains("client socket"), "{why:?}");
+    stage.agent.stop().await;
+}
+
+/// libvirt could not take it back, or half of it was lost: it can run no more.
+#[tokio::test]
+async fn what_a_migration_left_of_a_guest_is_removed_with_it() {
+    let mut stage = Stage::new().await;
+    for state in [GuestState::Running, GuestState::Paused, GuestState::PostCopy] {
+        stage.hypervisor.put(GUEST, state);
+        assert_eq!(stage.ask(remove()).await, Some(FailureKind::Conflict), "{state:?}");
+    }
+    for state in [GuestState::PausedForMigration, GuestState::PostCopyFailed] {
+        stage.hypervisor.put(GUEST, state);
+        assert_eq!(stage.ask(remove()).await, None, "{state:?}");
+        assert_eq!(stage.hypervisor.state_of(GUEST), None);
     }
     stage.agent.stop().await;
 }

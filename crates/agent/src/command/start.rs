@@ -64,7 +64,8 @@ impl Commands {
                 self.operations.begin(order.operation, order.guest, order.epoch);
                 self.operations.ask_for(order.operation, &settings, start.post_copy);
                 let commands = Arc::clone(self);
-                self.spawn(follow::follow(commands, order.operation, order.guest, outgoing));
+                let (operation, guest) = (order.operation, order.guest);
+                self.spawn(follow::follow(commands, operation, guest, outgoing, None));
             }
         }
         Ok(())

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_lifecycle::{Look, Verdict, exit_proves_departure, judge};
+use drover_agent_api::v1::Failure;
+use drover_lifecycle::{FailureKind, Look, Verdict, exit_proves_departure, judge};
 use drover_model::{GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -12,7 +13,7 @@ use tracing::info;
 
 use super::cancel::cancel_if_asked;
 use super::converge::Converging;
-use super::post_copy::{Switch, recover, switch_or_end};
+use super::post_copy::{Moving, Switch, recover, switch_or_end};
 use crate::clock;
 use crate::command::Commands;
 use crate::command::failure::{failure, wire};
@@ -27,12 +28,14 @@ const LOOKS_PER_PROGRESS: u32 = 2;
 /// then libvirt must say as well that the guest has left.
 const SIGHTING: Duration = Duration::from_secs(1);
 
-/// Follows it to its end. What was asked of libvirt is needed only to go on after a break.
+/// Follows it to its end. What was asked of libvirt is needed only to go on after a break; where
+/// the job is over, `why` is what libvirt said.
 pub(crate) async fn follow(
     commands: Arc<Commands>,
     operation: OperationId,
     guest: GuestId,
     outgoing: Option<OutgoingMigration>,
+    mut why: Option<Failure>,
 ) {
     info!(%operation, %guest, "following the migration");
     let began = clock::now();
@@ -41,6 +44,7 @@ pub(crate) async fn follow(
     let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
     let (mut last, mut switch_tries) = (None, 0);
     let (mut switched, mut off_since) = (false, None::<Instant>);
+    let mut moving = Moving::default();
     let mut converging = outgoing.as_ref().map(|outgoing| Converging::new(&outgoing.settings));
     let mut watching_since = Instant::now();
     loop {
@@ -62,7 +66,8 @@ pub(crate) async fn follow(
                     if let Some(converging) = &mut converging {
                         converging.look(&commands, operation, guest, &progress).await;
                     }
-                    if commands.operations.is_to_switch(operation) && !switched {
+                    let wanted = commands.operations.is_to_switch(operation) && !switched;
+                    if moving.has_moved(&progress) && wanted {
                         let outcome =
                             switch_or_end(&commands, operation, guest, &mut switch_tries).await;
                         switched = outcome == Switch::Settled;
@@ -81,8 +86,10 @@ pub(crate) async fn follow(
                     let spent = clock::now().since(began);
                     return commands.conclude(operation, Ok(outcome(last, spent))).await;
                 }
-                Verdict::Stayed(kind, why) => {
-                    return commands.conclude(operation, Err(failure(wire(kind), why))).await;
+                Verdict::Stayed(kind, stayed) => {
+                    let said = why.take().filter(|_| kind == FailureKind::Broken);
+                    let why = said.unwrap_or_else(|| failure(wire(kind), stayed));
+                    return commands.conclude(operation, Err(why)).await;
                 }
             }
         }
