@@ -225,7 +225,12 @@ impl Hypervisor for Libvirt {
         let resumed = self
             .call(Some(guest), move |connection| {
                 let domain = connection.domain(guest)?;
-                if parse::guest_state(domain.state()?) == drover_model::GuestState::Running {
+                let state = domain.state()?;
+                if parse::is_half_here(state) {
+                    let message = "half of its memory is still on its way".to_owned();
+                    return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_INVALID, message });
+                }
+                if parse::guest_state(state) == drover_model::GuestState::Running {
                     return Ok(());
                 }
                 domain.resume()
@@ -300,6 +305,13 @@ impl Hypervisor for Libvirt {
         })
         .await?;
         Ok(IncomingDisposal::Discarded)
+    }
+
+    async fn discard_departed(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        match self.call(Some(guest), move |connection| discard_departed(connection, guest)).await {
+            Err(HypervisorError::Gone(_)) => Ok(()),
+            other => other,
+        }
     }
 
     async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError> {
@@ -472,6 +484,28 @@ fn elsewhere(
     Ok(live.into_iter().chain(kept).collect())
 }
 
+/// What the source has left of a guest whose migration did not end as migrations do.
+fn discard_departed(connection: &Connection, guest: GuestId) -> Result<(), LibvirtError> {
+    let domain = connection.domain(guest)?;
+    let state = domain.state()?;
+    if !parse::guest_state(state).is_active() {
+        return Ok(());
+    }
+    let paused = state.state == sys::VIR_DOMAIN_PAUSED;
+    let half = paused && state.reason == sys::VIR_DOMAIN_PAUSED_POSTCOPY_FAILED;
+    let sent = paused && state.reason == sys::VIR_DOMAIN_PAUSED_MIGRATION;
+    if !half && !sent {
+        let message = format!("the guest is {}", parse::guest_state(state).as_str());
+        return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_UNSUPPORTED, message });
+    }
+    // One that broke after its switch stays a job for libvirt.
+    if sent && domain.job()?.0 != sys::VIR_DOMAIN_JOB_NONE {
+        let message = "a migration of it runs".to_owned();
+        return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_INVALID, message });
+    }
+    domain.destroy()
+}
+
 /// A guest may be undefined only while nothing runs it.
 fn undefine(connection: &Connection, guest: GuestId) -> Result<(), LibvirtError> {
     let domain = connection.domain(guest)?;
@@ -513,27 +547,49 @@ fn go_on(connection: &Connection, migration: &OutgoingMigration) -> Result<(), L
     let domain = connection.domain(migration.guest)?;
     // Refused where it is broken already.
     let _ = domain.abort_post_copy();
-    break_at_target(migration);
+    if break_at_target(migration) == Some(Half::Lost) {
+        let message = "the target has no half of it".to_owned();
+        return Err(LibvirtError { code: sys::VIR_ERR_NO_DOMAIN, message });
+    }
     domain.migrate(&outgoing::go_on(migration))
 }
 
+/// What the target has of a guest that switched to post-copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    There,
+    Lost,
+}
+
 /// The target's end of a stream that survived a cut of the line believes that it still runs.
-/// libvirt there may not return from the call, and has heard it all the same.
-fn break_at_target(migration: &OutgoingMigration) {
+/// libvirt there may not return from the call, and has heard it all the same. Tells what the
+/// target has, where it says so.
+fn break_at_target(migration: &OutgoingMigration) -> Option<Half> {
     let (uri, guest) = (migration.peer_uri.clone(), migration.guest);
     let (done, waiting) = std::sync::mpsc::channel();
     let told = std::thread::Builder::new().name("libvirt-peer".to_owned()).spawn(move || {
-        // Nobody listens to the peer's events.
+        // Nobody listens to the peer's events, nor to the answers once nobody waits any more.
         let (notices, _) = std::sync::mpsc::channel();
-        let peer = Connection::open(&uri, notices);
-        let aborted =
-            peer.and_then(|peer| peer.domain(guest).and_then(|domain| domain.abort_post_copy()));
-        // Nobody may wait any more.
-        let _ = done.send(aborted);
+        let Ok(peer) = Connection::open(&uri, notices) else { return };
+        let state = peer.domain(guest).and_then(|domain| domain.state());
+        let half = match state {
+            Ok(state) if parse::guest_state(state).is_active() => Some(Half::There),
+            // Its process has ended, and a definition is all that is left.
+            Ok(_) => Some(Half::Lost),
+            Err(error) if error.code == sys::VIR_ERR_NO_DOMAIN => Some(Half::Lost),
+            Err(_) => None,
+        };
+        let _ = done.send(half);
+        if half == Some(Half::There) {
+            let _ = peer.domain(guest).and_then(|domain| domain.abort_post_copy());
+        }
+        let _ = done.send(half);
     });
-    if told.is_ok() {
-        let _ = waiting.recv_timeout(BREAK_WAIT);
-    }
+    told.ok()?;
+    let said = waiting.recv_timeout(BREAK_WAIT).ok()?;
+    // The second word comes when it is broken there.
+    let _ = waiting.recv_timeout(BREAK_WAIT);
+    said
 }
 
 fn now() -> Timestamp {

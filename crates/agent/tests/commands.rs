@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use drover_agent_api::v1::migration_update::Body;
 use drover_agent_api::v1::{
-    AcceptIncoming, CancelMigration, DiscardIncoming, FailureKind, Resume, StartMigration,
-    command::Action, from_agent,
+    AcceptIncoming, CancelMigration, DiscardIncoming, FailureKind, RemoveDeparted, Resume,
+    StartMigration, command::Action, from_agent,
 };
 use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationSettings, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, IncomingDisposal};
@@ -58,6 +58,13 @@ impl Stage {
         self.controller.result(&id).await.failure.map(|failure| failure.kind())
     }
 
+    /// For longer than a look takes.
+    async fn says_nothing(&mut self) {
+        let said = self.controller.update();
+        let said = tokio::time::timeout(Duration::from_secs(1), said).await;
+        assert!(said.is_err(), "{said:?}");
+    }
+
     async fn restart_agent(self) -> Self {
         self.agent.stop().await;
         let agent = Agent::start(self.state.path(), "", self.hypervisor.clone());
@@ -80,6 +87,20 @@ fn start() -> Action {
         settings_json: serde_json::to_vec(&MigrationSettings::default()).unwrap(),
         ..Default::default()
     })
+}
+
+/// The guest is the target's from here on, and the source is to switch.
+fn start_post_copy() -> Action {
+    match start() {
+        Action::StartMigration(start) => {
+            Action::StartMigration(StartMigration { post_copy: true, ..start })
+        }
+        other => other,
+    }
+}
+
+fn remove() -> Action {
+    Action::RemoveDeparted(RemoveDeparted::default())
 }
 
 const fn cancel() -> Action {
@@ -153,6 +174,7 @@ async fn a_failed_job_is_told_and_a_known_failure_hides_the_process_end() {
 
     // QEMU crashed in mid-transfer: the process ends first, libvirt's word comes later.
     let second = OperationId::from_u128(78);
+    stage.epoch += 1;
     stage.order_for(second, start());
     stage.controller.any_update().await;
     stage.hypervisor.end_process(GUEST);
@@ -220,13 +242,45 @@ async fn an_adopted_migration_that_ends_without_leaving_has_failed() {
     stage.hypervisor.set_job(GUEST, None);
     assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
 
-    stage.hypervisor.put(GUEST, GuestState::ShutOff);
-    stage.order_for(OperationId::from_u128(78), start());
-    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
     stage.hypervisor.put(GUEST, GuestState::PausedForMigration);
+    stage.epoch += 1;
     stage.order_for(OperationId::from_u128(79), start());
     assert_eq!(failed(&stage.controller.update().await), FailureKind::Conflict);
     assert!(stage.hypervisor.sent().is_empty());
+    stage.agent.stop().await;
+}
+
+/// Its process ended once all of it had been sent: libvirt's job goes on, and says so in the
+/// end by removing the definition.
+#[tokio::test]
+async fn a_guest_that_is_off_may_still_turn_out_to_have_left() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::ShutOff);
+    stage.order(start());
+    stage.says_nothing().await;
+    stage.hypervisor.forget(GUEST);
+    finished(&stage.controller.update().await);
+    stage.agent.stop().await;
+}
+
+/// The command may come late, or again: what was told stands.
+#[tokio::test]
+async fn what_was_told_to_be_over_is_not_begun_again_after_a_restart() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Refused("no".to_owned())));
+    stage.order(start());
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Refused);
+    let sent = stage.hypervisor.sent().len();
+    let mut stage = stage.restart_agent().await;
+    stage.order(start());
+    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
+    assert_eq!(stage.hypervisor.sent().len(), sent, "it was sent again");
+    // Under a new epoch it is another matter.
+    stage.epoch += 1;
+    stage.hypervisor.end_job(GUEST, Ok(OUTCOME));
+    stage.order_for(OperationId::from_u128(78), start());
+    finished(&stage.controller.update().await);
     stage.agent.stop().await;
 }
 
@@ -294,7 +348,7 @@ async fn an_adopted_guest_that_runs_and_ends_has_not_left() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     stage.hypervisor.end_process(GUEST);
     stage.hypervisor.put(GUEST, GuestState::ShutOff);
-    assert_eq!(failed(&stage.controller.update().await), FailureKind::Broken);
+    stage.says_nothing().await;
     stage.agent.stop().await;
 }
 
@@ -415,6 +469,48 @@ async fn a_stale_epoch_is_refused_also_after_a_restart() {
         stage.epoch = 9;
         assert_eq!(stage.ask(resume()).await, None);
         stage = stage.restart_agent().await;
+    }
+    stage.agent.stop().await;
+}
+
+/// libvirt's error alone does not tell whether the guest had switched: its state does.
+#[tokio::test]
+async fn under_post_copy_the_guests_state_tells_what_became_of_it() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.order(start_post_copy());
+    stage.controller.any_update().await;
+    stage.hypervisor.put(GUEST, GuestState::PostCopyFailed);
+    let broken = || HypervisorError::Broken("client socket is closed".to_owned());
+    stage.hypervisor.end_job(GUEST, Err(broken()));
+    assert!(matches!(stage.controller.update().await, Body::PostCopyFailed(_)));
+    // The target has no half of it any more: nothing of it can run here.
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Gone(GUEST)));
+    finished(&stage.controller.update().await);
+
+    // It never switched: the guest is here, and libvirt's word is the reason.
+    stage.epoch += 1;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.hypervisor.end_job(GUEST, Err(broken()));
+    stage.order_for(OperationId::from_u128(78), start_post_copy());
+    let told = stage.controller.update().await;
+    let Body::Failed(why) = told else { panic!("{told:?}") };
+    assert!(why.message.contains("client socket"), "{why:?}");
+    stage.agent.stop().await;
+}
+
+/// libvirt could not take it back, or half of it was lost: it can run no more.
+#[tokio::test]
+async fn what_a_migration_left_of_a_guest_is_removed_with_it() {
+    let mut stage = Stage::new().await;
+    for state in [GuestState::Running, GuestState::Paused, GuestState::PostCopy] {
+        stage.hypervisor.put(GUEST, state);
+        assert_eq!(stage.ask(remove()).await, Some(FailureKind::Conflict), "{state:?}");
+    }
+    for state in [GuestState::PausedForMigration, GuestState::PostCopyFailed] {
+        stage.hypervisor.put(GUEST, state);
+        assert_eq!(stage.ask(remove()).await, None, "{state:?}");
+        assert_eq!(stage.hypervisor.state_of(GUEST), None);
     }
     stage.agent.stop().await;
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use drover_lifecycle::MigrationState;
 
 use crate::controller::{host_ix, owes};
+use crate::host::Cpus;
 use crate::world::{HOSTS, World};
 
 /// A promise that was broken.
@@ -14,6 +15,8 @@ pub enum Violation {
     DoubleRun,
     /// `no_double_run`: a copy ran whose memory does not know what another one had written.
     StaleRun,
+    /// `no_double_run`: a second copy was asked for, and nothing but the guest's lease held it.
+    OnlyLeaseHeld,
     /// `owner_agrees`: a copy ran on another host than the owner record says.
     OwnerDisagrees,
     /// `owner_agrees`: the record was changed by another hand.
@@ -34,6 +37,9 @@ pub enum Violation {
     FalseReport,
 }
 
+/// How an operation says what to do about half of a guest; `drover-agent` says the same.
+pub(crate) const WHAT_TO_DO: &str = "`virsh destroy` it here";
+
 /// Each broken promise with the first account of it.
 pub(crate) type Violations = BTreeMap<Violation, String>;
 
@@ -53,6 +59,25 @@ impl World {
 
     fn running(&self) -> Vec<usize> {
         (0..HOSTS).filter(|host| self.hosts[*host].domain.runs()).collect()
+    }
+
+    fn living(&self) -> Vec<usize> {
+        (0..HOSTS).filter(|host| self.hosts[*host].domain.lives()).collect()
+    }
+
+    /// Half of a guest is left where the operation says so, and what to do.
+    fn is_told(&self, host: usize) -> bool {
+        let half = self.hosts[host].domain.qemu.is_some_and(|qemu| {
+            qemu.cpus == Cpus::PostCopyFailed || self.hosts[host].domain.is_hopeless()
+        });
+        let newest = self.controller.operations.last();
+        let told = newest.is_some_and(|migration| match &migration.state {
+            MigrationState::Failed { cause, guest_lost: true } => {
+                cause.message.contains(WHAT_TO_DO)
+            }
+            _ => false,
+        });
+        half && told && host == host_ix(self.controller.owner.host)
     }
 
     pub(crate) fn runs_on(&self) -> String {
@@ -77,11 +102,26 @@ impl World {
         self.check_owner();
     }
 
+    /// An agent is about to let a copy run.
+    pub(crate) fn check_asked(&mut self, host: usize) {
+        if self.schedule.leased && self.running().iter().any(|other| *other != host) {
+            self.violated(Violation::OnlyLeaseHeld, |world| {
+                format!("the guest runs on {}", world.runs_on())
+            });
+        }
+    }
+
     /// A copy runs only where the owner record says, whatever the phase: the record moves
-    /// between the end of one copy and the start of the other.
+    /// between the end of one copy and the start of the other. Under post-copy it has moved
+    /// before, and the source may run the guest until QEMU switches.
     pub(crate) fn check_owner(&mut self) {
         let owner = host_ix(self.controller.owner.host);
-        if self.running().iter().any(|host| *host != owner) {
+        let before = self.controller.operations.last().and_then(|migration| {
+            let unknown = matches!(migration.state, MigrationState::CleaningUp { .. })
+                && migration.may_run_there;
+            (migration.is_post_copy() || unknown).then(|| host_ix(migration.from))
+        });
+        if self.running().iter().any(|host| *host != owner && Some(*host) != before) {
             self.violated(Violation::OwnerDisagrees, |world| {
                 format!(
                     "the owner is {}, epoch {}",
@@ -98,8 +138,8 @@ impl World {
     }
 
     fn left_over(&self) -> Option<String> {
-        for here in &self.hosts {
-            if here.domain.job.is_some() {
+        for (host, here) in self.hosts.iter().enumerate() {
+            if here.domain.job.is_some() && !self.is_told(host) {
                 return Some(format!("{} has a job in its libvirtd", here.name));
             }
             if here.agent.is_leaving() || !here.agent.waits.is_empty() {
@@ -124,7 +164,7 @@ impl World {
         if !unfinished.is_empty() {
             self.violated(Violation::StuckOperation, |_| unfinished.join(", "));
         }
-        let running = self.running();
+        let running = self.living();
         if !self.meant_to_run && running.is_empty() {
             // It is where its owner wants it: shut off.
         } else if running.is_empty() && self.killed_by_fault {
@@ -135,7 +175,7 @@ impl World {
         }
         for host in 0..HOSTS {
             let domain = &self.hosts[host].domain;
-            if domain.qemu.is_some() && !domain.runs() {
+            if domain.qemu.is_some() && !domain.lives() && !self.is_told(host) {
                 self.violated(Violation::ProcessLeft, |world| {
                     format!("on {}: {:?}", world.name(host), world.hosts[host].domain.qemu)
                 });

@@ -4,7 +4,7 @@
 use drover_lifecycle::{Effect, Migration, MigrationEvent, MigrationState, answer};
 use drover_model::{
     ColdCopy, Epoch, GuestId, HostId, MigrationMode, MigrationOutcome, MigrationSettings,
-    OperationId, OwnerPhase, OwnerRecord,
+    OperationId, OwnerPhase, OwnerRecord, PostCopy,
 };
 use rand::RngExt as _;
 
@@ -90,9 +90,12 @@ impl World {
                 && !(migration.source_unclean && migration.from == host_id(to))
         };
         let fits = match mode {
-            MigrationMode::Live => here.domain.runs(),
+            MigrationMode::Live => here.domain.lives(),
             // Its owner shuts it down for it.
-            MigrationMode::Cold => here.power && here.domain.defined && here.domain.job.is_none(),
+            MigrationMode::Cold => {
+                let half = here.domain.qemu.is_some() && !here.domain.lives();
+                here.power && here.domain.defined && here.domain.job.is_none() && !half
+            }
             // Somebody has looked: the host is dead.
             MigrationMode::Rescue => !here.power && here.domain.defined,
         };
@@ -172,7 +175,8 @@ impl World {
         let host = host_ix(migration.host_of(effect));
         let target = host_ix(migration.to);
         let mode = migration.settings.mode;
-        let command = Command { operation, epoch: migration.epoch, effect, target, mode };
+        let (epoch, post_copy) = (migration.epoch, migration.is_post_copy());
+        let command = Command { operation, epoch, effect, target, mode, post_copy };
         if after_storing {
             let delay = self.rng.random_range(1..4);
             let life = self.controller.daemon.life;
@@ -268,6 +272,8 @@ impl World {
                     Update::SourceGone => MigrationEvent::SourceGone,
                     Update::Finished => MigrationEvent::SourceFinished(MigrationOutcome::default()),
                     Update::Failed(why) => MigrationEvent::SourceFailed(why),
+                    Update::WantsPostCopy => MigrationEvent::WantsPostCopy("slow".to_owned()),
+                    Update::PostCopyFailed(why) => MigrationEvent::PostCopyFailed(why),
                     Update::Copied => MigrationEvent::SourceCopied(ColdCopy {
                         definition: String::new(),
                         disks: Vec::new(),
@@ -284,6 +290,20 @@ impl World {
         if self.controller.daemon.up && !self.controller.operations.is_empty() {
             let newest = self.controller.operations.len() - 1;
             self.take(newest, &MigrationEvent::CancelRequested);
+        }
+    }
+}
+
+impl World {
+    /// Somebody wants it switched to post-copy; without a lease that is refused.
+    pub(crate) fn switch_now(&mut self) {
+        let newest = self.controller.operations.last();
+        let Some(settings) = newest.map(|migration| migration.settings.clone()) else { return };
+        let live = settings.mode == MigrationMode::Live;
+        if self.controller.daemon.up && self.schedule.leased && live {
+            let newest = self.controller.operations.len() - 1;
+            let settings = MigrationSettings { post_copy: PostCopy::Now, ..settings };
+            self.take(newest, &MigrationEvent::Adjust(settings));
         }
     }
 }
@@ -307,6 +327,8 @@ fn shown(event: &MigrationEvent) -> String {
         | MigrationEvent::TargetDefineFailed(why)
         | MigrationEvent::SourceCleanFailed(why)
         | MigrationEvent::SourceFailed(why)
+        | MigrationEvent::SourceRefused(why)
+        | MigrationEvent::PostCopyFailed(why)
         | MigrationEvent::TargetResumeFailed(why)
         | MigrationEvent::TargetDiscardFailed(why)
         | MigrationEvent::SourceResumeFailed(why) => {

@@ -21,6 +21,8 @@ pub(crate) struct Command {
     pub(crate) effect: Effect,
     pub(crate) target: HostIx,
     pub(crate) mode: MigrationMode,
+    /// The source is to switch.
+    pub(crate) post_copy: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub(crate) enum Event {
     Copied { host: HostIx, life: u32, operation: OpIx },
     LookForProgress { host: HostIx, life: u32, operation: OpIx },
     Look { host: HostIx, life: u32, operation: OpIx, turn: u32 },
+    Recover { host: HostIx, life: u32, operation: OpIx },
     AttemptResume { host: HostIx, life: u32, wait: u64 },
     ExitSeen { host: HostIx, life: u32 },
     JobReturned { host: HostIx, life: u32, job: JobId, outcome: Result<(), Failure> },
@@ -56,6 +59,7 @@ pub(crate) enum Event {
     Started { job: JobId },
     Stream { job: JobId },
     Switched { job: JobId },
+    SwitchArrives { job: JobId },
     Finished { job: JobId },
     Confirmed { job: JobId },
     Closed { job: JobId, end: End },

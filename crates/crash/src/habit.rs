@@ -16,6 +16,12 @@ pub struct Habits {
     pub takes_silence_for_absence: bool,
     /// The controller says nothing twice.
     pub never_says_again: bool,
+    /// No lease keeps a second copy of a guest under post-copy from running.
+    pub ignores_leases: bool,
+    /// Every job permits post-copy, so that it could be switched at once.
+    pub always_permits_post_copy: bool,
+    /// The source's agent takes every job that ended badly for one whose guest stayed.
+    pub takes_a_break_for_a_failure: bool,
 }
 
 impl Default for Habits {
@@ -27,6 +33,9 @@ impl Default for Habits {
             resumes_target_at_failure: false,
             takes_silence_for_absence: false,
             never_says_again: false,
+            ignores_leases: false,
+            always_permits_post_copy: false,
+            takes_a_break_for_a_failure: false,
         }
     }
 }

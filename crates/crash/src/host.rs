@@ -35,6 +35,10 @@ pub(crate) enum Cpus {
     StoppedForMigration,
     /// It arrived with `VIR_MIGRATE_PAUSED`.
     StoppedOnArrival,
+    /// It has switched to post-copy and sends the rest: QEMU lets it run no more.
+    PostCopy,
+    /// The same, and libvirt knows that the transfer broke, or has lost sight of it.
+    PostCopyFailed,
 }
 
 /// What a QEMU process has of the guest's memory.
@@ -42,6 +46,10 @@ pub(crate) enum Cpus {
 pub(crate) enum Memory {
     Whole,
     Arriving,
+    /// Of the source, once it has switched to post-copy.
+    Sent,
+    /// Of the target, from the switch to post-copy until all is there.
+    Half,
 }
 
 /// A QEMU process of the guest.
@@ -53,6 +61,8 @@ pub(crate) struct Qemu {
     pub(crate) cpus: Cpus,
     pub(crate) ran: bool,
     pub(crate) memory: Memory,
+    /// What brings the rest of its memory has broken.
+    pub(crate) broken: bool,
     /// The version of the guest's disk that its memory knows of.
     pub(crate) knows: u64,
 }
@@ -65,6 +75,8 @@ pub(crate) enum Phase {
     PerformDone,
     Confirm,
     ConfirmCancelled,
+    /// After the switch to post-copy nobody waits for the job's end.
+    Unattended,
     /// Of the target.
     Prepare,
     /// Of the target.
@@ -88,10 +100,23 @@ impl Domain {
         match self.qemu.map(|qemu| qemu.cpus) {
             None if self.defined && self.departed => Some(GuestState::Departed),
             None => self.defined.then_some(GuestState::ShutOff),
+            Some(Cpus::Running) if self.is_hopeless() => Some(GuestState::PostCopyFailed),
             Some(Cpus::Running) => Some(GuestState::Running),
+            Some(Cpus::PostCopy) => Some(GuestState::PostCopy),
+            Some(Cpus::PostCopyFailed) => Some(GuestState::PostCopyFailed),
             Some(Cpus::StoppedForMigration) => Some(GuestState::PausedForMigration),
             Some(Cpus::StoppedOnArrival) => Some(GuestState::Paused),
         }
+    }
+
+    /// It runs until it misses what has not come.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.qemu.is_some_and(|qemu| qemu.memory == Memory::Half && qemu.broken)
+    }
+
+    /// All of the guest is here, and runs.
+    pub(crate) fn lives(&self) -> bool {
+        self.runs() && self.qemu.is_some_and(|qemu| qemu.memory == Memory::Whole)
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -109,6 +134,8 @@ pub(crate) struct Host {
     pub(crate) agent: AgentState,
     /// Survives everything: the agent's journal.
     pub(crate) epoch_seen: Option<Epoch>,
+    /// The same: the last epoch under which a migration was begun, or told to be over.
+    pub(crate) spent: Option<Epoch>,
     /// Until when each network is cut.
     cut_until: [At; 3],
     /// Since when nothing of this host reaches the migration network.
@@ -125,6 +152,7 @@ impl Host {
             domain: Domain::default(),
             agent: AgentState::new(),
             epoch_seen: None,
+            spent: None,
             cut_until: [0; 3],
             silent_since: None,
             disk_full_until: 0,

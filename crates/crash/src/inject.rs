@@ -47,6 +47,7 @@ impl World {
             FaultKind::DiskFull(lasting) => self.hosts[target].disk_full_until = now + lasting,
             FaultKind::LoseFinishReply(lasting) => self.lose_finish_answer = Some(lasting),
             FaultKind::Cancel => self.cancel_migration(),
+            FaultKind::SwitchNow => self.switch_now(),
             FaultKind::Late(lasting) => self.late_until = self.late_until.max(now + lasting),
             FaultKind::Twice(lasting) => self.twice_until = self.twice_until.max(now + lasting),
         }

@@ -35,6 +35,8 @@ pub(crate) enum Update {
     Finished,
     Failed(Failure),
     Copied,
+    WantsPostCopy,
+    PostCopyFailed(Failure),
 }
 
 /// One session, as the controller sees it, and what a cut holds of it.

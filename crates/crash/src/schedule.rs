@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use drover_model::MigrationMode;
+use drover_model::{MigrationMode, PostCopy};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 
@@ -61,6 +61,8 @@ pub enum FaultKind {
     LoseFinishReply(At),
     /// Somebody cancels the migration.
     Cancel,
+    /// Somebody wants the migration switched to post-copy now.
+    SwitchNow,
     /// For a while messages between agents and controller come late and out of order.
     Late(At),
     /// For a while messages between agents and controller come twice.
@@ -84,6 +86,12 @@ pub enum Moment {
     SwitchOver,
     /// The target has everything; the source waits for Finish.
     PerformDone,
+    /// The source has switched to post-copy.
+    PostCopy,
+    /// The target runs the guest before all of its memory is there.
+    RunsAhead,
+    /// The source's libvirt finds that the transfer broke after the switch.
+    PostCopyFailed,
     /// The target finishes.
     Finish,
     /// The target has finished; its answer is on its way.
@@ -102,7 +110,7 @@ pub enum Moment {
     Returning,
 }
 
-const MOMENTS: [Moment; 15] = [
+const MOMENTS: [Moment; 18] = [
     Moment::Stored,
     Moment::Offered,
     Moment::Begin,
@@ -110,6 +118,9 @@ const MOMENTS: [Moment; 15] = [
     Moment::Perform,
     Moment::SwitchOver,
     Moment::PerformDone,
+    Moment::PostCopy,
+    Moment::RunsAhead,
+    Moment::PostCopyFailed,
     Moment::Finish,
     Moment::Finished,
     Moment::Confirm,
@@ -158,6 +169,8 @@ pub struct Launch {
     pub mode: MigrationMode,
     /// After a cold move it is started.
     pub auto_start: bool,
+    /// Whether a live one may, or is to, switch to post-copy.
+    pub post_copy: PostCopy,
 }
 
 /// Everything that a run depends on.
@@ -165,6 +178,8 @@ pub struct Launch {
 pub struct Schedule {
     /// Where it came from; also decides delays within the run.
     pub seed: u64,
+    /// The guest has a lease, without which post-copy is refused.
+    pub leased: bool,
     /// Migrations.
     pub launches: Vec<Launch>,
     /// Faults.
@@ -175,26 +190,38 @@ impl Schedule {
     /// The schedule of a seed.
     pub fn draw(seed: u64) -> Self {
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x5eed_0f5c_4ed1_u64);
+        let leased = rng.random_bool(0.5);
         let mut launches: Vec<Launch> = (0..rng.random_range(1..=3_u32))
-            .map(|number| Launch {
-                at: if number == 0 {
-                    rng.random_range(1_000..4_000)
-                } else {
-                    rng.random_range(2_000..LAST_LAUNCH)
-                },
-                turn: rng.random_range(1..=2),
-                transfer: rng.random_range(400..8_000),
-                mode: match rng.random_range(0..10) {
-                    0..=7 => MigrationMode::Live,
-                    8 => MigrationMode::Cold,
-                    _ => MigrationMode::Rescue,
-                },
-                auto_start: rng.random_bool(0.7),
-            })
+            .map(|number| launch(&mut rng, number == 0, leased))
             .collect();
         launches.sort_by_key(|launch| launch.at);
         let faults = (0..rng.random_range(0..=MAX_FAULTS)).map(|_| fault(&mut rng)).collect();
-        Self { seed, launches, faults }
+        Self { seed, leased, launches, faults }
+    }
+}
+
+fn launch(rng: &mut Pcg64Mcg, first: bool, leased: bool) -> Launch {
+    let mode = match rng.random_range(0..10) {
+        0..=7 => MigrationMode::Live,
+        8 => MigrationMode::Cold,
+        _ => MigrationMode::Rescue,
+    };
+    let may_switch = leased && mode == MigrationMode::Live;
+    Launch {
+        at: if first {
+            rng.random_range(1_000..4_000)
+        } else {
+            rng.random_range(2_000..LAST_LAUNCH)
+        },
+        turn: rng.random_range(1..=2),
+        transfer: rng.random_range(400..8_000),
+        mode,
+        auto_start: rng.random_bool(0.7),
+        post_copy: match rng.random_range(0..3) {
+            0 if may_switch => PostCopy::Allow,
+            1 if may_switch => PostCopy::Now,
+            _ => PostCopy::Never,
+        },
     }
 }
 
@@ -225,7 +252,7 @@ fn kind(rng: &mut Pcg64Mcg) -> FaultKind {
     };
     let long = a_while();
     let short = long.min(15_000);
-    match rng.random_range(0..22) {
+    match rng.random_range(0..23) {
         0 | 1 => K::KillController(short),
         2..=4 => K::KillAgent(side, short),
         5..=7 => K::KillLibvirtd(side, short),
@@ -238,6 +265,7 @@ fn kind(rng: &mut Pcg64Mcg) -> FaultKind {
         17 => K::LoseFinishReply(rng.random_range(20_000..45_000)),
         18 => K::Cancel,
         19 | 20 => K::Late(long),
+        21 => K::SwitchNow,
         _ => K::Twice(long),
     }
 }

@@ -15,7 +15,7 @@ use crate::habit::Habits;
 use crate::host::{Cpus, Host, Memory, Phase, Qemu};
 use crate::libvirt::Job;
 use crate::link::Line;
-use crate::schedule::{FaultKind, Moment, Network, QUIET_AT, Schedule, When};
+use crate::schedule::{FaultKind, Launch, Moment, Network, QUIET_AT, Schedule, When};
 use crate::tally::Tally;
 
 /// Three, so that a guest can move on while a host that it left is away.
@@ -28,6 +28,9 @@ const LONGEST_END: At = 3_000;
 
 /// How soon a migration that cannot begin is asked for again.
 const LAUNCH_AGAIN: At = 1_000;
+
+/// The one end of a process that is Drover's doing.
+pub(crate) const DISCARDED: &str = "its agent discards it";
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -112,6 +115,7 @@ impl World {
             cpus: Cpus::StoppedOnArrival,
             ran: false,
             memory: Memory::Whole,
+            broken: false,
             knows: 0,
         });
         self.run_cpus(0, "it was started here");
@@ -161,6 +165,7 @@ impl World {
             Event::LookForProgress { host, life, operation } => {
                 self.look_for_progress(host, life, operation);
             }
+            Event::Recover { host, life, operation } => self.recover(host, life, operation),
             Event::Look { host, life, operation, turn } => self.look(host, life, operation, turn),
             Event::AttemptResume { host, life, wait } => self.attempt_resume(host, life, wait),
             Event::ExitSeen { host, life } => self.exit_seen(host, life),
@@ -172,6 +177,7 @@ impl World {
             Event::Started { job } => self.started(job),
             Event::Stream { job } => self.stream(job),
             Event::Switched { job } => self.switched(job),
+            Event::SwitchArrives { job } => self.switch_arrives(job),
             Event::Finished { job } => self.finished(job),
             Event::Confirmed { job } => self.confirmed(job),
             Event::Closed { job, end } => self.closed(job, end),
@@ -188,8 +194,10 @@ impl World {
         let to = (from + launch.turn) % HOSTS;
         if self.may_launch(to, launch.mode) {
             self.transfers.push(launch.transfer);
-            let (mode, auto_start) = (launch.mode, launch.auto_start);
-            self.launch(to, MigrationSettings { mode, auto_start, ..MigrationSettings::default() });
+            let Launch { mode, auto_start, post_copy, .. } = launch;
+            let settings =
+                MigrationSettings { mode, auto_start, post_copy, ..MigrationSettings::default() };
+            self.launch(to, settings);
         } else {
             self.agenda.after(LAUNCH_AGAIN, Event::Launch(index));
         }
@@ -227,15 +235,22 @@ impl World {
         self.pids
     }
 
-    /// The vCPUs of a copy begin to run, and it writes.
-    pub(crate) fn run_cpus(&mut self, host: HostIx, why: &str) {
-        let Some(qemu) = self.hosts[host].domain.qemu.as_mut() else { return };
+    /// The vCPUs of a copy begin to run, and it writes. False where the guest has a lease, and
+    /// another copy holds it.
+    pub(crate) fn run_cpus(&mut self, host: HostIx, why: &str) -> bool {
+        let another = (0..HOSTS).any(|other| other != host && self.hosts[other].domain.runs());
+        if another && self.schedule.leased && !self.habits.ignores_leases {
+            self.say(|| format!("{} QEMU: cannot take the lease: {why}", self.name(host)));
+            return false;
+        }
+        let Some(qemu) = self.hosts[host].domain.qemu.as_mut() else { return false };
         let stale = qemu.knows != self.disk;
         (qemu.cpus, qemu.ran) = (Cpus::Running, true);
         self.disk += 1;
         qemu.knows = self.disk;
         self.say(|| format!("{} QEMU: RUNS: {why}", self.name(host)));
         self.check_runs(stale);
+        true
     }
 
     /// The last write is done; from here on the memory does not change.
@@ -258,12 +273,23 @@ impl World {
             self.locked_until = self.agenda.now() + self.rng.random_range(1..LONGEST_END);
         }
         let here = &mut self.hosts[host];
-        let incoming = matches!(here.domain.job, Some((Phase::Prepare | Phase::Finish, _)));
-        if incoming && here.libvirtd.up {
+        let over = matches!(
+            here.domain.job,
+            Some((Phase::Prepare | Phase::Finish | Phase::Unattended, _))
+        );
+        if over && here.libvirtd.up {
             here.domain.job = None;
         }
         let life = here.agent.daemon.life;
         self.say(|| format!("{} QEMU: ends: {why}", self.name(host)));
+        if why != DISCARDED {
+            self.note_half_lost(host, ended);
+        }
+        for job in 0..self.jobs.len() {
+            if self.jobs[job].source_pid == ended.pid {
+                self.tell_half(job);
+            }
+        }
         self.agenda.after(2, Event::ExitSeen { host, life });
     }
 

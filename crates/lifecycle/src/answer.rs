@@ -19,7 +19,7 @@ pub fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent
     };
     match effect {
         Effect::AcceptIncoming => Some(E::TargetRefused(failure)),
-        Effect::StartMigration => Some(E::SourceFailed(failure)),
+        Effect::StartMigration => Some(E::SourceRefused(failure)),
         Effect::CancelMigration => None,
         Effect::ResumeAtTarget | Effect::StartAtTarget => Some(E::TargetResumeFailed(failure)),
         Effect::DefineAtTarget => Some(E::TargetDefineFailed(failure)),

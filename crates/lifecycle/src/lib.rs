@@ -14,7 +14,8 @@ pub mod queue;
 
 pub use answer::answer;
 pub use departure::{
-    Beginning, Look, QUIET_LOOKS, Verdict, beginning, exit_proves_departure, judge,
+    Beginning, Look, MAY_HAVE_LEFT_MS, QUIET_LOOKS, Verdict, beginning, exit_proves_departure,
+    judge,
 };
 pub use epoch::{Admission, admission};
 pub use migration::{

@@ -21,6 +21,7 @@
 //! | Admitted | settled at the source | source |
 //! | Offering, Transferring, Cancelling, CleaningUp, Returning | leaving, at the source | source |
 //! | PostCopy | arriving, at the target | whichever QEMU lets run: never both |
+//! | CleaningUp after a rescue or post-copy, until the target has said that it has no copy | arriving, at the target | as before |
 //! | Defining | leaving, at the source | nobody: it is shut off |
 //! | Resuming | arriving, at the target | target |
 //! | Completed | settled at the target | target |
@@ -33,7 +34,9 @@
 //! Post-copy is the exception: there libvirt starts the target's copy itself, while the
 //! source still holds pages. The owner moves first, and from then on nothing resumes the
 //! source's copy or destroys the target's, unless the source proves that it still runs the
-//! guest. QEMU lets no source go on that has switched.
+//! guest. QEMU lets no source go on that has switched. Where the source cannot prove it, the
+//! target is asked first, and stays the owner until it has answered: a copy that never ran
+//! goes, and one that has run is the guest.
 //!
 //! A cold move begins and ends with a guest that is shut off; the target's copy is checked
 //! and defined before the owner moves, and the source's definition and disks go after that.
@@ -178,6 +181,10 @@ pub struct Migration {
     /// run, the guest is the target's, and resuming the source's would run it twice.
     #[serde(default)]
     pub left_paused: bool,
+    /// On the way back the guest stays the target's until that says that it has no copy: it
+    /// may run there.
+    #[serde(default)]
+    pub may_run_there: bool,
 }
 
 /// Something that happened.
@@ -200,8 +207,11 @@ pub enum MigrationEvent {
     SourceGone,
     /// The source's job is over and the guest is gone from there.
     SourceFinished(MigrationOutcome),
-    /// The source's job is over and the guest is still there.
+    /// The source's job is over and the guest is still there; `Gone` where its process ended
+    /// without having been sent.
     SourceFailed(Failure),
+    /// The source did not take the command: what runs there is not known by that.
+    SourceRefused(Failure),
     /// The target lets the guest run.
     TargetRuns,
     /// The target could not let it run.
@@ -340,6 +350,7 @@ impl Migration {
             source_unclean: false,
             disks: Vec::new(),
             left_paused: false,
+            may_run_there: false,
         }
     }
 

@@ -237,6 +237,12 @@ pub trait Hypervisor: Inspection {
     /// Refused for a guest in any other state.
     async fn discard_incoming(&self, guest: GuestId) -> Result<IncomingDisposal, HypervisorError>;
 
+    /// Destroys what a migration left of a guest on the host that it has left for good: a copy
+    /// that was sent and that libvirt could not take back, or the half of one that broke after
+    /// the switch to post-copy. No error when there is none. A conflict while a job runs;
+    /// refused for a guest in any other state.
+    async fn discard_departed(&self, guest: GuestId) -> Result<(), HypervisorError>;
+
     /// Definition of each guest as it would be started here, secrets included: the stored
     /// one, or the live one of a guest that has no other.
     async fn definitions(&self) -> Result<Vec<(GuestId, String)>, HypervisorError>;

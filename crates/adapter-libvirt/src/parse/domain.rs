@@ -112,9 +112,18 @@ fn nic(node: Node<'_, '_>) -> Nic {
     }
 }
 
+/// Whether it runs here before all of its memory has come.
+pub(crate) const fn is_half_here(of: DomainState) -> bool {
+    of.state == sys::VIR_DOMAIN_RUNNING && of.reason == sys::VIR_DOMAIN_RUNNING_POSTCOPY
+}
+
 /// libvirt's state and reason as the model's.
 pub(crate) const fn guest_state(of: DomainState) -> GuestState {
     match of.state {
+        // It runs until it misses a page that will not come.
+        sys::VIR_DOMAIN_RUNNING if of.reason == sys::VIR_DOMAIN_RUNNING_POSTCOPY_FAILED => {
+            GuestState::PostCopyFailed
+        }
         sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED => GuestState::Running,
         sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => match of.reason {
             sys::VIR_DOMAIN_PAUSED_MIGRATION | sys::VIR_DOMAIN_PAUSED_STARTING_UP => {
@@ -190,6 +199,11 @@ mod tests {
             state(sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_IOERROR),
             GuestState::PausedByFault
         );
+        let (running, failed) = (sys::VIR_DOMAIN_RUNNING, sys::VIR_DOMAIN_RUNNING_POSTCOPY_FAILED);
+        assert_eq!(state(running, failed), GuestState::PostCopyFailed);
+        let ahead = DomainState { state: running, reason: sys::VIR_DOMAIN_RUNNING_POSTCOPY };
+        assert!(is_half_here(ahead) && guest_state(ahead) == GuestState::Running);
+        assert!(!is_half_here(DomainState { state: running, reason: failed }));
         assert_eq!(state(sys::VIR_DOMAIN_SHUTOFF, 1), GuestState::ShutOff);
         for reason in [sys::VIR_DOMAIN_SHUTOFF_MIGRATED, sys::VIR_DOMAIN_SHUTOFF_DAEMON] {
             assert_eq!(state(sys::VIR_DOMAIN_SHUTOFF, reason), GuestState::Departed);

@@ -8,7 +8,7 @@ mod stats;
 
 pub(crate) use capabilities::{capabilities, pool};
 pub(crate) use cpu::{fit, host_model, named_cpu, with_cpu};
-pub(crate) use domain::{guest, guest_state};
+pub(crate) use domain::{guest, guest_state, is_half_here};
 pub(crate) use inspection::{Parts, parts};
 pub(crate) use stats::{dirty_window, guest_stats, outcome, progress};
 

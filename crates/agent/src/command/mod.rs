@@ -173,6 +173,29 @@ impl Commands {
         }
     }
 
+    /// Whether this host has begun the migration before, or told that it is over.
+    fn is_spent(&self, order: &Order) -> bool {
+        self.epochs.is_spent(order.guest, order.epoch)
+    }
+
+    /// To be durable before a migration is begun, or told to be over.
+    async fn spend(&self, guest: GuestId, epoch: Epoch) -> Result<(), Failure> {
+        let epochs = Arc::clone(&self.epochs);
+        let spent = off_runtime(move || epochs.spend(guest, epoch)).await?;
+        spent.map_err(|error| {
+            let message = format!("what is begun cannot be made durable: {error}");
+            failure(FailureKind::Broken, message)
+        })
+    }
+
+    /// The end of a migration is about to be told. Told it is in any case: an end that nobody
+    /// hears of is worse than one that a late command might undo.
+    pub(crate) async fn tells_over(&self, guest: GuestId, epoch: Epoch) {
+        if let Err(error) = self.spend(guest, epoch).await {
+            warn!(%guest, reason = error.message, "its migration is over");
+        }
+    }
+
     /// The guest runs here: what was kept for its coming is its own. Beside the answer, for
     /// nothing depends on it: what is not forgotten now is never asked for again.
     fn has_arrived(&self, guest: GuestId) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use drover_agent_api::v1::{Failure, FailureKind, RemoveDeparted};
-use drover_model::{DiskCopy, DiskSource, Guest, GuestId};
+use drover_model::{DiskCopy, DiskSource, Guest, GuestId, GuestState};
 use tracing::warn;
 
 use super::failure::{failure, of_hypervisor};
@@ -14,7 +14,7 @@ use super::{Commands, Order, off_runtime, read};
 use crate::images::place;
 
 impl Commands {
-    /// A guest that is active here is left alone with all it has, and so is an image that
+    /// A guest that may run here is left alone with all it has, and so is an image that
     /// another guest here names or that other hosts see.
     pub(super) async fn remove_departed(
         &self,
@@ -25,7 +25,7 @@ impl Commands {
         let disks: Vec<DiskCopy> = read("list of disks", &remove.disks_json)?;
         let guests = self.hypervisor.guests(self.host).await.map_err(|e| of_hypervisor(&e))?;
         let own = guests.iter().find(|guest| guest.id == order.guest);
-        if let Some(guest) = own.filter(|guest| guest.state.is_active()) {
+        if let Some(guest) = own.filter(|guest| guest.state.is_active() && !is_left(guest.state)) {
             let message = format!("it is {} on this host", guest.state.as_str());
             return Err(failure(FailureKind::Conflict, message));
         }
@@ -33,6 +33,10 @@ impl Commands {
             if let Some(why) = in_use(&disk.from, order.guest, &guests, &self.shared_paths) {
                 return Err(failure(FailureKind::Refused, why));
             }
+        }
+        if own.is_some_and(|guest| is_left(guest.state)) {
+            let ended = self.hypervisor.discard_departed(order.guest).await;
+            ended.map_err(|error| of_hypervisor(&error))?;
         }
         self.hypervisor.undefine(order.guest).await.map_err(|error| of_hypervisor(&error))?;
         let paths: Vec<String> = disks.into_iter().map(|disk| disk.from).collect();
@@ -62,6 +66,12 @@ impl Commands {
             warn!(?directories, %error, "libvirt's list of images is out of date");
         }
     }
+}
+
+/// A copy that can run no more: it was sent, and libvirt could not take it back when it heard
+/// nothing of the target; or it is half of one that broke after the switch to post-copy.
+const fn is_left(state: GuestState) -> bool {
+    matches!(state, GuestState::PausedForMigration | GuestState::PostCopyFailed)
 }
 
 /// Why an image must stay.

@@ -45,23 +45,27 @@ impl Commands {
                 .map_err(|error| of_hypervisor(&error))?,
             _ => None,
         };
-        match (beginning(guest.as_ref().map(|guest| guest.state), job.is_some()), guest) {
+        let state = guest.as_ref().map(|guest| guest.state);
+        match (beginning(state, job.is_some(), self.is_spent(order)), guest) {
             (Beginning::Depart, Some(guest)) => {
                 let outgoing = self.outgoing(&guest, &start, settings)?;
+                self.spend(order.guest, order.epoch).await?;
                 self.begin(order, &outgoing);
                 self.spawn(depart::depart(Arc::clone(self), order.operation, outgoing));
             }
             (Beginning::Refuse(reason), _) => {
-                self.operations.begin(order.operation, order.guest);
-                self.conclude(order.operation, Err(failure(FailureKind::Conflict, reason)));
+                self.operations.begin(order.operation, order.guest, order.epoch);
+                let refused = failure(FailureKind::Conflict, reason);
+                self.conclude(order.operation, Err(refused)).await;
             }
             (Beginning::Depart | Beginning::Follow, guest) => {
                 let known = guest.map(|guest| self.outgoing(&guest, &start, settings.clone()));
                 let outgoing = known.transpose()?;
-                self.operations.begin(order.operation, order.guest);
+                self.operations.begin(order.operation, order.guest, order.epoch);
                 self.operations.ask_for(order.operation, &settings, start.post_copy);
                 let commands = Arc::clone(self);
-                self.spawn(follow::follow(commands, order.operation, order.guest, outgoing));
+                let (operation, guest) = (order.operation, order.guest);
+                self.spawn(follow::follow(commands, operation, guest, outgoing, None));
             }
         }
         Ok(())
@@ -85,26 +89,33 @@ impl Commands {
             settings,
             disks: read("list of disks", &start.disks_json)?,
         };
+        if self.is_spent(order) {
+            // Its copy may be in use at the target by now.
+            let message = "it was copied, or failed, before this agent was restarted, and what \
+                           was sent is not known any more: move it again";
+            return Err(failure(FailureKind::Broken, message));
+        }
         let state = self.guest(order.guest).await.map_err(|error| of_hypervisor(&error))?;
-        self.operations.begin(order.operation, order.guest);
+        self.operations.begin(order.operation, order.guest, order.epoch);
         match state.map(|guest| guest.state) {
             Some(GuestState::ShutOff) => {
                 self.spawn(cold::depart(Arc::clone(self), departure));
             }
             Some(state) => {
                 let message = format!("it is {}, and is to move shut off", state.as_str());
-                self.conclude(order.operation, Err(failure(FailureKind::Conflict, message)));
+                let refused = failure(FailureKind::Conflict, message);
+                self.conclude(order.operation, Err(refused)).await;
             }
             None => {
                 let message = "it is not defined here";
-                self.conclude(order.operation, Err(failure(FailureKind::Gone, message)));
+                self.conclude(order.operation, Err(failure(FailureKind::Gone, message))).await;
             }
         }
         Ok(())
     }
 
     fn begin(&self, order: &Order, outgoing: &OutgoingMigration) {
-        self.operations.begin(order.operation, order.guest);
+        self.operations.begin(order.operation, order.guest, order.epoch);
         self.operations.ask_for(order.operation, &outgoing.settings, outgoing.post_copy);
     }
 

@@ -69,11 +69,11 @@ pub(crate) async fn depart(commands: Arc<Commands>, departure: Departure) {
     // A copy that is not waited for any more ends by itself.
     control.cancelled.store(true, Ordering::Relaxed);
     match copied {
-        Ok(Ok(copied)) => commands.hand_over(operation, copied),
-        Ok(Err(why)) => commands.conclude(operation, Err(why)),
+        Ok(Ok(copied)) => commands.hand_over(operation, copied).await,
+        Ok(Err(why)) => commands.conclude(operation, Err(why)).await,
         Err(_) => {
             let message = format!("it is not copied within {} s", limit.as_secs());
-            commands.conclude(operation, Err(failure(FailureKind::Refused, message)));
+            commands.conclude(operation, Err(failure(FailureKind::Refused, message))).await;
         }
     }
 }
@@ -258,7 +258,10 @@ async fn off_runtime<T: Send + 'static>(
 
 impl Commands {
     /// All is copied.
-    fn hand_over(&self, operation: OperationId, copied: ColdCopy) {
+    async fn hand_over(&self, operation: OperationId, copied: ColdCopy) {
+        if let Some((guest, epoch)) = self.operations.began(operation) {
+            self.tells_over(guest, epoch).await;
+        }
         if self.operations.advance(operation, Status::Copied(copied)) {
             self.report(operation);
         }

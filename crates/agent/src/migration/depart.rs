@@ -14,7 +14,7 @@ use super::cancel::cancel_if_asked;
 use super::converge::{Converging, at_first};
 use super::follow::follow;
 use super::operations::JobKind;
-use super::post_copy::{Switch, has_broken, recover, try_switch};
+use super::post_copy::{Moving, Switch, try_switch};
 use crate::command::Commands;
 use crate::command::failure::of_hypervisor;
 
@@ -42,7 +42,7 @@ pub(crate) async fn depart(
             never = watch_progress(&commands, operation, &outgoing) => match never {},
         };
         let error = match outcome {
-            Ok(outcome) => return commands.conclude(operation, Ok(outcome)),
+            Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             Err(error) => error,
         };
         if wants_another(&commands, operation, &outgoing, &error) {
@@ -55,12 +55,14 @@ pub(crate) async fn depart(
             // The connection to libvirtd is lost; its job may well go on.
             HypervisorError::Retry(why) => {
                 warn!(%operation, why, "lost sight of the migration; following it");
-                follow(commands, operation, guest, Some(outgoing)).await;
+                follow(commands, operation, guest, Some(outgoing), None).await;
             }
-            error if outgoing.post_copy && has_broken(&commands, guest).await => {
-                recover(commands, operation, outgoing, error.to_string()).await;
+            // Only the guest's state tells whether it had switched, and what became of it.
+            error if outgoing.post_copy => {
+                let why = of_hypervisor(&error);
+                follow(commands, operation, guest, Some(outgoing), Some(why)).await;
             }
-            error => commands.conclude(operation, Err(of_hypervisor(&error))),
+            error => commands.conclude(operation, Err(of_hypervisor(&error))).await,
         };
     }
 }
@@ -132,7 +134,7 @@ async fn watch_progress(
     let guest = outgoing.guest;
     let mut switch = if outgoing.post_copy { Switch::Pending } else { Switch::Settled };
     let mut converging = Converging::new(&outgoing.settings);
-    let mut sends = false;
+    let (mut sends, mut moving) = (false, Moving::default());
     let mut events = commands.hypervisor.events();
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -147,7 +149,7 @@ async fn watch_progress(
                 adjust_again(commands, operation, outgoing).await;
             }
             converging.look(commands, operation, guest, &progress).await;
-            if switch == Switch::Pending {
+            if moving.has_moved(&progress) && switch == Switch::Pending {
                 switch = try_switch(commands, operation, guest).await;
             }
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_lifecycle::{Look, Verdict, exit_proves_departure, judge};
-use drover_model::{GuestId, MigrationOutcome, MigrationProgress, OperationId};
+use drover_agent_api::v1::Failure;
+use drover_lifecycle::{FailureKind, Look, Verdict, exit_proves_departure, judge};
+use drover_model::{GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep};
@@ -12,7 +13,7 @@ use tracing::info;
 
 use super::cancel::cancel_if_asked;
 use super::converge::Converging;
-use super::post_copy::{Switch, recover, switch_or_end};
+use super::post_copy::{Moving, Switch, recover, switch_or_end};
 use crate::clock;
 use crate::command::Commands;
 use crate::command::failure::{failure, wire};
@@ -27,12 +28,14 @@ const LOOKS_PER_PROGRESS: u32 = 2;
 /// then libvirt must say as well that the guest has left.
 const SIGHTING: Duration = Duration::from_secs(1);
 
-/// Follows it to its end. What was asked of libvirt is needed only to go on after a break.
+/// Follows it to its end. What was asked of libvirt is needed only to go on after a break; where
+/// the job is over, `why` is what libvirt said.
 pub(crate) async fn follow(
     commands: Arc<Commands>,
     operation: OperationId,
     guest: GuestId,
     outgoing: Option<OutgoingMigration>,
+    mut why: Option<Failure>,
 ) {
     info!(%operation, %guest, "following the migration");
     let began = clock::now();
@@ -40,7 +43,8 @@ pub(crate) async fn follow(
     let mut gone = commands.hypervisor.wait_until_gone(guest);
     let (mut process_gone, mut quiet, mut looks) = (false, 0, 0_u32);
     let (mut last, mut switch_tries) = (None, 0);
-    let mut switched = false;
+    let (mut switched, mut off_since) = (false, None::<Instant>);
+    let mut moving = Moving::default();
     let mut converging = outgoing.as_ref().map(|outgoing| Converging::new(&outgoing.settings));
     let mut watching_since = Instant::now();
     loop {
@@ -48,7 +52,10 @@ pub(crate) async fn follow(
         let seen = looked.as_ref().ok().and_then(|(state, _)| *state);
         if let Ok((state, job)) = looked {
             quiet = if job.is_some() { 0 } else { quiet + 1 };
-            match judge(&Look { state, job, process_gone, quiet }) {
+            let is_off = state == Some(GuestState::ShutOff);
+            off_since = is_off.then(|| off_since.unwrap_or_else(Instant::now));
+            let off_ms = off_since.map_or(0, |since| millis(since.elapsed()));
+            match judge(&Look { state, job, process_gone, quiet, off_ms }) {
                 Verdict::Runs(progress) => {
                     last = Some(progress);
                     if looks.is_multiple_of(LOOKS_PER_PROGRESS) {
@@ -59,7 +66,8 @@ pub(crate) async fn follow(
                     if let Some(converging) = &mut converging {
                         converging.look(&commands, operation, guest, &progress).await;
                     }
-                    if commands.operations.is_to_switch(operation) && !switched {
+                    let wanted = commands.operations.is_to_switch(operation) && !switched;
+                    if moving.has_moved(&progress) && wanted {
                         let outcome =
                             switch_or_end(&commands, operation, guest, &mut switch_tries).await;
                         switched = outcome == Switch::Settled;
@@ -76,10 +84,12 @@ pub(crate) async fn follow(
                 Verdict::LookAgain => {}
                 Verdict::Left => {
                     let spent = clock::now().since(began);
-                    return commands.conclude(operation, Ok(outcome(last, spent)));
+                    return commands.conclude(operation, Ok(outcome(last, spent))).await;
                 }
-                Verdict::Stayed(kind, why) => {
-                    return commands.conclude(operation, Err(failure(wire(kind), why)));
+                Verdict::Stayed(kind, stayed) => {
+                    let said = why.take().filter(|_| kind == FailureKind::Broken);
+                    let why = said.unwrap_or_else(|| failure(wire(kind), stayed));
+                    return commands.conclude(operation, Err(why)).await;
                 }
             }
         }
@@ -107,7 +117,7 @@ pub(crate) async fn follow(
 async fn look(
     commands: &Commands,
     guest: GuestId,
-) -> Result<(Option<drover_model::GuestState>, Option<MigrationProgress>), HypervisorError> {
+) -> Result<(Option<GuestState>, Option<MigrationProgress>), HypervisorError> {
     let Some(found) = commands.guest(guest).await? else { return Ok((None, None)) };
     if !found.state.is_active() {
         return Ok((Some(found.state), None));
@@ -120,9 +130,13 @@ async fn look(
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What is known of a job whose statistics libvirt has thrown away with the source's copy.
 fn outcome(last: Option<MigrationProgress>, followed: Duration) -> MigrationOutcome {
-    let followed = u64::try_from(followed.as_millis()).unwrap_or(u64::MAX);
+    let followed = millis(followed);
     MigrationOutcome {
         total_ms: last.map_or(0, |last| last.elapsed_ms).max(followed),
         downtime_ms: None,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drover_agent_api::v1::{Failure, migration_update::Body};
 use drover_model::{
-    ColdCopy, GuestId, MigrationOutcome, MigrationProgress, MigrationSettings, OperationId,
+    ColdCopy, Epoch, GuestId, MigrationOutcome, MigrationProgress, MigrationSettings, OperationId,
 };
 
 /// Finished migrations that are remembered, so that a repeated question gets its answer. One
@@ -31,6 +31,7 @@ pub enum Status {
 struct Operation {
     id: OperationId,
     guest: GuestId,
+    epoch: Epoch,
     status: Status,
     cancel: bool,
     /// Why this agent ended it by itself.
@@ -90,7 +91,7 @@ impl Operations {
     }
 
     /// Notes a migration that begins or is found running.
-    pub fn begin(&self, id: OperationId, guest: GuestId) {
+    pub fn begin(&self, id: OperationId, guest: GuestId, epoch: Epoch) {
         let mut list = self.list();
         let over = list.iter().filter(|operation| operation.status.is_over()).count();
         if over >= MAX_FINISHED
@@ -101,6 +102,7 @@ impl Operations {
         list.push_back(Operation {
             id,
             guest,
+            epoch,
             status: Status::Running(None),
             cancel: false,
             given_up: None,
@@ -164,6 +166,13 @@ impl Operations {
         forward
     }
 
+    /// Whose it is, and the epoch under which it began here.
+    pub fn began(&self, id: OperationId) -> Option<(GuestId, Epoch)> {
+        let list = self.list();
+        let operation = list.iter().find(|operation| operation.id == id)?;
+        Some((operation.guest, operation.epoch))
+    }
+
     /// Where it is, and whose it is.
     pub fn status(&self, id: OperationId) -> Option<(GuestId, Status)> {
         let list = self.list();
@@ -222,7 +231,7 @@ mod tests {
     fn a_status_never_moves_backwards() {
         let operations = Operations::default();
         let (id, guest) = (OperationId::from_u128(1), GuestId::from_u128(2));
-        operations.begin(id, guest);
+        operations.begin(id, guest, Epoch(1));
         assert!(operations.is_leaving(guest));
         assert!(operations.advance(id, Status::Running(Some(MigrationProgress::default()))));
         assert!(operations.advance(id, Status::SourceGone));
@@ -239,9 +248,9 @@ mod tests {
         let operations = Operations::default();
         let id = |number: usize| OperationId::from_u128(number as u128);
         let guest = |number: usize| GuestId::from_u128(number as u128);
-        operations.begin(id(0), guest(0));
+        operations.begin(id(0), guest(0), Epoch(1));
         for number in 1..=MAX_FINISHED + 10 {
-            operations.begin(id(number), guest(number));
+            operations.begin(id(number), guest(number), Epoch(1));
             operations.advance(id(number), Status::Failed(Failure::default()));
         }
         assert!(operations.knows(id(0)));

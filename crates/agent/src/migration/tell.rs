@@ -57,7 +57,7 @@ impl Commands {
     }
 
     /// The job is over.
-    pub(crate) fn conclude(
+    pub(crate) async fn conclude(
         &self,
         operation: OperationId,
         outcome: Result<MigrationOutcome, Failure>,
@@ -67,6 +67,11 @@ impl Commands {
             Err(failure) => Status::Failed(self.why_ended(operation, failure)),
         };
         let shown = status.clone();
+        if let (Status::Failed(_), Some((guest, epoch))) =
+            (&status, self.operations.began(operation))
+        {
+            self.tells_over(guest, epoch).await;
+        }
         if self.operations.advance(operation, status) {
             self.report(operation);
         }

@@ -337,6 +337,17 @@ impl Hypervisor for Scripted {
         Ok(())
     }
 
+    async fn discard_departed(&self, id: GuestId) -> Result<(), HypervisorError> {
+        let mut state = self.reach()?;
+        let found = state.guests.get(&id).map(|guest| guest.state);
+        if matches!(found, Some(GuestState::PausedForMigration | GuestState::PostCopyFailed)) {
+            state.guests.insert(id, guest(id, GuestState::ShutOff));
+            state.processes.retain(|process| *process != id);
+            return Ok(());
+        }
+        Err(HypervisorError::Refused(format!("it is {found:?}")))
+    }
+
     async fn undefine(&self, id: GuestId) -> Result<(), HypervisorError> {
         let mut state = self.reach()?;
         if state.guests.get(&id).is_some_and(|guest| guest.state.is_active()) {

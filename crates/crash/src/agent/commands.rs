@@ -4,6 +4,7 @@ use drover_lifecycle::{Admission, Beginning, Effect, Failure, FailureKind, admis
 use drover_model::{GuestState, MigrationMode};
 
 use super::{Departure, Status, Task, Wait};
+use crate::check::WHAT_TO_DO;
 use crate::event::{Command, Event, HostIx, OpIx};
 use crate::host::failure;
 use crate::link::Said;
@@ -85,26 +86,32 @@ impl World {
         let operation = command.operation;
         if self.hosts[host].agent.departures.iter().any(|known| known.operation == operation) {
             self.report(host, operation);
+            self.adjust(host, command);
             return Ok(());
         }
         if self.hosts[host].agent.is_leaving() {
             return Err(failure(FailureKind::Conflict, "another migration is under way here"));
         }
+        let spent = self.hosts[host].spent >= Some(command.epoch);
         if command.mode == MigrationMode::Cold {
-            return self.start_copy(host, operation);
+            return self.start_copy(host, command, spent);
         }
         let (state, job) = self.look_at(host)?;
         let job = job && state.is_some_and(GuestState::is_active);
         let pid = self.hosts[host].domain.qemu.map(|qemu| qemu.pid);
         let life = self.hosts[host].agent.daemon.life;
-        let (task, status) = match beginning(state, job) {
-            Beginning::Depart => (Task::Sighting { target: command.target, pid }, Status::Running),
+        let (task, status) = match beginning(state, job, spent) {
+            Beginning::Depart => {
+                self.hosts[host].spent = Some(command.epoch);
+                let post_copy = command.post_copy || self.habits.always_permits_post_copy;
+                (Task::Sighting { pid, post_copy }, Status::Running)
+            }
             Beginning::Follow => (self.following(host), Status::Running),
             Beginning::Refuse(why) => {
                 (self.following(host), Status::Failed(failure(FailureKind::Conflict, &why)))
             }
         };
-        let begun = Departure { operation, status, cancel: false, task };
+        let begun = Departure::new(command, status, task, self.agenda.now());
         let over = begun.status.is_over();
         self.hosts[host].agent.departures.push(begun);
         match task {
@@ -128,6 +135,9 @@ impl World {
         let mut outcome = self.try_resume(host, command);
         if outcome.is_err() && attempt >= QUICK_ATTEMPTS && self.is_stopped(host) {
             outcome = Err(failure(FailureKind::Refused, "it is shut off here"));
+        } else if outcome.is_err() && attempt >= QUICK_ATTEMPTS && self.has_broken(host) {
+            let message = format!("half of its memory is lost: {WHAT_TO_DO} and start it");
+            outcome = Err(failure(FailureKind::Refused, &message));
         }
         let again = matches!(
             &outcome,
@@ -185,13 +195,17 @@ impl World {
         self.discard_domain(host)
     }
 
-    fn start_copy(&mut self, host: HostIx, operation: OpIx) -> Result<(), Failure> {
+    fn start_copy(&mut self, host: HostIx, command: Command, spent: bool) -> Result<(), Failure> {
+        let operation = command.operation;
+        if spent {
+            return Err(failure(FailureKind::Broken, "its copy has been told to be over"));
+        }
         if !self.is_stopped(host) {
             self.look_at(host)?;
             return Err(failure(FailureKind::Conflict, "it is not shut off here"));
         }
         let task = Task::Copying;
-        let begun = Departure { operation, status: Status::Running, cancel: false, task };
+        let begun = Departure::new(command, Status::Running, task, self.agenda.now());
         self.hosts[host].agent.departures.push(begun);
         let (life, lasting) = (self.hosts[host].agent.daemon.life, self.transfer_of(operation));
         self.agenda.after(lasting, Event::Copied { host, life, operation });
@@ -217,7 +231,17 @@ impl World {
     }
 
     fn remove_departed(&mut self, host: HostIx) -> Result<(), Failure> {
-        if self.look_at(host)?.0.is_some_and(GuestState::is_active) {
+        let (state, _) = self.look_at(host)?;
+        let is_left = match state {
+            // What libvirt could not take back.
+            Some(GuestState::PausedForMigration) => self.hosts[host].domain.job.is_none(),
+            // The other half is the owner's, and lost: this one is nothing.
+            Some(GuestState::PostCopyFailed) => !self.hosts[host].domain.runs(),
+            _ => false,
+        };
+        if is_left {
+            self.end_process(host, "its agent removes what is left of it");
+        } else if state.is_some_and(GuestState::is_active) {
             return Err(failure(FailureKind::Conflict, "it is active here"));
         }
         self.hosts[host].domain.defined = false;

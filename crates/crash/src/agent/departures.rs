@@ -1,7 +1,7 @@
 //! Migrations away from a host (`drover-agent`'s `migration/`).
 
 use drover_lifecycle::{Failure, FailureKind, Look, Verdict, exit_proves_departure, judge};
-use drover_model::MigrationProgress;
+use drover_model::{GuestState, MigrationProgress};
 
 use super::{Departure, Status, Task};
 use crate::event::{Event, HostIx, OpIx};
@@ -27,12 +27,18 @@ impl World {
             watches: self.hosts[host].domain.qemu.map(|qemu| qemu.pid),
             process_gone: false,
             quiet: 0,
+            off_since: None,
             turn: 0,
             seen: None,
         }
     }
 
-    fn departure(&mut self, host: HostIx, life: u32, operation: OpIx) -> Option<&mut Departure> {
+    pub(super) fn departure(
+        &mut self,
+        host: HostIx,
+        life: u32,
+        operation: OpIx,
+    ) -> Option<&mut Departure> {
         let agent = &mut self.hosts[host].agent;
         if !agent.daemon.up || agent.daemon.life != life {
             return None;
@@ -43,22 +49,27 @@ impl World {
 
     pub(crate) fn depart(&mut self, host: HostIx, life: u32, operation: OpIx) {
         let Some(known) = self.departure(host, life, operation) else { return };
-        let Task::Sighting { target, pid } = known.task else { return };
+        let Task::Sighting { pid, post_copy } = known.task else { return };
+        let (target, to_switch) = (known.target, known.wishes.to_switch);
         if known.cancel {
             let cancelled = failure(FailureKind::Cancelled, "before it began");
             return self.conclude(host, operation, Err(cancelled));
         }
+        if to_switch && !post_copy {
+            return self.begin_again(host, operation);
+        }
         // A process that ended within the watch's first moment was never sighted.
         let pid = pid.filter(|pid| self.hosts[host].domain.qemu.is_some_and(|q| q.pid == *pid));
         let transfer = self.transfer_of(operation);
-        match self.migrate_out(host, target, transfer) {
+        match self.migrate_out(host, target, transfer, post_copy) {
             Ok(job) => {
                 if let Some(known) = self.departure(host, life, operation) {
                     known.task = Task::Departing { job, pid };
+                    known.wishes.job_permits = Some(post_copy);
                 }
             }
             Err(why) if why.kind == FailureKind::Retry => self.follow(host, operation),
-            Err(why) => self.conclude(host, operation, Err(why)),
+            Err(why) => self.ended_badly(host, operation, why, post_copy),
         }
     }
 
@@ -72,7 +83,7 @@ impl World {
         }
     }
 
-    fn follow(&mut self, host: HostIx, operation: OpIx) {
+    pub(super) fn follow(&mut self, host: HostIx, operation: OpIx) {
         let (task, life) = (self.following(host), self.hosts[host].agent.daemon.life);
         if let Some(known) = self.departure(host, life, operation) {
             known.task = task;
@@ -83,11 +94,16 @@ impl World {
 
     pub(crate) fn look_for_progress(&mut self, host: HostIx, life: u32, operation: OpIx) {
         let Some(known) = self.departure(host, life, operation) else { return };
-        if matches!(known.task, Task::Following { .. } | Task::Copying) {
+        if matches!(known.task, Task::Following { .. } | Task::Copying | Task::Recovering { .. }) {
             return;
         }
-        if known.cancel && matches!(self.look_at(host), Ok((_, true))) {
-            self.abort_job(host);
+        let cancel = known.cancel;
+        if matches!(self.look_at(host), Ok((_, true))) {
+            if cancel {
+                self.abort_job(host);
+            }
+            self.converge(host, operation);
+            self.switch_if_permitted(host, operation);
         }
         self.agenda.after(PROGRESS_INTERVAL, Event::LookForProgress { host, life, operation });
     }
@@ -102,24 +118,49 @@ impl World {
         let agent = &self.hosts[host].agent;
         let waits = |known: &&Departure| {
             !known.status.is_over()
-                && matches!(known.task, Task::Departing { job: of, .. } if of == job)
+                && match known.task {
+                    Task::Departing { job: of, .. } => of == job,
+                    Task::Recovering { job: of } => of == Some(job),
+                    _ => false,
+                }
         };
-        let Some(operation) = agent.departures.iter().find(waits).map(|known| known.operation)
-        else {
+        let Some(known) = agent.departures.iter().find(waits) else { return };
+        let (operation, permits) = (known.operation, known.wishes.job_permits == Some(true));
+        let recovers = matches!(known.task, Task::Recovering { .. });
+        if !agent.daemon.up || agent.daemon.life != life {
+            return;
+        }
+        match outcome {
+            Ok(()) => self.conclude(host, operation, Ok(())),
+            Err(why) if recovers => self.not_recovered(host, operation, why),
+            Err(why) if why.kind == FailureKind::Retry => self.follow(host, operation),
+            Err(why) => self.ended_badly(host, operation, why, permits),
+        }
+    }
+
+    /// Under post-copy the guest's state alone tells what became of it.
+    fn ended_badly(&mut self, host: HostIx, operation: OpIx, why: Failure, post_copy: bool) {
+        let departures = &mut self.hosts[host].agent.departures;
+        let Some(known) = departures.iter_mut().find(|known| known.operation == operation) else {
             return;
         };
-        if agent.daemon.up && agent.daemon.life == life {
-            match outcome {
-                Err(why) if why.kind == FailureKind::Retry => self.follow(host, operation),
-                outcome => self.conclude(host, operation, outcome),
-            }
+        let again = why.kind == FailureKind::Cancelled && known.wishes.to_switch && !known.cancel;
+        if again && !post_copy {
+            self.begin_again(host, operation);
+        } else if post_copy && !self.habits.takes_a_break_for_a_failure {
+            known.why = Some(why);
+            self.follow(host, operation);
+        } else {
+            self.conclude(host, operation, Err(why));
         }
     }
 
     /// Calls that were made to a daemon that died return at once.
     pub(crate) fn agent_loses_libvirt(&mut self, host: HostIx) {
         let called = |known: &&Departure| {
-            !known.status.is_over() && matches!(known.task, Task::Departing { .. })
+            let called =
+                matches!(known.task, Task::Departing { .. } | Task::Recovering { job: Some(_) });
+            !known.status.is_over() && called
         };
         let departures = &self.hosts[host].agent.departures;
         if let Some(operation) = departures.iter().find(called).map(|known| known.operation) {
@@ -162,9 +203,16 @@ impl World {
         let here = self.hosts[host].domain.qemu.map(|qemu| qemu.pid);
         let now = self.agenda.now();
         let Some(known) = self.departure(host, life, operation) else { return };
-        let cancel = known.cancel;
-        let Task::Following { watching_since, watches, process_gone, quiet, turn: due, seen } =
-            &mut known.task
+        let (cancel, told) = (known.cancel, known.why.clone());
+        let Task::Following {
+            watching_since,
+            watches,
+            process_gone,
+            quiet,
+            off_since,
+            turn: due,
+            seen,
+        } = &mut known.task
         else {
             return;
         };
@@ -186,14 +234,25 @@ impl World {
         if let Ok((state, job)) = found {
             *quiet = if job { 0 } else { *quiet + 1 };
             let job = job.then(MigrationProgress::default);
-            let look = Look { state, job, process_gone: *process_gone, quiet: *quiet };
+            let is_off = state == Some(GuestState::ShutOff);
+            *off_since = is_off.then(|| off_since.unwrap_or(now));
+            let off_ms = off_since.map_or(0, |since| now - since);
+            let look = Look { state, job, process_gone: *process_gone, quiet: *quiet, off_ms };
             match judge(&look) {
-                Verdict::Runs(_) if cancel => self.abort_job(host),
-                // No transfer here switches to post-copy.
-                Verdict::Runs(_) | Verdict::LookAgain | Verdict::Broke => {}
+                Verdict::Runs(_) => {
+                    if cancel {
+                        self.abort_job(host);
+                    }
+                    self.converge(host, operation);
+                    self.switch_or_end(host, operation);
+                }
+                Verdict::LookAgain => {}
+                Verdict::Broke => return self.begin_recovery(host, operation),
                 Verdict::Left => return self.conclude(host, operation, Ok(())),
-                Verdict::Stayed(kind, why) => {
-                    return self.conclude(host, operation, Err(failure(kind, why)));
+                Verdict::Stayed(kind, stayed) => {
+                    let why = told.filter(|_| kind == FailureKind::Broken);
+                    let why = why.unwrap_or_else(|| failure(kind, stayed));
+                    return self.conclude(host, operation, Err(why));
                 }
             }
         } else if self.habits.takes_silence_for_absence {
@@ -202,7 +261,7 @@ impl World {
         self.agenda.after(LOOK_INTERVAL, next);
     }
 
-    fn conclude(&mut self, host: HostIx, operation: OpIx, outcome: Result<(), Failure>) {
+    pub(super) fn conclude(&mut self, host: HostIx, operation: OpIx, outcome: Result<(), Failure>) {
         let status = outcome.map_or_else(Status::Failed, |()| Status::Finished);
         self.advance(host, operation, status);
     }
@@ -222,7 +281,12 @@ impl World {
             return;
         }
         let gone = matches!(to, Status::SourceGone);
+        let (failed, epoch) = (matches!(to, Status::Failed(_) | Status::Copied), known.epoch);
         known.status = to;
+        if failed {
+            // Durable before it is told.
+            self.hosts[host].spent = self.hosts[host].spent.max(Some(epoch));
+        }
         self.report(host, operation);
         if gone {
             self.moment(Moment::SourceGone);

@@ -4,9 +4,10 @@
 
 mod commands;
 mod departures;
+mod post_copy;
 
 use drover_lifecycle::Failure;
-use drover_model::GuestState;
+use drover_model::{Epoch, GuestState};
 
 use crate::agenda::At;
 use crate::event::{Command, HostIx, OpIx};
@@ -33,17 +34,20 @@ impl Status {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Task {
     /// The call is made once the watch over the process is known to hold.
-    Sighting { target: HostIx, pid: Option<u64> },
+    Sighting { pid: Option<u64>, post_copy: bool },
     /// Disks and definition of a guest that is shut off are copied.
     Copying,
     /// The call to libvirt has been made.
     Departing { job: JobId, pid: Option<u64> },
+    /// A transfer that broke after the switch is gone on with every 5 s; the call under way.
+    Recovering { job: Option<JobId> },
     /// Nobody here waits for the job: it is looked at again and again.
     Following {
         watching_since: At,
         watches: Option<u64>,
         process_gone: bool,
         quiet: u32,
+        off_since: Option<At>,
         turn: u32,
         /// The guest's state as of the last look.
         seen: Option<GuestState>,
@@ -54,9 +58,38 @@ pub(crate) enum Task {
 #[derive(Debug, Clone)]
 pub(crate) struct Departure {
     pub(crate) operation: OpIx,
+    pub(crate) epoch: Epoch,
     pub(crate) status: Status,
     pub(crate) cancel: bool,
+    pub(crate) target: HostIx,
+    pub(crate) wishes: Wishes,
+    /// What libvirt said when the job ended.
+    pub(crate) why: Option<Failure>,
     pub(crate) task: Task,
+}
+
+/// What is known of the switch to post-copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wishes {
+    /// The controller wants it.
+    pub(crate) to_switch: bool,
+    /// Whether the running job permits it; none where another run of this agent began it.
+    pub(crate) job_permits: Option<bool>,
+    pub(crate) switched: bool,
+    pub(crate) tries: u32,
+    /// What was left to be sent at the last look.
+    pub(crate) left: Option<At>,
+    /// When the controller was told that it is wanted, and since when the transfer is watched.
+    pub(crate) told: Option<At>,
+    pub(crate) watched_since: At,
+}
+
+impl Departure {
+    fn new(command: Command, status: Status, task: Task, now: At) -> Self {
+        let Command { operation, epoch, target, post_copy, .. } = command;
+        let wishes = Wishes { to_switch: post_copy, watched_since: now, ..Wishes::default() };
+        Self { operation, epoch, status, cancel: false, target, wishes, why: None, task }
+    }
 }
 
 /// A resume that waits between its attempts.

@@ -6,7 +6,7 @@ use drover_model::GuestState;
 use crate::event::HostIx;
 use crate::host::{Cpus, Memory, Qemu, failure};
 use crate::schedule::Network;
-use crate::world::World;
+use crate::world::{DISCARDED, World};
 
 impl World {
     /// The guest's state, and whether a job of it runs.
@@ -25,6 +25,7 @@ impl World {
         }
         if let Some((_, job)) = self.hosts[host].domain.job
             && self.jobs[job].source == host
+            && !self.jobs[job].switched
         {
             self.jobs[job].abort = true;
         }
@@ -40,8 +41,14 @@ impl World {
                 Some(_) => failure(FailureKind::Conflict, "domain is not running"),
             });
         };
+        if qemu.memory == Memory::Half {
+            return Err(failure(FailureKind::Conflict, "half of its memory is on its way"));
+        }
         if qemu.cpus == Cpus::Running {
             return Ok(());
+        }
+        if matches!(qemu.cpus, Cpus::PostCopy | Cpus::PostCopyFailed) {
+            return Err(failure(FailureKind::Conflict, "it has switched to post-copy"));
         }
         if here.domain.job.is_some() || qemu.memory == Memory::Arriving {
             return Err(failure(FailureKind::Conflict, "a migration job runs"));
@@ -49,8 +56,12 @@ impl World {
         if !here.reaches(Network::Storage, now) || now < self.locked_until {
             return Err(failure(FailureKind::Broken, "QEMU cannot take the disk"));
         }
-        self.run_cpus(host, "its agent asked for it");
-        Ok(())
+        self.check_asked(host);
+        if self.run_cpus(host, "its agent asked for it") {
+            Ok(())
+        } else {
+            Err(failure(FailureKind::Broken, "QEMU cannot take the lease"))
+        }
     }
 
     /// Starts the guest from its definition.
@@ -69,9 +80,11 @@ impl World {
             cpus: Cpus::StoppedOnArrival,
             ran: false,
             memory: Memory::Whole,
+            broken: false,
             knows: self.disk,
         });
         (self.killed_by_fault, self.meant_to_run) = (false, true);
+        self.check_asked(host);
         self.run_cpus(host, "it is started from its definition");
         Ok(())
     }
@@ -90,7 +103,7 @@ impl World {
         }
         self.hosts[host].domain.defined = false;
         self.hosts[host].domain.job = None;
-        self.end_process(host, "its agent discards it");
+        self.end_process(host, DISCARDED);
         Ok(())
     }
 }

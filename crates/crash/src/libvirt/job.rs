@@ -24,6 +24,7 @@ impl World {
         source: HostIx,
         target: HostIx,
         transfer: u64,
+        post_copy: bool,
     ) -> Result<JobId, Failure> {
         if !self.hosts[source].libvirtd.up {
             return Err(failure(FailureKind::Retry, "libvirtd does not answer"));
@@ -48,6 +49,10 @@ impl World {
             thread: Some(Stage::Connecting),
             stream: Some(transfer),
             abort: false,
+            post_copy,
+            switched: false,
+            goes_on: false,
+            sends: false,
             error: None,
             held: Vec::new(),
         });
@@ -89,12 +94,18 @@ impl World {
     /// The thread ends: its client hears, and libvirt forgets the job.
     pub(super) fn return_to_client(&mut self, job: JobId, outcome: Result<(), Failure>) {
         let source = self.jobs[job].source;
+        // What has switched stays a job until all is sent, and QEMU's stream needs no libvirt.
+        let pid = self.jobs[job].source_pid;
+        let alive = self.hosts[source].domain.qemu.is_some_and(|qemu| qemu.pid == pid);
+        let goes_on = outcome.is_err() && self.jobs[job].switched && alive;
         let domain = &mut self.hosts[source].domain;
         if domain.job.is_some_and(|(_, of)| of == job) {
-            domain.job = None;
+            domain.job = goes_on.then_some((Phase::Unattended, job));
         }
         self.jobs[job].thread = None;
-        self.jobs[job].stream = None;
+        if outcome.is_ok() || !self.jobs[job].switched {
+            self.jobs[job].stream = None;
+        }
         self.close(job, End::Source);
         self.agenda.after(1, Event::Closed { job, end: End::Target });
         self.say(|| {
@@ -149,6 +160,9 @@ impl World {
         if let Err(why) = outcome {
             return self.return_to_client(job, Err(why));
         }
+        if self.jobs[job].goes_on {
+            return self.stream_goes_on(job);
+        }
         let source = self.jobs[job].source;
         let alive = self.hosts[source]
             .domain
@@ -181,6 +195,10 @@ impl World {
 
     fn finish_answered(&mut self, job: JobId, runs_there: bool) {
         let Some(Stage::Finishing { cancelled }) = self.jobs[job].thread else { return };
+        if self.jobs[job].switched && !runs_there {
+            let why = failure(FailureKind::Broken, "the target could not finish post-copy");
+            return self.post_copy_fails(job, why);
+        }
         if runs_there && !cancelled {
             self.confirm(job, Phase::Confirm);
         } else {
@@ -258,6 +276,11 @@ impl World {
         });
         let lost = failure(FailureKind::Broken, "client socket is closed");
         match self.jobs[job].thread {
+            Some(Stage::Performing | Stage::SwitchingOver | Stage::Finishing { .. })
+                if self.jobs[job].switched =>
+            {
+                self.post_copy_fails(job, lost);
+            }
             Some(Stage::Preparing) => self.return_to_client(job, Err(lost)),
             Some(Stage::Performing | Stage::SwitchingOver) => self.perform_failed(job, lost),
             Some(Stage::Finishing { .. }) => {
@@ -322,6 +345,7 @@ impl World {
             if entry.target_open && !source_lives {
                 self.agenda.after(1, Event::Closed { job, end: End::Target });
             }
+            self.tell_half(job);
             for message in std::mem::take(&mut self.jobs[job].held) {
                 let delay = self.rng.random_range(1..50);
                 self.agenda.after(delay, Event::Arrives { job, message });

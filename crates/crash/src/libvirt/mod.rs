@@ -8,11 +8,15 @@
 //!  Confirm: kills its QEMU ◄─ answer
 //! ```
 //!
+//! A job that permits post-copy begins the same way. Once it is switched, Finish starts the
+//! target's vCPUs and is answered when all has come (`post_copy`).
+//!
 //! A link that is silent for 25 to 30 s counts as closed at either end; a process that dies
 //! closes its connections at once. What a daemon finds when it starts again is in `recover`.
 
 mod calls;
 mod job;
+mod post_copy;
 mod recover;
 mod stream;
 mod target;
@@ -68,6 +72,14 @@ pub(crate) struct Job {
     /// What is still to be sent, in milliseconds of sending; none when no stream runs.
     pub(crate) stream: Option<At>,
     pub(crate) abort: bool,
+    /// It permits post-copy, so the guest does not arrive paused.
+    pub(crate) post_copy: bool,
+    /// It has been switched; the target has what it needs to run only from `Memory::Half` on.
+    pub(crate) switched: bool,
+    /// It goes on with one that broke after its switch.
+    pub(crate) goes_on: bool,
+    /// Bytes have gone over.
+    pub(crate) sends: bool,
     pub(crate) error: Option<Failure>,
     /// Messages that a silent link holds.
     pub(crate) held: Vec<Message>,

@@ -1,6 +1,7 @@
 //! The death of a libvirtd, and what it does with the domain when it starts again.
 
 use super::{End, JobId};
+use crate::controller::host_ix;
 use crate::event::{Event, HostIx};
 use crate::host::{Memory, Phase};
 use crate::world::World;
@@ -34,16 +35,18 @@ impl World {
             return;
         }
         self.hosts[host].libvirtd.start();
-        // It keeps no reason of an end.
-        self.hosts[host].domain.departed = false;
+        self.forget_departure(host);
         self.say(|| format!("{} libvirtd: up", self.name(host)));
         let Some((phase, job)) = self.hosts[host].domain.job.take() else { return };
         if self.hosts[host].domain.qemu.is_none() {
             return;
         }
         self.say(|| format!("{} libvirtd: finds a job in {phase:?}", self.name(host)));
+        if self.find_post_copy(host, phase, job) {
+            return;
+        }
         match phase {
-            Phase::Begin => {}
+            Phase::Begin | Phase::Unattended => {}
             // "A third party needs to check what to do next."
             Phase::PerformDone => {}
             Phase::Perform => {
@@ -62,6 +65,17 @@ impl World {
                     self.end_process(host, "libvirtd was restarted in Finish");
                 }
             }
+        }
+    }
+
+    /// A daemon that dies keeps no reason of an end. Where it was the only word of where the
+    /// guest went, the copy on the target cannot be told from one that is out of date: it is
+    /// given up, by the fault that took the word away.
+    pub(crate) fn forget_departure(&mut self, host: HostIx) {
+        let domain = &mut self.hosts[host].domain;
+        let needed = std::mem::take(&mut domain.departed) && domain.defined;
+        if needed && host_ix(self.controller.owner.host) == host {
+            self.killed_by_fault = true;
         }
     }
 

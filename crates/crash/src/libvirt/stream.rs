@@ -14,18 +14,22 @@ use crate::world::World;
 const STEP: u64 = 100;
 
 impl World {
-    fn is_alive(&self, host: usize, pid: Option<u64>) -> bool {
+    pub(super) fn is_alive(&self, host: usize, pid: Option<u64>) -> bool {
         self.hosts[host].domain.qemu.is_some_and(|qemu| Some(qemu.pid) == pid)
     }
 
     /// Whether the stream stands; a broken one is dealt with.
-    fn stream_stands(&mut self, job: JobId) -> bool {
+    pub(super) fn stream_stands(&mut self, job: JobId) -> bool {
         let entry = &self.jobs[job];
         let (source, target) = (entry.source, entry.target);
         let source_alive = self.is_alive(source, Some(entry.source_pid));
         let target_alive = self.is_alive(target, entry.target_pid);
         if source_alive && target_alive {
             return true;
+        }
+        if self.jobs[job].switched {
+            self.stream_breaks(job);
+            return false;
         }
         self.jobs[job].stream = None;
         if target_alive {
@@ -59,6 +63,10 @@ impl World {
         if !self.stream_stands(job) {
             return;
         }
+        if self.jobs[job].switched {
+            return self.stream_after_switch(job, left);
+        }
+        self.jobs[job].sends = true;
         let thread = self.jobs[job].thread;
         if self.jobs[job].abort && thread == Some(Stage::Performing) {
             self.jobs[job].stream = None;

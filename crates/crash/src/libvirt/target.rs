@@ -11,6 +11,9 @@ use crate::world::World;
 
 impl World {
     pub(super) fn prepare(&mut self, job: JobId) {
+        if self.jobs[job].goes_on {
+            return self.prepare_to_go_on(job);
+        }
         let target = self.jobs[job].target;
         if let Err(why) = self.may_prepare(target) {
             return self.send(job, Message::Prepared(Err(why)));
@@ -24,6 +27,7 @@ impl World {
             cpus: Cpus::StoppedForMigration,
             ran: false,
             memory: Memory::Arriving,
+            broken: false,
             knows: 0,
         });
         domain.job = Some((Phase::Prepare, job));
@@ -49,7 +53,7 @@ impl World {
     }
 
     /// Whether the target still serves this job by the daemon that began it, in this phase.
-    fn serves(&self, job: JobId, phase: Phase) -> bool {
+    pub(super) fn serves(&self, job: JobId, phase: Phase) -> bool {
         let entry = &self.jobs[job];
         let host = &self.hosts[entry.target];
         host.libvirtd.up
@@ -72,9 +76,11 @@ impl World {
     pub(super) fn finish(&mut self, job: JobId, cancelled: bool) {
         let target = self.jobs[job].target;
         if self.serves(job, Phase::Prepare) {
-            let whole =
-                self.hosts[target].domain.qemu.is_some_and(|qemu| qemu.memory == Memory::Whole);
-            if whole && !cancelled {
+            let can_run = self.hosts[target]
+                .domain
+                .qemu
+                .is_some_and(|qemu| matches!(qemu.memory, Memory::Whole | Memory::Half));
+            if can_run && !cancelled {
                 self.hosts[target].domain.job = Some((Phase::Finish, job));
                 self.moment(Moment::Finish);
                 let delay = self.rng.random_range(1..30);
@@ -95,16 +101,25 @@ impl World {
             return;
         }
         let target = self.jobs[job].target;
-        let domain = &mut self.hosts[target].domain;
-        (domain.defined, domain.job) = (true, None);
-        if self.habits.arrives_paused {
-            if let Some(qemu) = domain.qemu.as_mut() {
-                qemu.cpus = Cpus::StoppedOnArrival;
+        self.hosts[target].domain.defined = true;
+        if self.jobs[job].post_copy || !self.habits.arrives_paused {
+            if !self.run_cpus(target, "libvirt finishes the migration") {
+                self.hosts[target].domain.defined = false;
+                self.end_process(target, "it cannot take the lease");
+                return self.send(job, Message::FinishAnswer { runs_there: false });
             }
-            self.say(|| format!("{} libvirtd: Finish; the guest stays paused", self.name(target)));
-        } else {
-            self.run_cpus(target, "libvirt finishes the migration");
+            if self.hosts[target].domain.lives() {
+                return self.complete_at_target(job);
+            }
+            // It answers when all has come.
+            return self.moment(Moment::RunsAhead);
         }
+        let domain = &mut self.hosts[target].domain;
+        domain.job = None;
+        if let Some(qemu) = domain.qemu.as_mut() {
+            qemu.cpus = Cpus::StoppedOnArrival;
+        }
+        self.say(|| format!("{} libvirtd: Finish; the guest stays paused", self.name(target)));
         self.moment(Moment::Finished);
         self.lose_answer(target);
         if self.jobs[job].target_open {

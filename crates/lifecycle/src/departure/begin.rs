@@ -13,9 +13,13 @@ pub enum Beginning {
     Refuse(String),
 }
 
-/// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs.
-pub fn beginning(state: Option<GuestState>, job_runs: bool) -> Beginning {
+/// Decides by what the hypervisor says of the guest: nothing, or a state, and whether a job runs;
+/// and by whether this host has begun it before, whatever came of that. A second try could be taken
+/// for the first, whose copy may stand on the target; and the command may be a late one, of what
+/// has long been told to be over. (Found by the crash simulator.)
+pub fn beginning(state: Option<GuestState>, job_runs: bool, begun_before: bool) -> Beginning {
     match state {
+        _ if begun_before => Beginning::Follow,
         None | Some(GuestState::ShutOff | GuestState::Departed) => Beginning::Follow,
         Some(GuestState::PostCopy | GuestState::PostCopyFailed) => Beginning::Follow,
         Some(_) if job_runs => Beginning::Follow,
@@ -48,10 +52,14 @@ mod tests {
             (Some(S::PostCopyFailed), false, Beginning::Follow),
             (None, false, Beginning::Follow),
         ] {
-            assert_eq!(beginning(state, job), expected, "{state:?} {job}");
+            assert_eq!(beginning(state, job, false), expected, "{state:?} {job}");
+            assert_eq!(beginning(state, job, true), Beginning::Follow);
         }
         for state in [S::PausedForMigration, S::ShuttingDown, S::Crashed] {
-            assert!(matches!(beginning(Some(state), false), Beginning::Refuse(_)), "{state:?}");
+            assert!(
+                matches!(beginning(Some(state), false, false), Beginning::Refuse(_)),
+                "{state:?}"
+            );
         }
     }
 }

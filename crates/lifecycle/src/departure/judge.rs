@@ -8,6 +8,12 @@ use crate::FailureKind;
 /// phases it may show none.
 pub const QUIET_LOOKS: u32 = 5;
 
+/// For so long, milliseconds, a guest that is shut off may still turn out to have left: when
+/// its process dies after all of it has been sent, libvirt's job goes on, and says so by removing
+/// the definition. Past libvirt's keepalive, 25 to 30 s, no such job is left.
+/// (Found by the crash simulator.)
+pub const MAY_HAVE_LEFT_MS: u64 = 35_000;
+
 /// What one look found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
@@ -19,6 +25,8 @@ pub struct Look {
     pub process_gone: bool,
     /// Looks in a row, this one included, that found no job.
     pub quiet: u32,
+    /// For how long it has been found shut off, milliseconds.
+    pub off_ms: u64,
 }
 
 /// What follows from it.
@@ -32,7 +40,7 @@ pub enum Verdict {
     Left,
     /// The transfer broke after the switch to post-copy.
     Broke,
-    /// The job is over and the guest did not leave.
+    /// The job is over and the guest did not leave; `Gone` where its process has ended.
     Stayed(FailureKind, &'static str),
 }
 
@@ -52,8 +60,9 @@ pub fn judge(look: &Look) -> Verdict {
     match (look.state, look.job) {
         (None | Some(GuestState::Departed), _) if look.process_gone => Verdict::Left,
         (None | Some(GuestState::Departed), _) => Verdict::LookAgain,
+        (Some(GuestState::ShutOff), _) if look.off_ms < MAY_HAVE_LEFT_MS => Verdict::LookAgain,
         (Some(GuestState::ShutOff), _) => {
-            Verdict::Stayed(FailureKind::Broken, "the guest stopped during its migration")
+            Verdict::Stayed(FailureKind::Gone, "the guest stopped during its migration")
         }
         (Some(GuestState::PostCopyFailed), _) => Verdict::Broke,
         (Some(_), Some(progress)) => Verdict::Runs(progress),
@@ -105,12 +114,21 @@ mod tests {
             (Some(S::Running), None, true, QUIET_LOOKS, again()),
             (Some(S::PausedForMigration), None, false, QUIET_LOOKS, Box::new(stayed(K::Conflict))),
             (Some(S::ShuttingDown), None, false, QUIET_LOOKS, again()),
-            (Some(S::ShutOff), None, true, 1, Box::new(stayed(K::Broken))),
+            (Some(S::ShutOff), None, true, 1, Box::new(stayed(K::Gone))),
             (Some(S::Crashed), None, false, QUIET_LOOKS, Box::new(stayed(K::Broken))),
         ] {
-            let look = Look { state, job, process_gone, quiet };
+            let look = Look { state, job, process_gone, quiet, off_ms: MAY_HAVE_LEFT_MS };
             let verdict = judge(&look);
             assert!(holds(verdict), "{look:?} is {verdict:?}");
         }
+    }
+
+    #[test]
+    fn a_guest_that_is_shut_off_may_still_have_left() {
+        let look = |state, off_ms| Look { state, job: None, process_gone: true, quiet: 9, off_ms };
+        let off = Some(GuestState::ShutOff);
+        assert_eq!(judge(&look(off, MAY_HAVE_LEFT_MS - 1)), Verdict::LookAgain);
+        assert!(matches!(judge(&look(off, MAY_HAVE_LEFT_MS)), Verdict::Stayed(..)));
+        assert_eq!(judge(&look(None, MAY_HAVE_LEFT_MS - 1)), Verdict::Left);
     }
 }

@@ -24,7 +24,9 @@ impl Migration {
             }
             E::TargetUnreachable => self.without_target(),
             E::Blackout { millis, .. } => self.measured(*millis),
-            E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) => self.source_says(event),
+            E::SourceGone | E::SourceFinished(_) | E::SourceFailed(_) | E::SourceRefused(_) => {
+                self.source_says(event)
+            }
             E::Adjust(settings) => self.adjusted(settings),
             E::WantsPostCopy(_) | E::PostCopyFailed(_) => self.post_copy(event),
             E::SourceCopied(_) | E::TargetDefined | E::TargetDefineFailed(_) => self.cold(event),
@@ -75,7 +77,10 @@ impl Migration {
             (S::Admitted, E::Withdrawn(cause)) => {
                 Ok(self.clone().to(S::Failed { cause: cause.clone(), guest_lost: false }))
             }
-            (S::Offering, E::TargetAccepted) if self.settings.post_copy == PostCopy::Now => {
+            (S::Offering, E::TargetAccepted)
+                if self.settings.post_copy == PostCopy::Now
+                    && self.settings.mode == MigrationMode::Live =>
+            {
                 Ok(self.clone().arriving().then(S::PostCopy { trouble: None }))
             }
             (S::Offering, E::TargetAccepted) => Ok(self.clone().to(S::Transferring)),
@@ -96,19 +101,37 @@ impl Migration {
             (S::Transferring | S::Cancelling | S::PostCopy { .. }, E::SourceFinished(outcome)) => {
                 Ok(Self { outcome: Some(*outcome), ..self.clone() }.hand_over())
             }
+            // Nothing is known about the effect: the driver asks again in a while.
             (
                 S::Transferring | S::Cancelling | S::PostCopy { .. },
-                E::SourceFailed(Failure { kind: FailureKind::Retry, .. }),
-            ) => {
-                // Nothing is known about the effect: the driver asks again in a while.
-                Ok(self.waits())
-            }
+                E::SourceFailed(Failure { kind: FailureKind::Retry, .. })
+                | E::SourceRefused(Failure { kind: FailureKind::Retry, .. }),
+            )
+            // Its hypervisor may come to itself; meanwhile the switch may have come or not. And a
+            // command from before the owner changed may come late.
+            | (
+                S::PostCopy { .. },
+                E::SourceRefused(Failure {
+                    kind: FailureKind::Broken | FailureKind::StaleEpoch,
+                    ..
+                }),
+            ) => Ok(self.waits()),
             (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => {
                 Ok(self.left_by(failure).cleans_up(failure.clone()))
             }
-            // The switch never came.
-            (S::PostCopy { .. }, E::SourceFailed(failure)) => {
-                Ok(self.left_by(failure).cleans_up(failure.clone()))
+            (S::Transferring | S::Cancelling, E::SourceRefused(failure)) => {
+                Ok(self.clone().cleans_up(failure.clone()))
+            }
+            (S::PostCopy { .. }, E::SourceFailed(failure)) => match failure.kind {
+                // Left paused, or ended: the target may have had it before.
+                FailureKind::Conflict | FailureKind::Gone => {
+                    Ok(self.left_by(failure).asks_target_first(failure.clone()))
+                }
+                // It runs there: the switch never came.
+                _ => Ok(self.clone().cleans_up(failure.clone())),
+            },
+            (S::PostCopy { .. }, E::SourceRefused(failure)) => {
+                Ok(self.clone().asks_target_first(failure.clone()))
             }
             // The statistics may come after the handover.
             (S::Resuming, E::SourceFinished(outcome)) => {
@@ -241,7 +264,7 @@ impl Migration {
                 left.settled_at_target().then(S::Failed { cause, guest_lost: false })
             }
             // Another host may be tried once it is certain that this one runs nothing.
-            MigrationMode::Rescue => self.clone().cleans_up(failure.clone()),
+            MigrationMode::Rescue => self.clone().asks_target_first(failure.clone()),
         }
     }
 
@@ -249,6 +272,12 @@ impl Migration {
     /// begin nothing that nobody waits for any more.
     pub(super) fn cleans_up(self, cause: Failure) -> Stepped {
         self.leaving().then(S::CleaningUp { cause })
+    }
+
+    /// The same where the target's copy may run: it is the target's until that denies it.
+    fn asks_target_first(self, cause: Failure) -> Stepped {
+        let asked = Self { may_run_there: true, ..self };
+        asked.arriving().then(S::CleaningUp { cause })
     }
 
     /// The source is proven empty: the target owns the guest from here on.

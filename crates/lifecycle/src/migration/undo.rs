@@ -18,8 +18,8 @@ impl Migration {
                 let cause = Failure { kind: FailureKind::Retry, message };
                 Ok(self.clone().cleans_up(cause))
             }
-            // A rescue asked this host to start the guest: what it did is not known.
-            S::CleaningUp { .. } if self.settings.mode == MigrationMode::Rescue => Err(Ignored),
+            // It may run there.
+            S::CleaningUp { .. } if self.may_run_there => Err(Ignored),
             S::CleaningUp { cause } => {
                 let message = format!(
                     "{}; the target is out of reach: its copy is discarded when it answers",
@@ -111,7 +111,7 @@ impl Migration {
             let left = Self { source_unclean: true, ..self.clone() };
             return left.settled_at_target().then(S::Failed { cause, guest_lost: false });
         }
-        if self.left_paused {
+        if self.left_paused || self.may_run_there {
             return self.clone().hand_over();
         }
         self.clone().goes_back(cause)
@@ -121,6 +121,10 @@ impl Migration {
     /// the source; one that was shut off stays so.
     fn goes_back(self, cause: Failure) -> Stepped {
         match self.settings.mode {
+            MigrationMode::Live if self.may_run_there => {
+                let denied = Self { may_run_there: false, ..self };
+                denied.leaving().then(S::Returning { cause })
+            }
             MigrationMode::Live => self.to(S::Returning { cause }),
             MigrationMode::Cold => self.ended(cause, false),
             MigrationMode::Rescue => self.ended(cause, true),

@@ -333,7 +333,7 @@ fn a_rescue_starts_elsewhere_and_cleans_the_dead_host_when_it_is_back() {
         ],
         &[
             "resuming [arriving@target 6] [StartAtTarget]",
-            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
+            "cleaning-up [arriving@target 7] [DiscardAtTarget]",
             "ignored",
             "failed [settled@source 8] []",
         ],
@@ -392,6 +392,52 @@ fn post_copy_moves_the_owner_first_and_destroys_nothing() {
             "ignored",
         ],
     );
+}
+
+/// The source's copy was left paused, has ended, or nothing is known of it: it is the target's
+/// until that says that it has no copy.
+#[test]
+fn out_of_post_copy_the_target_is_asked_first() {
+    let now = with(MigrationSettings { post_copy: PostCopy::Now, ..Default::default() });
+    let begun = ["offering [leaving@source 6] [AcceptIncoming]"];
+    let switched = ["post-copy [arriving@target 7] [StartMigration]"];
+    for failed in [
+        E::SourceFailed(failure(K::Conflict)),
+        E::SourceFailed(failure(K::Gone)),
+        E::SourceRefused(failure(K::Refused)),
+    ] {
+        let events = [E::Begin, E::TargetAccepted, failed, E::TargetUnreachable];
+        let asked = ["cleaning-up [arriving@target 8] [DiscardAtTarget]", "ignored"];
+        let before = [&begun[..], &switched, &asked].concat();
+        check_from(
+            now.clone(),
+            &[&events[..], &[E::TargetCopy(TargetFate::Clean), E::SourceRuns]].concat(),
+            &[
+                &before[..],
+                &["returning [leaving@source 9] [ResumeAtSource]", "failed [settled@source 10] []"],
+            ]
+            .concat(),
+        );
+        check_from(
+            now.clone(),
+            &[&events[..], &[E::TargetCopy(TargetFate::HasRun), E::TargetRuns]].concat(),
+            &[
+                &before[..],
+                &[
+                    "resuming [arriving@target 9] [ResumeAtTarget]",
+                    "completed [settled@target 10] [RemoveAtSource]",
+                ],
+            ]
+            .concat(),
+        );
+    }
+    for unknown in [K::Retry, K::Broken, K::StaleEpoch] {
+        check_from(
+            now.clone(),
+            &[E::Begin, E::TargetAccepted, E::SourceRefused(failure(unknown))],
+            &[begun[0], switched[0], "post-copy []"],
+        );
+    }
 }
 
 #[test]

@@ -447,6 +447,22 @@ impl Hypervisor for MemoryHypervisor {
         Ok(())
     }
 
+    async fn discard_departed(&self, guest: GuestId) -> Result<(), HypervisorError> {
+        self.here(|host| {
+            let Some(copy) = host.guests.get_mut(&guest) else { return Ok(()) };
+            match copy.state {
+                _ if copy.job.is_some() => Err(HypervisorError::Conflict("a job runs".to_owned())),
+                GuestState::ShutOff | GuestState::Departed => Ok(()),
+                GuestState::PausedForMigration | GuestState::PostCopyFailed => {
+                    copy.state = GuestState::ShutOff;
+                    host.tell(HypervisorEvent::Lifecycle { guest });
+                    Ok(())
+                }
+                state => Err(HypervisorError::Refused(format!("the guest is {}", state.as_str()))),
+            }
+        })
+    }
+
     async fn start_guest(&self, guest: GuestId) -> Result<(), HypervisorError> {
         self.of(guest, |copy| match copy.state {
             GuestState::Running => Ok(()),
