@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{BMCS, Network, number_of};
-use crate::lab::{Lab, LinkState};
+use crate::lab::{CTL, Lab, LinkState};
 use crate::network;
 use crate::tools::{run, start_time, wait_for, write};
 
@@ -99,6 +99,17 @@ impl Lab {
             LinkState::Up => self.set_bmc_address("replace", &address),
             LinkState::Down => self.set_bmc_address("del", &address),
         }
+    }
+
+    /// Does something in the network of a member, `h1` or `controller`, on a thread of its
+    /// own. A panic there is an error here.
+    pub fn in_network_of<T: Send>(
+        &self,
+        member: &str,
+        work: impl FnOnce() -> T + Send,
+    ) -> anyhow::Result<T> {
+        let member = if member == "controller" { CTL } else { member };
+        network::inside(&self.namespace(member), work)
     }
 
     pub(crate) fn bmc_dir(&self, host: &str) -> PathBuf {
