@@ -193,11 +193,10 @@ async fn a_migration_is_adopted_after_a_restart_and_followed_to_its_end() {
     let mut stage = stage.restart_agent().await;
     stage.order(start());
     assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
-    // The watch must have held for a while before it is believed by itself.
+    // It may have been taken back and have died here: only libvirt tells that it has left.
     stage.hypervisor.put(GUEST, GuestState::PausedForMigration);
-    tokio::time::sleep(Duration::from_millis(1200)).await;
     stage.hypervisor.end_process(GUEST);
-    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.says_nothing().await;
     stage.hypervisor.forget(GUEST);
     let outcome = finished(&stage.controller.update().await);
     assert_eq!(outcome.transferred, Some(progress(1).processed));
@@ -297,7 +296,7 @@ async fn a_migration_out_of_sight_is_not_declared_failed() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     stage.hypervisor.set_out_of_reach(false);
     stage.hypervisor.end_process(GUEST);
-    assert_eq!(stage.controller.update().await, Body::SourceGone(true));
+    stage.says_nothing().await;
     stage.hypervisor.forget(GUEST);
     finished(&stage.controller.update().await);
     stage.agent.stop().await;

@@ -85,6 +85,7 @@ impl World {
     fn start(&mut self, host: HostIx, command: Command) -> Result<(), Failure> {
         let operation = command.operation;
         if self.hosts[host].agent.departures.iter().any(|known| known.operation == operation) {
+            self.hosts[host].spent = self.hosts[host].spent.max(Some(command.epoch));
             self.report(host, operation);
             self.adjust(host, command);
             return Ok(());

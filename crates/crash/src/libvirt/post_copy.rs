@@ -173,6 +173,9 @@ impl World {
         let (Some(qemu), Some((Phase::Unattended, broken))) = (domain.qemu, domain.job) else {
             return Err(failure(FailureKind::Conflict, "it is not in post-copy"));
         };
+        if self.jobs[broken].thread.is_some() {
+            return Err(failure(FailureKind::Conflict, "it is being gone on with already"));
+        }
         self.jobs[broken].stream = None;
         self.tell_half(broken);
         let job = self.jobs.len();

@@ -4,6 +4,7 @@
 
 mod known;
 mod planted;
+mod post_copy;
 mod rows;
 mod schedules;
 
