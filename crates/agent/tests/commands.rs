@@ -111,8 +111,8 @@ fn resume() -> Action {
     Action::Resume(Resume::default())
 }
 
-const fn discard() -> Action {
-    Action::DiscardIncoming(DiscardIncoming { keep_disks: false })
+fn discard() -> Action {
+    Action::DiscardIncoming(DiscardIncoming::default())
 }
 
 const OUTCOME: MigrationOutcome = MigrationOutcome {
@@ -511,5 +511,19 @@ async fn what_a_migration_left_of_a_guest_is_removed_with_it() {
         assert_eq!(stage.ask(remove()).await, None, "{state:?}");
         assert_eq!(stage.hypervisor.state_of(GUEST), None);
     }
+    stage.agent.stop().await;
+}
+
+/// libvirt let it run, and it has ended since: its disks have what no others have.
+#[tokio::test]
+async fn a_copy_that_may_have_run_is_not_discarded_with_its_disks() {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::ShutOff);
+    let discard =
+        Action::DiscardIncoming(DiscardIncoming { may_have_run: true, ..Default::default() });
+    assert_eq!(stage.ask(discard.clone()).await, Some(FailureKind::Refused));
+    stage.hypervisor.forget(GUEST);
+    stage.hypervisor.answer_discard(GUEST, Ok(IncomingDisposal::Absent));
+    assert_eq!(stage.ask(discard).await, None);
     stage.agent.stop().await;
 }

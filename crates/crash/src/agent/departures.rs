@@ -72,10 +72,16 @@ impl World {
         let Some(known) = self.departure(host, life, operation) else { return };
         if known.cancel {
             let cancelled = failure(FailureKind::Cancelled, "canceled by client");
-            self.conclude(host, operation, Err(cancelled));
-        } else {
-            self.advance(host, operation, Status::Copied);
+            return self.conclude(host, operation, Err(cancelled));
         }
+        let target = known.target;
+        let reached = self.linked(host, target) && self.hosts[target].libvirtd.up;
+        if self.schedule.local && (!reached || self.lacks_image(target)) {
+            let broke = failure(FailureKind::Broken, "the connection to the target");
+            return self.conclude(host, operation, Err(broke));
+        }
+        self.copy_image(host, target);
+        self.advance(host, operation, Status::Copied);
     }
 
     pub(super) fn follow(&mut self, host: HostIx, operation: OpIx) {

@@ -62,6 +62,7 @@ impl World {
         if let Some(qemu) = self.hosts[target].domain.qemu.as_mut() {
             (qemu.memory, qemu.knows) = (Memory::Half, knows);
         }
+        self.copy_image(source, target);
         if self.jobs[job].thread == Some(Stage::Performing) {
             self.set_phase(job, Phase::PerformDone);
             self.jobs[job].thread = Some(Stage::Finishing { cancelled: false });

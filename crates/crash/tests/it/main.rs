@@ -26,5 +26,11 @@ const fn at(moment: Moment, after: u64, kind: FaultKind) -> Fault {
 }
 
 fn schedule(launches: &[Launch], faults: &[Fault]) -> Schedule {
-    Schedule { seed: 1, leased: false, launches: launches.to_vec(), faults: faults.to_vec() }
+    Schedule {
+        seed: 1,
+        leased: false,
+        local: false,
+        launches: launches.to_vec(),
+        faults: faults.to_vec(),
+    }
 }
