@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod known;
+mod local_disks;
 mod planted;
 mod post_copy;
 mod rows;
