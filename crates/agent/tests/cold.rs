@@ -150,7 +150,7 @@ fn define(copied: &ColdCopy) -> Action {
 }
 
 const fn discard(keep_disks: bool) -> Action {
-    Action::DiscardIncoming(DiscardIncoming { keep_disks })
+    Action::DiscardIncoming(DiscardIncoming { keep_disks, may_have_run: false })
 }
 
 const fn start_guest() -> Action {

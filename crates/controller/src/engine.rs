@@ -244,6 +244,7 @@ impl Engine {
             }
             Effect::DiscardAtTarget => Action::DiscardIncoming(DiscardIncoming {
                 keep_disks: migration.settings.keep_target_on_failure,
+                may_have_run: migration.may_have_run_there(),
             }),
             Effect::DefineAtTarget => {
                 let MigrationState::Defining { copied } = &migration.state else { return None };

@@ -31,6 +31,13 @@ pub enum Violation {
     DefinitionAstray,
     /// `converges_when_quiet`: a job, a connection, or an agent's task is left.
     JobLeft,
+    /// A copied disk was removed, or written to from outside, while a process of the guest used
+    /// it.
+    DiskInUse,
+    /// A disk was removed that had what no other one has, or whose host is the guest's owner.
+    DiskLost,
+    /// `converges_when_quiet`: images are not on the owner's host alone.
+    DiskAstray,
     /// A failed operation does not say why.
     SilentFailure,
     /// A failed operation says of the guest what is not so.
@@ -44,7 +51,7 @@ pub(crate) const WHAT_TO_DO: &str = "`virsh destroy` it here";
 pub(crate) type Violations = BTreeMap<Violation, String>;
 
 impl World {
-    fn violated(&mut self, violation: Violation, account: impl FnOnce(&Self) -> String) {
+    pub(crate) fn violated(&mut self, violation: Violation, account: impl FnOnce(&Self) -> String) {
         if self.violations.contains_key(&violation) {
             return;
         }
@@ -189,6 +196,7 @@ impl World {
                 format!("defined on `{names}`, the owner is {}", world.name(owner))
             });
         }
+        self.check_images();
         if let Some(what) = self.left_over() {
             self.violated(Violation::JobLeft, |_| what);
         }

@@ -176,7 +176,8 @@ impl World {
         let target = host_ix(migration.to);
         let mode = migration.settings.mode;
         let (epoch, post_copy) = (migration.epoch, migration.is_post_copy());
-        let command = Command { operation, epoch, effect, target, mode, post_copy };
+        let may_have_run = migration.may_have_run_there();
+        let command = Command { operation, epoch, effect, target, mode, post_copy, may_have_run };
         if after_storing {
             let delay = self.rng.random_range(1..4);
             let life = self.controller.daemon.life;

@@ -23,6 +23,8 @@ pub(crate) struct Command {
     pub(crate) mode: MigrationMode,
     /// The source is to switch.
     pub(crate) post_copy: bool,
+    /// libvirt may have let the target's copy run.
+    pub(crate) may_have_run: bool,
 }
 
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use drover_model::{Epoch, GuestState};
 
 use crate::agenda::At;
 use crate::agent::AgentState;
+use crate::images::Image;
 use crate::libvirt::JobId;
 use crate::schedule::Network;
 
@@ -141,6 +142,8 @@ pub(crate) struct Host {
     /// Since when nothing of this host reaches the migration network.
     pub(crate) silent_since: Option<At>,
     pub(crate) disk_full_until: At,
+    /// The guest's disk, where that is a file of one host.
+    pub(crate) image: Option<Image>,
 }
 
 impl Host {
@@ -156,6 +159,7 @@ impl Host {
             cut_until: [0; 3],
             silent_since: None,
             disk_full_until: 0,
+            image: None,
         }
     }
 

@@ -15,6 +15,7 @@ mod controller;
 mod event;
 mod habit;
 mod host;
+mod images;
 mod inject;
 mod libvirt;
 mod link;

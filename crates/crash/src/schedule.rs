@@ -180,6 +180,8 @@ pub struct Schedule {
     pub seed: u64,
     /// The guest has a lease, without which post-copy is refused.
     pub leased: bool,
+    /// Its disk is a file of one host, copied when it moves.
+    pub local: bool,
     /// Migrations.
     pub launches: Vec<Launch>,
     /// Faults.
@@ -190,20 +192,22 @@ impl Schedule {
     /// The schedule of a seed.
     pub fn draw(seed: u64) -> Self {
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x5eed_0f5c_4ed1_u64);
-        let leased = rng.random_bool(0.5);
+        let (leased, local) = (rng.random_bool(0.5), rng.random_bool(0.3));
         let mut launches: Vec<Launch> = (0..rng.random_range(1..=3_u32))
-            .map(|number| launch(&mut rng, number == 0, leased))
+            .map(|number| launch(&mut rng, number == 0, leased, local))
             .collect();
         launches.sort_by_key(|launch| launch.at);
         let faults = (0..rng.random_range(0..=MAX_FAULTS)).map(|_| fault(&mut rng)).collect();
-        Self { seed, leased, launches, faults }
+        Self { seed, leased, local, launches, faults }
     }
 }
 
-fn launch(rng: &mut Pcg64Mcg, first: bool, leased: bool) -> Launch {
+fn launch(rng: &mut Pcg64Mcg, first: bool, leased: bool, local: bool) -> Launch {
     let mode = match rng.random_range(0..10) {
         0..=7 => MigrationMode::Live,
         8 => MigrationMode::Cold,
+        // With its host a disk of its own is gone.
+        _ if local => MigrationMode::Cold,
         _ => MigrationMode::Rescue,
     };
     let may_switch = leased && mode == MigrationMode::Live;

@@ -107,6 +107,7 @@ impl World {
     }
 
     fn begin(&mut self) {
+        self.first_image();
         let pid = self.new_pid();
         self.hosts[0].domain.defined = true;
         self.hosts[0].domain.qemu = Some(Qemu {
@@ -243,11 +244,13 @@ impl World {
             self.say(|| format!("{} QEMU: cannot take the lease: {why}", self.name(host)));
             return false;
         }
+        let other_disk = self.image_is_stale(host);
         let Some(qemu) = self.hosts[host].domain.qemu.as_mut() else { return false };
-        let stale = qemu.knows != self.disk;
+        let stale = qemu.knows != self.disk || other_disk;
         (qemu.cpus, qemu.ran) = (Cpus::Running, true);
         self.disk += 1;
         qemu.knows = self.disk;
+        self.write_image(host);
         self.say(|| format!("{} QEMU: RUNS: {why}", self.name(host)));
         self.check_runs(stale);
         true
@@ -256,11 +259,15 @@ impl World {
     /// The last write is done; from here on the memory does not change.
     pub(crate) fn stop_cpus(&mut self, host: HostIx) {
         let Some(qemu) = self.hosts[host].domain.qemu.as_mut() else { return };
-        if qemu.cpus == Cpus::Running {
+        let wrote = qemu.cpus == Cpus::Running;
+        if wrote {
             self.disk += 1;
             qemu.knows = self.disk;
         }
         qemu.cpus = Cpus::StoppedForMigration;
+        if wrote {
+            self.write_image(host);
+        }
         self.say(|| format!("{} QEMU: stops for the switch-over", self.name(host)));
     }
 

@@ -13,10 +13,7 @@ mod migration;
 pub mod queue;
 
 pub use answer::answer;
-pub use departure::{
-    Beginning, Look, MAY_HAVE_LEFT_MS, QUIET_LOOKS, Verdict, beginning, exit_proves_departure,
-    judge,
-};
+pub use departure::{Beginning, Look, MAY_HAVE_LEFT_MS, QUIET_LOOKS, Verdict, beginning, judge};
 pub use epoch::{Admission, admission};
 pub use migration::{
     Effect, Failure, FailureKind, Ignored, Migration, MigrationEvent, MigrationState, OwnerChange,

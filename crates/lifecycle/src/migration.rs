@@ -359,6 +359,12 @@ impl Migration {
         matches!(self.state, S::PostCopy { .. })
     }
 
+    /// Whether libvirt may have let the target's copy run, so that one which is shut off there is
+    /// the guest itself.
+    pub fn may_have_run_there(&self) -> bool {
+        self.may_run_there && self.settings.mode == MigrationMode::Live
+    }
+
     /// What the present state asks for; to be said again after a restart, a reconnect or
     /// a while without an answer.
     pub fn effects_again(&self) -> Vec<Effect> {

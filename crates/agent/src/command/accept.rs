@@ -25,15 +25,20 @@ impl Commands {
             let message = "its migration away from this host is not over";
             return Err(failure(FailureKind::Retry, message));
         }
+        let disks: Vec<DiskCopy> = read("list of disks", &accept.disks_json)?;
         match self.guest(order.guest).await {
             Ok(Some(guest)) if guest.state.is_active() => {
                 let message = format!("it is {} on this host already", guest.state.as_str());
                 return Err(failure(FailureKind::Conflict, message));
             }
+            // Its definition, taken for one that arrived, would say that its disks did.
+            Ok(Some(_)) if !disks.is_empty() && !accept.cold => {
+                let message = "it is defined on this host already: `virsh undefine` it here first";
+                return Err(failure(FailureKind::Refused, message));
+            }
             Ok(_) => {}
             Err(error) => return Err(of_hypervisor(&error)),
         }
-        let disks: Vec<DiskCopy> = read("list of disks", &accept.disks_json)?;
         if !disks.is_empty() || accept.cold {
             let claims = Arc::clone(&self.claims);
             let (operation, guest) = (order.operation, order.guest);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use drover_agent_api::v1::{DiscardIncoming, Failure};
+use drover_agent_api::v1::{DiscardIncoming, Failure, FailureKind};
 use drover_model::GuestState;
 use drover_ports::IncomingDisposal;
 
-use super::failure::{of_claim, of_hypervisor};
+use super::failure::{failure, of_claim, of_hypervisor};
 use super::turns::Turn;
 use super::{Commands, Order, off_runtime};
 
@@ -21,6 +21,10 @@ impl Commands {
         self.network.end_probe(order.guest);
         let found = self.guest(order.guest).await.map_err(|error| of_hypervisor(&error))?;
         let is_off = found.is_some_and(|guest| guest.state == GuestState::ShutOff);
+        if is_off && discard.may_have_run {
+            let message = "a copy of it that may have run here is shut off";
+            return Err(failure(FailureKind::Refused, message));
+        }
         let disposed = if is_off && self.claims.has_defined(order.operation) {
             self.hypervisor.undefine(order.guest).await
         } else if is_off && self.claims.is_cold(order.operation) {

@@ -28,6 +28,8 @@ impl Commands {
             return self.start_cold(order, &start, settings).await;
         }
         if self.operations.knows(order.operation) {
+            // Its epoch grows with a switch to post-copy.
+            self.spend(order.guest, order.epoch).await?;
             self.report(order.operation);
             adjust(self, order.operation, order.guest, &settings, start.post_copy).await;
             return Ok(());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_agent_api::v1::Failure;
-use drover_lifecycle::{FailureKind, Look, Verdict, exit_proves_departure, judge};
+use drover_lifecycle::{FailureKind, Look, Verdict, judge};
 use drover_model::{GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -24,10 +24,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Progress is told with every second look: every 500 ms.
 const LOOKS_PER_PROGRESS: u32 = 2;
 
-/// A watch over the guest's process that ends sooner may not have seen the process at all;
-/// then libvirt must say as well that the guest has left.
-const SIGHTING: Duration = Duration::from_secs(1);
-
 /// Follows it to its end. What was asked of libvirt is needed only to go on after a break; where
 /// the job is over, `why` is what libvirt said.
 pub(crate) async fn follow(
@@ -46,10 +42,8 @@ pub(crate) async fn follow(
     let (mut switched, mut off_since) = (false, None::<Instant>);
     let mut moving = Moving::default();
     let mut converging = outgoing.as_ref().map(|outgoing| Converging::new(&outgoing.settings));
-    let mut watching_since = Instant::now();
     loop {
         let looked = look(&commands, guest).await;
-        let seen = looked.as_ref().ok().and_then(|(state, _)| *state);
         if let Ok((state, job)) = looked {
             quiet = if job.is_some() { 0 } else { quiet + 1 };
             let is_off = state == Some(GuestState::ShutOff);
@@ -96,15 +90,10 @@ pub(crate) async fn follow(
         tokio::select! {
             biased;
             watched = &mut gone, if !process_gone => match watched {
-                Ok(()) => {
-                    process_gone = true;
-                    if watching_since.elapsed() >= SIGHTING && exit_proves_departure(seen) {
-                        commands.tell_source_gone(operation);
-                    }
-                }
+                // What that means libvirt tells.
+                Ok(()) => process_gone = true,
                 Err(_) => {
                     sleep(LOOK_INTERVAL).await;
-                    watching_since = Instant::now();
                     gone = commands.hypervisor.wait_until_gone(guest);
                 }
             },

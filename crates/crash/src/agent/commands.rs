@@ -37,11 +37,11 @@ impl World {
             Admission::New => self.hosts[host].epoch_seen = Some(command.epoch),
         }
         let outcome = match command.effect {
-            Effect::AcceptIncoming => self.accept(host),
+            Effect::AcceptIncoming => self.accept(host, command.operation),
             Effect::StartMigration => self.start(host, command),
             Effect::CancelMigration => self.cancel(host, command.operation),
-            Effect::DiscardAtTarget => self.discard(host),
-            Effect::DefineAtTarget => self.define(host),
+            Effect::DiscardAtTarget => self.discard(host, command),
+            Effect::DefineAtTarget => self.define(host, command.operation),
             Effect::StartAtTarget => self.start_guest(host),
             Effect::RemoveAtSource => self.remove_departed(host),
             Effect::ResumeAtTarget | Effect::ResumeAtSource => {
@@ -60,7 +60,7 @@ impl World {
         self.tell(host, Said::Answer { command, failure: outcome.err() });
     }
 
-    fn accept(&self, host: HostIx) -> Result<(), Failure> {
+    fn accept(&mut self, host: HostIx, operation: OpIx) -> Result<(), Failure> {
         if self.hosts[host].agent.is_leaving() {
             return Err(failure(FailureKind::Retry, "its migration away is not over"));
         }
@@ -68,7 +68,7 @@ impl World {
             (Some(state), _) if state.is_active() => {
                 Err(failure(FailureKind::Conflict, "it is active on this host already"))
             }
-            _ => Ok(()),
+            _ => self.claim_image(host, operation),
         }
     }
 
@@ -85,6 +85,7 @@ impl World {
     fn start(&mut self, host: HostIx, command: Command) -> Result<(), Failure> {
         let operation = command.operation;
         if self.hosts[host].agent.departures.iter().any(|known| known.operation == operation) {
+            self.hosts[host].spent = self.hosts[host].spent.max(Some(command.epoch));
             self.report(host, operation);
             self.adjust(host, command);
             return Ok(());
@@ -152,6 +153,9 @@ impl World {
             self.agenda.after(pause, Event::AttemptResume { host, life, wait: id });
         } else {
             self.hosts[host].agent.waits.remove(place);
+            if outcome.is_ok() {
+                self.keep_image(host);
+            }
             self.answer(host, command, outcome);
         }
     }
@@ -186,13 +190,19 @@ impl World {
         }
     }
 
-    /// A definition of a copy that has stopped goes as well.
-    fn discard(&mut self, host: HostIx) -> Result<(), Failure> {
+    /// A definition of a copy that has stopped goes as well; images last, while a copy uses them
+    /// they stay.
+    fn discard(&mut self, host: HostIx, command: Command) -> Result<(), Failure> {
+        if self.is_stopped(host) && command.may_have_run {
+            return Err(failure(FailureKind::Refused, "a copy that may have run is shut off"));
+        }
         if self.is_stopped(host) {
             self.hosts[host].domain.defined = false;
-            return Ok(());
+        } else {
+            self.discard_domain(host)?;
         }
-        self.discard_domain(host)
+        self.discard_image(host, command.operation);
+        Ok(())
     }
 
     fn start_copy(&mut self, host: HostIx, command: Command, spent: bool) -> Result<(), Failure> {
@@ -212,7 +222,11 @@ impl World {
         Ok(())
     }
 
-    fn define(&mut self, host: HostIx) -> Result<(), Failure> {
+    fn define(&mut self, host: HostIx, operation: OpIx) -> Result<(), Failure> {
+        let image = self.hosts[host].image;
+        if self.schedule.local && image.is_none_or(|image| image.made_by != Some(operation)) {
+            return Err(failure(FailureKind::Refused, "not the file that was made for the copy"));
+        }
         if self.look_at(host)?.0.is_some_and(GuestState::is_active) {
             return Err(failure(FailureKind::Conflict, "it is active on this host already"));
         }
@@ -222,12 +236,14 @@ impl World {
 
     fn start_guest(&mut self, host: HostIx) -> Result<(), Failure> {
         match self.look_at(host)?.0 {
-            Some(GuestState::Running) => Ok(()),
+            Some(GuestState::Running) => {}
             Some(state) if state.is_active() => {
-                Err(failure(FailureKind::Conflict, "a copy of it is paused here"))
+                return Err(failure(FailureKind::Conflict, "a copy of it is paused here"));
             }
-            _ => self.boot_domain(host),
+            _ => self.boot_domain(host)?,
         }
+        self.keep_image(host);
+        Ok(())
     }
 
     fn remove_departed(&mut self, host: HostIx) -> Result<(), Failure> {
@@ -245,6 +261,7 @@ impl World {
             return Err(failure(FailureKind::Conflict, "it is active here"));
         }
         self.hosts[host].domain.defined = false;
+        self.remove_departed_image(host);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Migrations away from a host (`drover-agent`'s `migration/`).
 
-use drover_lifecycle::{Failure, FailureKind, Look, Verdict, exit_proves_departure, judge};
+use drover_lifecycle::{Failure, FailureKind, Look, Verdict, judge};
 use drover_model::{GuestState, MigrationProgress};
 
 use super::{Departure, Status, Task};
@@ -14,22 +14,17 @@ use crate::world::World;
 /// How often a followed job is looked at; `migration/follow.rs`.
 const LOOK_INTERVAL: u64 = 250;
 
-/// A shorter watch may not have seen the process at all.
-const SIGHTING: u64 = 1_000;
-
 /// How often progress is read; a wish to cancel is looked at with it.
 const PROGRESS_INTERVAL: u64 = 500;
 
 impl World {
     pub(super) fn following(&self, host: HostIx) -> Task {
         Task::Following {
-            watching_since: self.agenda.now(),
             watches: self.hosts[host].domain.qemu.map(|qemu| qemu.pid),
             process_gone: false,
             quiet: 0,
             off_since: None,
             turn: 0,
-            seen: None,
         }
     }
 
@@ -77,10 +72,16 @@ impl World {
         let Some(known) = self.departure(host, life, operation) else { return };
         if known.cancel {
             let cancelled = failure(FailureKind::Cancelled, "canceled by client");
-            self.conclude(host, operation, Err(cancelled));
-        } else {
-            self.advance(host, operation, Status::Copied);
+            return self.conclude(host, operation, Err(cancelled));
         }
+        let target = known.target;
+        let reached = self.linked(host, target) && self.hosts[target].libvirtd.up;
+        if self.schedule.local && (!reached || self.lacks_image(target)) {
+            let broke = failure(FailureKind::Broken, "the connection to the target");
+            return self.conclude(host, operation, Err(broke));
+        }
+        self.copy_image(host, target);
+        self.advance(host, operation, Status::Copied);
     }
 
     pub(super) fn follow(&mut self, host: HostIx, operation: OpIx) {
@@ -175,20 +176,17 @@ impl World {
             return;
         }
         let here = self.hosts[host].domain.qemu.map(|qemu| qemu.pid);
-        let now = self.agenda.now();
         let mut told = Vec::new();
         for known in &mut self.hosts[host].agent.departures {
             match &mut known.task {
                 Task::Departing { pid: Some(pid), .. } if Some(*pid) != here => {
                     told.push(known.operation);
                 }
-                Task::Following { watching_since, watches, process_gone, seen, .. }
-                    if watches.is_some() && *watches != here && !*process_gone =>
+                // Only libvirt tells whether it left, or was taken back and died here.
+                Task::Following { watches, process_gone, .. }
+                    if watches.is_some() && *watches != here =>
                 {
                     *process_gone = true;
-                    if now - *watching_since >= SIGHTING && exit_proves_departure(*seen) {
-                        told.push(known.operation);
-                    }
                 }
                 _ => {}
             }
@@ -204,15 +202,8 @@ impl World {
         let now = self.agenda.now();
         let Some(known) = self.departure(host, life, operation) else { return };
         let (cancel, told) = (known.cancel, known.why.clone());
-        let Task::Following {
-            watching_since,
-            watches,
-            process_gone,
-            quiet,
-            off_since,
-            turn: due,
-            seen,
-        } = &mut known.task
+        let Task::Following { watches, process_gone, quiet, off_since, turn: due } =
+            &mut known.task
         else {
             return;
         };
@@ -220,7 +211,6 @@ impl World {
             return;
         }
         *due += 1;
-        *seen = found.as_ref().ok().and_then(|(state, _)| *state);
         let next = Event::Look { host, life, operation, turn: *due };
         // A watch that saw no process ends when libvirt agrees; it errs while libvirt is away.
         if watches.is_none() && !*process_gone {
@@ -228,7 +218,7 @@ impl World {
                 Ok((state, _)) if !state.is_some_and(|state| state.is_active()) => {
                     *process_gone = true;
                 }
-                _ => (*watching_since, *watches) = (now, here),
+                _ => *watches = here,
             }
         }
         if let Ok((state, job)) = found {

@@ -7,7 +7,7 @@ mod departures;
 mod post_copy;
 
 use drover_lifecycle::Failure;
-use drover_model::{Epoch, GuestState};
+use drover_model::Epoch;
 
 use crate::agenda::At;
 use crate::event::{Command, HostIx, OpIx};
@@ -43,14 +43,11 @@ pub(crate) enum Task {
     Recovering { job: Option<JobId> },
     /// Nobody here waits for the job: it is looked at again and again.
     Following {
-        watching_since: At,
         watches: Option<u64>,
         process_gone: bool,
         quiet: u32,
         off_since: Option<At>,
         turn: u32,
-        /// The guest's state as of the last look.
-        seen: Option<GuestState>,
     },
 }
 

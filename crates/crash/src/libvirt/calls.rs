@@ -69,7 +69,7 @@ impl World {
         let now = self.agenda.now();
         let here = &self.hosts[host];
         let has_disk = here.reaches(Network::Storage, now) && now >= self.locked_until;
-        if !has_disk || now < here.disk_full_until {
+        if !has_disk || now < here.disk_full_until || self.lacks_image(host) {
             return Err(failure(FailureKind::Broken, "QEMU cannot open the disk"));
         }
         let pid = self.new_pid();

@@ -62,6 +62,7 @@ impl World {
         if let Some(qemu) = self.hosts[target].domain.qemu.as_mut() {
             (qemu.memory, qemu.knows) = (Memory::Half, knows);
         }
+        self.copy_image(source, target);
         if self.jobs[job].thread == Some(Stage::Performing) {
             self.set_phase(job, Phase::PerformDone);
             self.jobs[job].thread = Some(Stage::Finishing { cancelled: false });
@@ -173,6 +174,9 @@ impl World {
         let (Some(qemu), Some((Phase::Unattended, broken))) = (domain.qemu, domain.job) else {
             return Err(failure(FailureKind::Conflict, "it is not in post-copy"));
         };
+        if self.jobs[broken].thread.is_some() {
+            return Err(failure(FailureKind::Conflict, "it is being gone on with already"));
+        }
         self.jobs[broken].stream = None;
         self.tell_half(broken);
         let job = self.jobs.len();

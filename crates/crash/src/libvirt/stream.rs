@@ -104,6 +104,7 @@ impl World {
         if let Some(qemu) = self.hosts[target].domain.qemu.as_mut() {
             (qemu.memory, qemu.knows) = (Memory::Whole, knows);
         }
+        self.copy_image(source, target);
         self.jobs[job].stream = None;
         self.say(|| format!("{} QEMU: has everything of the guest", self.name(target)));
         if self.jobs[job].thread == Some(Stage::SwitchingOver) {

@@ -46,7 +46,7 @@ impl World {
         if now < host.disk_full_until {
             return Err(failure(FailureKind::Broken, "QEMU: no space left on device"));
         }
-        if !host.reaches(Network::Storage, now) {
+        if !host.reaches(Network::Storage, now) || self.lacks_image(target) {
             return Err(failure(FailureKind::Broken, "QEMU cannot open the disk"));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use drover_crash::{
     Fault, FaultKind as K, Habits, Launch, Moment as M, Network, Schedule, Side, When, run,
 };
-use drover_model::MigrationMode;
+use drover_model::{MigrationMode, PostCopy};
 
 use crate::{MOVE, at, schedule};
 
@@ -141,4 +141,92 @@ fn what_libvirt_forgot_twice_is_lost_by_the_faults() {
         at(M::Finished, 1_146, K::KillHost(Side::Source, 39_216)),
     ];
     drawn(902_812, &[to(1, 14_752, 6_024)], &faults);
+}
+
+const NOW: Launch = Launch { post_copy: PostCopy::Now, ..MOVE };
+
+fn switched(seed: u64, launches: &[Launch], faults: &[Fault]) {
+    check(&Schedule { seed, leased: true, ..schedule(launches, faults) });
+}
+
+/// An agent that was restarted began the migration a second time; its first copy stood on the
+/// target, and the second one's process died: the first was resumed, and was out of date.
+#[test]
+fn a_second_try_is_not_taken_for_the_first() {
+    let faults = [
+        when(47_352, K::KillQemu(Side::Source)),
+        at(M::Prepare, 74, K::LoseFinishReply(41_020)),
+        when(23_916, K::KillAgent(Side::Source, 15_000)),
+    ];
+    for seed in 1..=20 {
+        drawn(seed, &[to(2, 3_553, 6_916)], &faults);
+    }
+}
+
+/// libvirt took the guest back, and its process died before the agent had looked again: the
+/// exit was taken for its departure.
+#[test]
+fn the_end_of_a_process_alone_is_no_departure() {
+    let faults = [
+        at(M::Prepare, 0, K::LoseFinishReply(42_389)),
+        at(M::ConfirmCancelled, 149, K::KillQemu(Side::Source)),
+        when(31_865, K::KillAgent(Side::Source, 8_033)),
+    ];
+    for seed in 1..=20 {
+        drawn(seed, &[to(1, 2_028, 4_906)], &faults);
+    }
+}
+
+/// The end of a switched migration was told under the epoch it had begun with, so a repeat of the
+/// wish to switch, of a higher one, began it anew.
+#[test]
+fn a_repeat_of_the_switch_begins_nothing_that_is_over() {
+    let faults = [
+        at(M::CleaningUp, 99, K::KillAgent(Side::Source, 82)),
+        when(59_627, K::KillHost(Side::Target, 5_400)),
+        when(32_366, K::Late(40_107)),
+    ];
+    let allow = Launch { post_copy: PostCopy::Allow, ..to(1, 42_740, 7_608) };
+    switched(5_854_116, &[allow], &faults);
+}
+
+/// libvirt could not take it back, since the target had the lease: its process stayed for ever.
+#[test]
+fn what_libvirt_could_not_take_back_is_removed() {
+    let faults = [
+        at(M::Finish, 9, K::Cut(Side::Source, Network::Migration, 38_473)),
+        later(1, at(M::Prepare, 7, K::KillAgent(Side::Source, 15_000))),
+    ];
+    let allow = Launch { post_copy: PostCopy::Allow, ..to(1, 16_113, 7_892) };
+    switched(23_069, &[allow], &faults);
+}
+
+/// A command from before the owner changed came late and was refused as stale: that was taken
+/// for the refusal to switch, and the copy that had arrived was destroyed.
+#[test]
+fn a_stale_command_says_nothing_of_the_switch() {
+    let faults = [
+        at(M::Perform, 14, K::Late(14_112)),
+        when(43_616, K::KillController(8_916)),
+        when(44_793, K::KillAgent(Side::Target, 15_000)),
+    ];
+    for seed in 1..=20 {
+        let allow = Launch { post_copy: PostCopy::Allow, ..to(1, 2_965, 3_464) };
+        switched(seed, &[allow], &faults);
+    }
+}
+
+/// The target's libvirtd is away and then the source's QEMU dies: nobody told the target.
+#[test]
+fn half_a_guest_that_nobody_serves_is_told_as_lost() {
+    let faults = [
+        at(M::RunsAhead, 500, K::KillQemu(Side::Source)),
+        at(M::RunsAhead, 520, K::KillLibvirtd(Side::Target, 15_000)),
+    ];
+    switched(12_367, &[NOW], &faults);
+    let faults = [
+        at(M::RunsAhead, 26, K::KillLibvirtd(Side::Target, 15_000)),
+        at(M::RunsAhead, 11_300, K::KillQemu(Side::Source)),
+    ];
+    switched(184_354, &[Launch { transfer: 20_000, ..NOW }], &faults);
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod known;
+mod local_disks;
 mod planted;
+mod post_copy;
 mod rows;
 mod schedules;
 
@@ -25,5 +27,11 @@ const fn at(moment: Moment, after: u64, kind: FaultKind) -> Fault {
 }
 
 fn schedule(launches: &[Launch], faults: &[Fault]) -> Schedule {
-    Schedule { seed: 1, leased: false, launches: launches.to_vec(), faults: faults.to_vec() }
+    Schedule {
+        seed: 1,
+        leased: false,
+        local: false,
+        launches: launches.to_vec(),
+        faults: faults.to_vec(),
+    }
 }

@@ -22,9 +22,9 @@ const STEPS: [M; 12] = [
 ];
 
 /// Shorter than any timeout, and longer than all of them.
-const LASTING: [u64; 2] = [2_000, 40_000];
+pub(crate) const LASTING: [u64; 2] = [2_000, 40_000];
 
-fn faults(lasting: u64) -> Vec<K> {
+pub(crate) fn faults(lasting: u64) -> Vec<K> {
     let mut all = vec![K::KillController(lasting), K::DiskFull(lasting), K::Cancel];
     all.extend([K::Late(lasting), K::Twice(lasting), K::LoseFinishReply(lasting)]);
     for side in [Source, Target] {

@@ -17,6 +17,15 @@ fn invariant_two_thousand_schedules_keep_every_promise() {
     assert!(tally.faults > 2_500 && tally.lost_by_fault > 50, "{tally}");
 }
 
+/// `make sim` runs as many as it is told; these are what docs/decisions/0010 speaks of.
+#[test]
+#[ignore = "takes a minute"]
+fn invariant_a_million_schedules_keep_every_promise() {
+    let failing =
+        |seed: &u64| !run(&Schedule::draw(*seed), Habits::default(), false).violations.is_empty();
+    assert_eq!((1..=1_000_000).find(failing), None);
+}
+
 #[test]
 fn a_seed_is_one_run_and_not_another() {
     let trace = |seed| run(&Schedule::draw(seed), Habits::default(), true).trace;

@@ -44,17 +44,11 @@ pub enum Verdict {
     Stayed(FailureKind, &'static str),
 }
 
-/// Whether the end of its process proves, without libvirt's word, that the guest has left;
-/// `seen` is its state as of the last look, none when libvirt did not tell it.
-///
-/// Not after it was seen running: when the answer to libvirt's last phase is lost, the
-/// source's libvirtd lets the guest run again, and the copy on the target knows nothing of
-/// what it writes from then on. (Found by the crash simulator.)
-pub const fn exit_proves_departure(seen: Option<GuestState>) -> bool {
-    !matches!(seen, Some(GuestState::Running))
-}
-
 /// Judges one look.
+///
+/// The end of its process alone proves nothing: when the answer to libvirt's last phase is lost,
+/// the source's libvirtd lets the guest run again, and the copy on the target knows nothing of
+/// what it writes until it ends for another reason. (Found by the crash simulator.)
 pub fn judge(look: &Look) -> Verdict {
     let over = look.quiet >= QUIET_LOOKS;
     match (look.state, look.job) {

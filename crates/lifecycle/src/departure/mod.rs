@@ -6,4 +6,4 @@ mod begin;
 mod judge;
 
 pub use begin::{Beginning, beginning};
-pub use judge::{Look, MAY_HAVE_LEFT_MS, QUIET_LOOKS, Verdict, exit_proves_departure, judge};
+pub use judge::{Look, MAY_HAVE_LEFT_MS, QUIET_LOOKS, Verdict, judge};
