@@ -85,7 +85,7 @@ impl Prepared {
             shared_paths,
             outbox.clone(),
         );
-        let queries = Queries::new(Arc::clone(&commands));
+        let queries = Queries::new(Arc::clone(&commands), config.power.off_command.clone());
         let link = Link {
             config,
             identity,

@@ -33,6 +33,7 @@ impl Commands {
             Ok(_) => {}
             Err(error) => return Err(of_hypervisor(&error)),
         }
+        self.arrivals.expect(order.guest)?;
         let disks: Vec<DiskCopy> = read("list of disks", &accept.disks_json)?;
         if !disks.is_empty() || accept.cold {
             let claims = Arc::clone(&self.claims);
