@@ -87,7 +87,10 @@ pub(crate) fn watts_follow_the_load_of_a_host(world: &World) -> anyhow::Result<(
     };
     let (first, second) = (of(&guests[0])?, of(&guests[1])?);
     eprintln!("{}: {first:.1} W, {}: {second:.1} W", guests[0], guests[1]);
-    ensure!(first > 1.5 * second && first + second < watts, "{first:.1} W and {second:.1} W of {watts:.1}");
+    ensure!(
+        first > 1.5 * second && first + second < watts,
+        "{first:.1} W and {second:.1} W of {watts:.1}"
+    );
     Ok(())
 }
 
