@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use drover_model::{HostCapabilities, HostId};
+use drover_model::{HostCapabilities, HostId, PowerSource};
 use drover_ports::{HostDescription, Hypervisor, HypervisorError, HypervisorEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::observe::capabilities::{Machine, capabilities};
+use crate::observe::power::meter::PowerMeter;
 
 /// How often the host is described anew: pools, networks and versions change while it runs.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -50,6 +51,7 @@ pub(crate) struct Describer {
     pub(crate) host: HostId,
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     pub(crate) published: watch::Sender<HostCapabilities>,
+    power: Arc<PowerMeter>,
     last: Option<HostDescription>,
 }
 
@@ -58,9 +60,10 @@ impl Describer {
         config: Config,
         host: HostId,
         hypervisor: Arc<dyn Hypervisor>,
+        power: Arc<PowerMeter>,
     ) -> (Self, watch::Receiver<HostCapabilities>) {
         let (published, capabilities) = watch::channel(HostCapabilities::default());
-        (Self { config, host, hypervisor, published, last: None }, capabilities)
+        (Self { config, host, hypervisor, published, power, last: None }, capabilities)
     }
 
     /// Describes it for the first time. Goes on without libvirt if that does not answer.
@@ -81,7 +84,10 @@ impl Describer {
             Err(_) => warn!("libvirt has not described this host for {TIMEOUT:?}"),
         }
         let description = self.last.clone().unwrap_or_default();
-        let fresh = capabilities(description, Machine::read(), &self.config);
+        let power = Arc::clone(&self.power);
+        let read = move || (Machine::read(), power.look());
+        let (machine, sources) = tokio::task::spawn_blocking(read).await?;
+        let fresh = capabilities(description, machine, sources, &self.config);
         self.published.send_if_modified(|known| {
             let changed = *known != fresh;
             *known = fresh;
@@ -93,11 +99,13 @@ impl Describer {
     /// Keeps it current until it turns out that this is another host.
     pub(crate) async fn run(mut self) -> Result<std::convert::Infallible> {
         let mut events = self.hypervisor.events();
+        let mut sources = self.power.present();
         loop {
             let pause = if self.last.is_some() { INTERVAL } else { RETRY_INTERVAL };
             tokio::select! {
                 () = sleep(pause) => {}
                 () = reconnected(&mut events) => {}
+                () = changed(&mut sources) => {}
             }
             self.refresh().await?;
         }
@@ -111,6 +119,13 @@ fn check_identity(joined: HostId, found: Option<HostId>) -> Result<()> {
              hint: a copied state directory, or a changed host UUID; join again"
         ),
         _ => Ok(()),
+    }
+}
+
+/// Waits until another source measures power.
+async fn changed(sources: &mut watch::Receiver<Vec<PowerSource>>) {
+    if sources.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

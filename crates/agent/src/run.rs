@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::images::claims::Claims;
 use crate::images::facts::Images;
 use crate::network::listen::listen;
+use crate::observe::power::meter::PowerMeter;
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
 use crate::query::Queries;
@@ -63,14 +64,15 @@ impl Prepared {
         let host = identity.card.host_id;
         info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
 
+        let power = Arc::new(PowerMeter::new(config.power.clone()));
         let (mut describer, capabilities) =
-            Describer::new(config.clone(), host, Arc::clone(&hypervisor));
+            Describer::new(config.clone(), host, Arc::clone(&hypervisor), Arc::clone(&power));
         describer.begin().await?;
 
         let every = config.sample_interval.unwrap_or(DEFAULT_SAMPLE_INTERVAL);
         let (sample_interval, interval_changes) = watch::channel(every);
         let samples = Arc::new(SampleStore::default());
-        let reader = Reader::new(config.accounting.clone());
+        let reader = Reader::new(config.accounting.clone(), power);
         let sampler = Sampler::new(reader, Arc::clone(&hypervisor), Arc::clone(&samples));
 
         let outbox = Outbox::default();
@@ -83,7 +85,7 @@ impl Prepared {
             shared_paths,
             outbox.clone(),
         );
-        let queries = Queries::new(Arc::clone(&commands));
+        let queries = Queries::new(Arc::clone(&commands), config.power.off_command.clone());
         let link = Link {
             config,
             identity,

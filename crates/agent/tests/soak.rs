@@ -6,7 +6,8 @@ mod support;
 
 use std::sync::Arc;
 
-use drover_agent::config::Accounting;
+use drover_agent::config::{Accounting, Config};
+use drover_agent::observe::power::meter::PowerMeter;
 use drover_agent::observe::read::Reader;
 use drover_agent::observe::sampler::{SampleStore, Sampler};
 use drover_model::{GuestId, GuestState};
@@ -31,7 +32,10 @@ async fn twenty_thousand_samples_of_twenty_guests_gather_no_memory() {
         hypervisor.put(GuestId::from_u128(guest), GuestState::Running);
     }
     let store = Arc::new(SampleStore::default());
-    let mut sampler = Sampler::new(Reader::new(Accounting::Host), hypervisor, Arc::clone(&store));
+    let power = Config::parse("").unwrap().power;
+    let power = Arc::new(PowerMeter::new(power));
+    let mut sampler =
+        Sampler::new(Reader::new(Accounting::Host, power), hypervisor, Arc::clone(&store));
     let mut settled = 0;
     for number in 1..=SAMPLES {
         sampler.measure().await;

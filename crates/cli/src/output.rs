@@ -142,6 +142,7 @@ pub(crate) fn metric(name: &str, value: f64) -> String {
     match name {
         "mem.available" | "swap.used" | "guest.resident" | "guest.balloon" => bytes(whole),
         "guest.cpu_cores" => format!("{value:.2} cores"),
+        _ if name.ends_with("watts") => format!("{value:.1} W"),
         _ => percent(value),
     }
 }

@@ -65,6 +65,7 @@ pub(crate) fn host(detail: &v1::HostDetail) -> String {
         ("pools", listed(pools)),
         ("networks", listed(networks)),
         ("shared paths", listed(detail.shared_paths.iter().cloned())),
+        ("power sources", listed(detail.power_sources.iter().cloned())),
         ("peer uri", detail.peer_uri.clone()),
         ("labels", placement::labels(&host.labels)),
         ("guests", listed(detail.guest_names.iter().cloned())),

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use crate::addresses::{host_address, number_of};
 use crate::domain_xml::SHARED;
 use crate::lab::Lab;
+use crate::powercap::machine_watts;
 use crate::sanlock::sanlock_conf;
 use crate::storage::{LOCAL, LOCKSPACE, Locks};
 use crate::tools::{run, write};
@@ -38,8 +39,13 @@ impl Lab {
             "state_dir = \"/var/lib/drover-agent\"\nlibvirt_uri = \"qemu:///system\"\n\
              sample_interval = \"{}\"\nmigration_address = \"{address}\"\n\
              peer_uri = \"qemu+tls://{address}/system\"\nshared_paths = [\"{SHARED}\"]\n\n\
-             [accounting]\nmode = \"processes\"\ncores = {:?}\nmemory = \"{}MiB\"\n",
-            spec.sample_interval, spec.host_cores, spec.host_memory_mib
+             [accounting]\nmode = \"processes\"\ncores = {:?}\nmemory = \"{}MiB\"\n\n\
+             [power]\noff_command = [\"kill\", \"-s\", \"RTMIN+4\", \"1\"]\ncurve = {:?}\n",
+            spec.sample_interval,
+            spec.host_cores,
+            spec.host_memory_mib,
+            [0_u8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+                .map(|tenth| machine_watts(f64::from(tenth) / 10.0))
         );
         write(&dir.join("etc-drover/agent.toml"), &agent)
     }

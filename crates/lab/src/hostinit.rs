@@ -1,23 +1,36 @@
 //! PID 1 of a member of the lab: builds its root, starts its daemons, starts them again
-//! when they end, and reaps what nobody else does.
+//! when they end, and reaps what nobody else does. Asked as systemd is asked
+//! (`kill -s RTMIN+4 1`), it ends them in order and switches the host off.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
-use crate::root;
+use crate::addresses::{Network, number_of};
+use crate::network::cables;
 use crate::sanlock::sanlock;
 use crate::spec::LabSpec;
 use crate::storage::{Locks, STORAGE};
 use crate::targets::tgtd;
+use crate::tools::run;
+use crate::{powercap, root};
 
 /// A daemon that ended is started again after this long, as systemd would by default for
 /// services that set Restart=.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
+
+/// By this signal systemd's PID 1 powers off (systemd(1)): SIGRTMIN+4, where the C library's
+/// SIGRTMIN is 34.
+const POWER_OFF: i32 = 34 + 4;
+
+/// Daemons that have not ended by then are killed with the host.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 struct Daemon {
     name: &'static str,
@@ -32,17 +45,61 @@ struct Daemon {
 pub fn host_init(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     rustix::system::sethostname(member.as_bytes()).context("set the host name")?;
     root::enter(spec, member)?;
+    let off = Arc::new(AtomicBool::new(false));
     let mut daemons = match member {
         "ctl" => controller(),
         STORAGE => vec![daemon("tgtd", &tgtd(), None)],
-        _ => host(spec.locks),
+        _ => {
+            signal_hook::flag::register(POWER_OFF, Arc::clone(&off)).context("hear a signal")?;
+            set_addresses(member)?;
+            powercap::feed(spec.host_cores);
+            host(spec.locks)
+        }
     };
     loop {
+        if off.load(Ordering::Relaxed) {
+            return switch_off(member, &mut daemons);
+        }
         for daemon in &mut daemons {
             start_if_due(daemon);
         }
         reap(&mut daemons);
     }
+}
+
+/// A host that was switched off in order has given its addresses up.
+fn set_addresses(host: &str) -> anyhow::Result<()> {
+    let number = number_of(host).context("a host is called h and a number")?;
+    for network in addressed(host) {
+        let (address, interface) = (network.address(number), network.interface());
+        run(&format!("ip addr replace {address}/24 dev {interface}"))?;
+    }
+    Ok(())
+}
+
+/// Networks on which a host has an address of its own.
+fn addressed(host: &str) -> impl Iterator<Item = Network> {
+    cables(host).iter().copied().filter(|network| *network != Network::Guest)
+}
+
+/// Ends the daemons, then lets nobody answer at the host's addresses, then everything else
+/// ends with this process: that is what the kernel does when PID 1 of a namespace ends.
+fn switch_off(host: &str, daemons: &mut [Daemon]) -> anyhow::Result<()> {
+    eprintln!("switching off");
+    for daemon in daemons.iter() {
+        if let Some(pid) = daemon.running.and_then(Pid::from_raw) {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+    let deadline = Instant::now() + END_PATIENCE;
+    while daemons.iter().any(|daemon| daemon.running.is_some()) && Instant::now() < deadline {
+        reap(daemons);
+    }
+    for network in addressed(host) {
+        run(&format!("ip addr flush dev {}", network.interface()))?;
+    }
+    Ok(())
 }
 
 fn daemon(name: &'static str, line: &str, needs: Option<&'static str>) -> Daemon {

@@ -23,6 +23,7 @@ mod image;
 mod lab;
 mod network;
 mod pki;
+pub mod powercap;
 pub mod probe;
 mod root;
 mod sanlock;

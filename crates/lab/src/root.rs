@@ -13,6 +13,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::domain_xml::{BOOT, SHARED};
+use crate::powercap::INSIDE;
 use crate::spec::LabSpec;
 use crate::storage::{LUNS, STORAGE};
 use crate::tools::write;
@@ -89,6 +90,9 @@ pub(crate) fn enter(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     }
     programs(&root, spec)?;
     kernel_views(&root)?;
+    if member != "ctl" && member != STORAGE {
+        energy_counters(&root, &own)?;
+    }
     pivot(&root)?;
     drop_capabilities()
 }
@@ -212,6 +216,40 @@ fn kernel_views(root: &Path) -> anyhow::Result<()> {
     let net = inside(root, "/proc/sys/net");
     bind(&net, &net, false)?;
     rustix::mount::mount_remount(&net, MountFlags::BIND, "").context("make /proc/sys/net writable")
+}
+
+/// The host's own energy counters in place of the machine's, if it has any.
+fn energy_counters(root: &Path, own: &Path) -> anyhow::Result<()> {
+    let class = root.join("sys/class");
+    let shown = class.join("powercap");
+    if !shown.exists() {
+        add_class(root, &class, &shown)?;
+    }
+    let kept = own.join("powercap");
+    // Counters begin anew with the power.
+    let _ = std::fs::remove_dir_all(&kept);
+    std::fs::create_dir_all(&kept)?;
+    bind(&kept, &shown, true)?;
+    bind(&kept, &inside(root, INSIDE), false)
+}
+
+/// The kernel lets nobody make a directory in /sys/class, so a copy of it is put in its place:
+/// every directory but one is the kernel's own. An overlay would not do: it remembers that an
+/// interface is not there, and guests' taps come and go.
+fn add_class(root: &Path, class: &Path, added: &Path) -> anyhow::Result<()> {
+    let aside = root.join("run/sys-class");
+    bind(class, &aside, false)?;
+    tmpfs(class, "mode=755")?;
+    for entry in std::fs::read_dir(&aside)? {
+        let name = entry?.file_name();
+        bind(&aside.join(&name), &class.join(&name), false)?;
+    }
+    std::fs::create_dir(added)?;
+    rustix::mount::mount_remount(class, MountFlags::NOSUID | MountFlags::RDONLY, "")
+        .context("make /sys/class read-only")?;
+    rustix::mount::unmount(&aside, UnmountFlags::DETACH)
+        .context("unmount the copied /sys/class")?;
+    std::fs::remove_dir(&aside).context("remove the copied /sys/class")
 }
 
 fn pivot(root: &Path) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ mod stories {
     pub(crate) mod migration;
     pub(crate) mod modes;
     pub(crate) mod options;
+    pub(crate) mod power_sources;
     pub(crate) mod restarts;
     pub(crate) mod rules;
     pub(crate) mod world;
@@ -29,7 +30,7 @@ use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
 use stories::{
     bmc, continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options,
-    restarts, rules,
+    power_sources, restarts, rules,
 };
 
 type Story = fn(&World) -> anyhow::Result<()>;
@@ -73,6 +74,12 @@ const STORIES: &[(&str, Story)] = &[
     ("a_second_plan_waits_for_the_first", rules::a_second_plan_waits_for_the_first),
     ("a_host_is_drained_and_used_again", drain::a_host_is_drained_and_used_again),
     ("several_guests_move_by_one_command", drain::several_guests_move_by_one_command),
+    ("watts_follow_the_load_of_a_host", power_sources::watts_follow_the_load_of_a_host),
+    (
+        "watts_are_estimated_where_nothing_counts",
+        power_sources::watts_are_estimated_where_nothing_counts,
+    ),
+    ("a_host_switches_itself_off", power_sources::a_host_switches_itself_off),
     ("droverd_restarts_in_mid_migration", restarts::droverd_restarts_in_mid_migration),
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),

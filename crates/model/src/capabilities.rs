@@ -43,13 +43,14 @@ pub struct NetworkDescription {
     pub active: bool,
 }
 
-/// A physical network card or a VLAN or bridge above one, by which a host can be woken or can
-/// wake others.
+/// An interface with IPv4 addresses and a card that it stands on, by which a host can be woken
+/// or can wake others. A bond has one entry for each of its cards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostNic {
-    /// Name on the host.
+    /// Name on the host of the interface with the addresses: the card itself, or a VLAN, bond
+    /// or bridge above it.
     pub name: String,
-    /// Its address on the link.
+    /// The card's own address: what a magic packet for this host names.
     pub mac: MacAddress,
     /// IPv4 addresses with prefix length, e.g. `10.0.0.5/24`.
     pub addresses: Vec<String>,

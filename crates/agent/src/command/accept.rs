@@ -39,6 +39,7 @@ impl Commands {
             Ok(_) => {}
             Err(error) => return Err(of_hypervisor(&error)),
         }
+        self.arrivals.expect(order.guest)?;
         if !disks.is_empty() || accept.cold {
             let claims = Arc::clone(&self.claims);
             let (operation, guest) = (order.operation, order.guest);

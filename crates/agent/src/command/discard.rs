@@ -19,6 +19,7 @@ impl Commands {
         _turn: Turn,
     ) -> Result<(), Failure> {
         self.network.end_probe(order.guest);
+        self.arrivals.settle(order.guest);
         let found = self.guest(order.guest).await.map_err(|error| of_hypervisor(&error))?;
         let is_off = found.is_some_and(|guest| guest.state == GuestState::ShutOff);
         if is_off && discard.may_have_run {

@@ -6,6 +6,7 @@
 //! attempts. Every command may be repeated.
 
 mod accept;
+mod arrivals;
 mod cancel;
 mod define;
 mod discard;
@@ -32,6 +33,7 @@ use crate::images::claims::Claims;
 use crate::migration::operations::Operations;
 use crate::network::Network;
 use crate::session::outbox::Outbox;
+use arrivals::Arrivals;
 use epoch::EpochGate;
 use failure::failure;
 use turns::{Turn, Turns};
@@ -51,8 +53,11 @@ pub struct Commands {
     pub(crate) network: Network,
     /// Where answers go.
     pub(crate) outbox: Outbox,
+    /// Guests that may come.
+    pub(crate) arrivals: Arrivals,
+    /// Places that are kept free for the disks of guests that come.
+    pub(crate) claims: Arc<Claims>,
     epochs: Arc<EpochGate>,
-    claims: Arc<Claims>,
     checks: define::Checks,
     shared_paths: Vec<String>,
     turns: Turns,
@@ -89,8 +94,9 @@ impl Commands {
             operations: Operations::default(),
             network: Network::default(),
             outbox,
-            epochs: Arc::new(epochs),
+            arrivals: Arrivals::default(),
             claims: Arc::new(claims),
+            epochs: Arc::new(epochs),
             checks: define::Checks::default(),
             shared_paths,
             turns: Turns::default(),
@@ -199,6 +205,7 @@ impl Commands {
     /// The guest runs here: what was kept for its coming is its own. Beside the answer, for
     /// nothing depends on it: what is not forgotten now is never asked for again.
     fn has_arrived(&self, guest: GuestId) {
+        self.arrivals.settle(guest);
         let claims = Arc::clone(&self.claims);
         self.spawn(async move {
             if let Ok(Err(error)) = off_runtime(move || claims.arrived(guest)).await {

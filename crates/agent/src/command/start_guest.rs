@@ -16,6 +16,7 @@ impl Commands {
         _turn: Turn,
     ) -> Result<(), Failure> {
         self.not_overtaken(order)?;
+        self.arrivals.admit()?;
         let found = self.guest(order.guest).await.map_err(|error| of_hypervisor(&error))?;
         match found.map(|guest| guest.state) {
             Some(GuestState::Running) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use drover_model::{Bytes, Cores, parse_bytes, parse_duration};
 use serde::{Deserialize, Deserializer, de};
 
+use super::power::PowerFile;
 use super::{Accounting, Budget, Config, ConfigError, MAX_SAMPLE_INTERVAL, MIN_SAMPLE_INTERVAL};
 
 #[derive(Deserialize)]
@@ -19,6 +20,7 @@ pub(super) struct ConfigFile {
     peer_uri: Option<String>,
     shared_paths: Vec<String>,
     accounting: AccountingFile,
+    power: PowerFile,
 }
 
 impl Default for ConfigFile {
@@ -31,6 +33,7 @@ impl Default for ConfigFile {
             peer_uri: None,
             shared_paths: Vec::new(),
             accounting: AccountingFile::default(),
+            power: PowerFile::default(),
         }
     }
 }
@@ -77,6 +80,7 @@ impl ConfigFile {
             peer_uri: self.peer_uri,
             shared_paths: self.shared_paths,
             accounting: self.accounting.check()?,
+            power: self.power.check()?,
         })
     }
 }
@@ -119,7 +123,7 @@ impl AccountingFile {
     }
 }
 
-fn value(key: &'static str, reason: impl Into<String>) -> ConfigError {
+pub(super) fn value(key: &'static str, reason: impl Into<String>) -> ConfigError {
     ConfigError::Value { key, reason: reason.into() }
 }
 

@@ -3,6 +3,7 @@
 //! `packaging/agent.toml` documents every key.
 
 mod file;
+mod power;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use drover_model::{Bytes, Cores};
 
 use file::ConfigFile;
+pub use power::PowerConfig;
 
 /// Where the configuration is looked for when no file is named.
 pub const DEFAULT_PATH: &str = "/etc/drover/agent.toml";
@@ -37,6 +39,8 @@ pub struct Config {
     pub shared_paths: Vec<String>,
     /// What counts as load.
     pub accounting: Accounting,
+    /// Who measures power, and what switches the host off.
+    pub power: PowerConfig,
 }
 
 /// What counts as this host's load.

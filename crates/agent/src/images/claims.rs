@@ -124,6 +124,12 @@ impl Claims {
         self.list().iter().any(|claim| claim.operation == operation && claim.defined)
     }
 
+    /// Guests that are shut off and whose disks are on their way here.
+    pub fn being_copied(&self) -> Vec<GuestId> {
+        let list = self.list();
+        list.iter().filter(|claim| claim.cold && !claim.defined).map(|claim| claim.guest).collect()
+    }
+
     /// Whether the file at a path was made for this operation.
     pub fn holds(&self, operation: OperationId, path: &str) -> bool {
         let list = self.list();

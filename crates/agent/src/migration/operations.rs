@@ -90,6 +90,12 @@ impl Operations {
         self.list().iter().any(|operation| operation.guest == guest && !operation.status.is_over())
     }
 
+    /// Guests whose migrations are not over.
+    pub fn under_way(&self) -> Vec<GuestId> {
+        let list = self.list();
+        list.iter().filter(|found| !found.status.is_over()).map(|found| found.guest).collect()
+    }
+
     /// Notes a migration that begins or is found running.
     pub fn begin(&self, id: OperationId, guest: GuestId, epoch: Epoch) {
         let mut list = self.list();
@@ -233,6 +239,7 @@ mod tests {
         let (id, guest) = (OperationId::from_u128(1), GuestId::from_u128(2));
         operations.begin(id, guest, Epoch(1));
         assert!(operations.is_leaving(guest));
+        assert_eq!(operations.under_way(), [guest]);
         assert!(operations.advance(id, Status::Running(Some(MigrationProgress::default()))));
         assert!(operations.advance(id, Status::SourceGone));
         assert!(!operations.advance(id, Status::Running(None)));
@@ -240,6 +247,7 @@ mod tests {
         assert!(operations.advance(id, Status::Finished(MigrationOutcome::default())));
         assert!(!operations.advance(id, Status::Failed(Failure::default())));
         assert!(!operations.is_leaving(guest));
+        assert_eq!(operations.under_way(), []);
         assert!(!operations.advance(OperationId::from_u128(9), Status::SourceGone));
     }
 

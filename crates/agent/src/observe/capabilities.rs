@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use drover_model::{Bytes, Cores, HostCapabilities, NetworkDescription};
+use drover_model::{Bytes, Cores, HostCapabilities, HostNic, NetworkDescription, PowerSource};
 use drover_ports::HostDescription;
 
-use super::parse;
+use super::{nics, parse};
 use crate::config::Config;
 use crate::join::libvirt_pki::{DEFAULT_ROOT, qemu_is_ready};
 
@@ -26,6 +26,8 @@ pub struct Machine {
     pub migration_tls: bool,
     /// libvirt's lock manager for guests.
     pub lock_manager: Option<String>,
+    /// Cards with IPv4 addresses.
+    pub nics: Vec<HostNic>,
 }
 
 /// libvirt tells nobody its lock manager: it is read where libvirt reads it.
@@ -43,6 +45,7 @@ impl Machine {
             bridges: bridges(Path::new("/sys/class/net")),
             migration_tls: qemu_is_ready(Path::new(DEFAULT_ROOT)),
             lock_manager: parse::lock_manager(&text(QEMU_CONF)),
+            nics: nics::nics(),
         }
     }
 }
@@ -51,6 +54,7 @@ impl Machine {
 pub fn capabilities(
     description: HostDescription,
     machine: Machine,
+    power_sources: Vec<PowerSource>,
     config: &Config,
 ) -> HostCapabilities {
     let budget = config.accounting.budget();
@@ -72,8 +76,8 @@ pub fn capabilities(
         shared_paths: config.shared_paths.clone(),
         migration_tls: machine.migration_tls,
         lock_manager: machine.lock_manager,
-        nics: Vec::new(),
-        power_sources: Vec::new(),
+        nics: machine.nics,
+        power_sources,
     }
 }
 
@@ -116,7 +120,7 @@ mod tests {
             "shared_paths = [\"/srv\"]\n[accounting]\nmode = \"processes\"\ncores = 1.5\nmemory = \"2GiB\"",
         )
         .unwrap();
-        let of = |config| capabilities(HostDescription::default(), machine.clone(), config);
+        let of = |config| capabilities(HostDescription::default(), machine.clone(), vec![], config);
         assert_eq!((of(&whole).cores, of(&whole).memory), (Cores(8.0), Bytes(64 << 30)));
         assert_eq!((of(&part).cores, of(&part).memory), (Cores(1.5), Bytes(2 << 30)));
         assert_eq!(of(&part).shared_paths, ["/srv"]);

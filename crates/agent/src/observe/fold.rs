@@ -10,6 +10,7 @@ use drover_model::{GuestId, Metric};
 use drover_ports::GuestStats;
 
 use super::parse::{CpuTicks, InOut};
+use super::power::{attribution, fold as power};
 use super::snapshot::{CpuUse, ProcessKey, ProcessTable, ProcessUse, Snapshot};
 
 /// Values of one moment; rates are means since the snapshot before.
@@ -22,7 +23,10 @@ pub fn host(previous: &Snapshot, current: &Snapshot) -> Values {
     let mut put = |metric: Metric, value: Option<f64>| {
         values.extend(value.filter(|value| value.is_finite()).map(|value| (metric, value)));
     };
-    put(Metric::CpuUsageActive, cpu_percent(previous, current, elapsed));
+    let load = load(previous, current, elapsed);
+    put(Metric::CpuUsageActive, load.map(|load| load.percent));
+    put(Metric::PowerWatts, watts(previous, current, load));
+    put(Metric::PowerPackageWatts, power::package_watts(&previous.power, &current.power));
     put(Metric::MemAvailable, current.available.map(|bytes| float(bytes.0)));
     put(Metric::SwapUsed, current.swap_used.map(|bytes| float(bytes.0)));
     put(Metric::PsiCpuSome, current.pressure.cpu);
@@ -42,12 +46,16 @@ pub fn guests(previous: &Snapshot, current: &Snapshot) -> Vec<(GuestId, Values)>
     let elapsed = current.guests_steady.saturating_sub(previous.guests_steady);
     let before: BTreeMap<GuestId, &GuestStats> =
         previous.guests.iter().filter_map(|stats| Some((stats.guest?, stats))).collect();
-    current
+    let mut all: Vec<(GuestId, Values)> = current
         .guests
         .iter()
         .filter_map(|now| Some((now.guest?, now)))
         .map(|(id, now)| (id, guest(before.get(&id).copied(), now, elapsed)))
-        .collect()
+        .collect();
+    if let Some(active) = active(previous, current) {
+        attribution::share(active, &mut all);
+    }
+    all
 }
 
 fn guest(before: Option<&GuestStats>, now: &GuestStats, elapsed: Duration) -> Values {
@@ -94,19 +102,45 @@ fn guest_rates(before: &GuestStats, now: &GuestStats, elapsed: Duration) -> Valu
     rates.into_iter().flatten().collect()
 }
 
-fn cpu_percent(previous: &Snapshot, current: &Snapshot, elapsed: Duration) -> Option<f64> {
+/// How busy the host's processors were.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    /// Of all that the host has.
+    percent: f64,
+    /// Seconds of CPU time that were used.
+    seconds: f64,
+}
+
+fn load(previous: &Snapshot, current: &Snapshot, elapsed: Duration) -> Option<Load> {
+    let of_budget =
+        |seconds, cores| Some(Load { percent: share(seconds, elapsed, cores)?, seconds });
     match (previous.cpu.as_ref()?, current.cpu.as_ref()?) {
-        (CpuUse::Machine(before), CpuUse::Machine(now)) => machine_percent(*before, *now),
+        (CpuUse::Machine(before), CpuUse::Machine(now)) => {
+            let used = float(now.active.checked_sub(before.active)?);
+            let seconds = used / float(current.ticks_per_second.max(1));
+            Some(Load { percent: machine_percent(*before, *now)?, seconds })
+        }
         (CpuUse::Processes(before), CpuUse::Processes(now)) => {
             let ticks = process_deltas(before, now).map(|used| used.cpu_ticks).sum::<u64>();
-            let busy = float(ticks) / float(now.ticks_per_second.max(1));
-            Some(share(busy, elapsed, now.cores)?)
+            of_budget(float(ticks) / float(now.ticks_per_second.max(1)), now.cores)
         }
         (CpuUse::Group { used_ns: before, .. }, CpuUse::Group { used_ns: now, cores }) => {
-            share(float(now.checked_sub(*before)?) / 1e9, elapsed, *cores)
+            of_budget(float(now.checked_sub(*before)?) / 1e9, *cores)
         }
         _ => None,
     }
+}
+
+fn watts(previous: &Snapshot, current: &Snapshot, load: Option<Load>) -> Option<f64> {
+    power::watts(&previous.power, &current.power, load.map(|load| load.percent / 100.0))
+}
+
+/// What the guests may share of the host's power.
+fn active(previous: &Snapshot, current: &Snapshot) -> Option<attribution::Active> {
+    let elapsed = current.steady.saturating_sub(previous.steady);
+    let load = load(previous, current, elapsed)?;
+    let watts = watts(previous, current, Some(load))? * load.percent / 100.0;
+    Some(attribution::Active { watts, cores: load.seconds / seconds(elapsed)? })
 }
 
 fn machine_percent(before: CpuTicks, now: CpuTicks) -> Option<f64> {

@@ -147,3 +147,39 @@ fn what_libvirt_does_not_tell_in_mid_migration_is_missing_and_not_zero() {
     let after = guests(&with(5, part), &with(10, whole(2000)));
     assert_eq!(value(&after[0].1, Metric::DiskReadRate), None, "a rate needs both ends");
 }
+
+#[test]
+fn power_is_told_and_shared_by_cpu_time() {
+    use super::super::power::{Draw, PowerSnapshot};
+    use drover_model::PowerSource;
+
+    let id = GuestId::from_u128(7);
+    let second = 1_000_000_000;
+    let with = |seconds, active, inactive, cpu_time_ns, energy_uj| {
+        let counter = super::super::power::Counter { energy_uj, range_uj: 0 };
+        let counters = [("package-0".to_owned(), counter)];
+        let power = PowerSnapshot {
+            steady: Duration::from_secs(seconds),
+            used: Some((PowerSource::Rapl, Draw::Energy(counters.clone().into()))),
+            packages: counters.into(),
+        };
+        let stats =
+            GuestStats { guest: Some(id), cpu_time_ns: Some(cpu_time_ns), ..GuestStats::default() };
+        let guests = vec![stats];
+        Snapshot { ticks_per_second: 100, power, guests, ..machine(seconds, active, inactive) }
+    };
+    // Two cores of four are busy for 10 s, one of them for the guest, and 1000 J are used.
+    let before = with(0, 0, 0, 0, 0);
+    let now = with(10, 2000, 2000, 10 * second, 1_000_000_000);
+    let values = host(&before, &now);
+    assert_eq!(value(&values, Metric::CpuUsageActive), Some(50.0));
+    assert_eq!(value(&values, Metric::PowerWatts), Some(100.0));
+    assert_eq!(value(&values, Metric::PowerPackageWatts), Some(100.0));
+    let guests = guests(&before, &now);
+    assert_eq!(value(&guests[0].1, Metric::GuestPowerWatts), Some(25.0));
+    // Without power there is nothing to share.
+    let unmeasured = Snapshot { power: PowerSnapshot::default(), ..now };
+    assert_eq!(value(&host(&before, &unmeasured), Metric::PowerWatts), None);
+    let guests = super::guests(&before, &unmeasured);
+    assert_eq!(value(&guests[0].1, Metric::GuestPowerWatts), None);
+}

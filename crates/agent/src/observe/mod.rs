@@ -4,7 +4,9 @@
 pub mod buffer;
 pub mod capabilities;
 pub mod fold;
+pub mod nics;
 pub mod parse;
+pub mod power;
 pub mod read;
 pub mod sampler;
 pub mod snapshot;

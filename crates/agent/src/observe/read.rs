@@ -7,15 +7,18 @@
 //! | pressure | /proc/pressure | none: the kernel's is the whole machine's | *.pressure (v2) |
 //! | disks | whole devices | sum of `/proc/[pid]/io` | whole devices |
 //!
+//! Power is the machine's in all modes, but for the model's, which follows the CPU above.
 //! Network is the sum over the uplinks of the agent's network namespace in all modes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use drover_model::Bytes;
 
 use super::parse::{self, InOut};
+use super::power::meter::PowerMeter;
 use super::snapshot::{CpuUse, Pressure, ProcessKey, ProcessTable, ProcessUse, Snapshot};
 use super::uplink::{InterfaceKind, is_counted_disk, uplinks};
 use crate::clock;
@@ -25,6 +28,7 @@ use crate::config::{Accounting, Budget};
 #[derive(Debug, Clone)]
 pub struct Reader {
     accounting: Accounting,
+    power: Arc<PowerMeter>,
     proc: PathBuf,
     sys: PathBuf,
     ticks_per_second: u64,
@@ -33,9 +37,10 @@ pub struct Reader {
 
 impl Reader {
     /// A reader of this machine's /proc and /sys.
-    pub fn new(accounting: Accounting) -> Self {
+    pub fn new(accounting: Accounting, power: Arc<PowerMeter>) -> Self {
         Self {
             accounting,
+            power,
             proc: "/proc".into(),
             sys: "/sys".into(),
             ticks_per_second: rustix::param::clock_ticks_per_second(),
@@ -50,9 +55,12 @@ impl Reader {
 
     /// Everything but the guests, now. What cannot be read is absent.
     pub fn read(&self) -> Snapshot {
+        let power = self.power.read(|| self.steady());
         let mut snapshot = Snapshot {
             at: clock::now(),
             steady: self.steady(),
+            ticks_per_second: self.ticks_per_second,
+            power,
             network: self.network(),
             ..Snapshot::default()
         };
@@ -218,7 +226,8 @@ mod tests {
     use drover_model::{Cores, Metric};
 
     fn reader(accounting: Accounting) -> Reader {
-        Reader::new(accounting)
+        let power = crate::config::Config::parse("").unwrap().power;
+        Reader::new(accounting, Arc::new(PowerMeter::new(power)))
     }
 
     #[test]

@@ -7,6 +7,7 @@ use drover_model::{Bytes, Timestamp};
 use drover_ports::GuestStats;
 
 use super::parse::{CpuTicks, InOut};
+use super::power::PowerSnapshot;
 
 /// Raw readings of one moment. Two of them make a sample.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,6 +18,10 @@ pub struct Snapshot {
     pub steady: Duration,
     /// Processor time used.
     pub cpu: Option<CpuUse>,
+    /// Clock ticks in a second.
+    pub ticks_per_second: u64,
+    /// What the host draws.
+    pub power: PowerSnapshot,
     /// Memory to be had.
     pub available: Option<Bytes>,
     /// Swap in use.

@@ -6,14 +6,16 @@
 mod dirtying;
 mod inspect;
 mod kernel;
+mod magic_packet;
 mod ports;
+mod power_off;
 
 use std::sync::Arc;
 
 use drover_agent_api::v1::query::Question;
 use drover_agent_api::v1::query_answer::Answer;
 use drover_agent_api::v1::{Failure, FailureKind, Query, QueryAnswer};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tracing::debug;
 
 use crate::clock;
@@ -29,13 +31,22 @@ const MAX_QUESTIONS: usize = 128;
 pub struct Queries {
     commands: Arc<Commands>,
     slots: Arc<Semaphore>,
+    /// Switches the host off.
+    off_command: Vec<String>,
+    /// Held while the host is asked to switch itself off, until the answer is on its way.
+    off: Mutex<()>,
 }
 
 impl Queries {
-    /// Questions about the host that these commands act on.
-    pub fn new(commands: Arc<Commands>) -> Arc<Self> {
+    /// Questions about the host that these commands act on and that `off_command` switches off.
+    pub fn new(commands: Arc<Commands>, off_command: Vec<String>) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
-        Arc::new(Self { commands, slots })
+        Arc::new(Self { commands, slots, off_command, off: Mutex::default() })
+    }
+
+    /// Waits until no question is under way whose answer ends this agent: it would be lost.
+    pub async fn last_word(&self) {
+        drop(self.off.lock().await);
     }
 
     /// Answers in a task of its own; the answer goes to the outbox.
@@ -48,6 +59,8 @@ impl Queries {
         };
         let queries = Arc::clone(self);
         self.commands.spawn(async move {
+            let is_last = matches!(question, Some(Question::PowerOffHost(_)));
+            let _off = if is_last { Some(queries.off.lock().await) } else { None };
             let answer = queries.answer(question).await;
             queries.send(query_id, answer);
             drop(slot);
@@ -64,9 +77,9 @@ impl Queries {
             Some(Question::ListenForProbe(listen)) => self.listen(&listen).await,
             Some(Question::MeasureDirtying(measure)) => self.measure_dirtying(&measure).await,
             Some(Question::ProbePorts(probe)) => Ok(ports::probe(&probe).await),
-            Some(Question::SendMagicPacket(_) | Question::PowerOffHost(_)) | None => {
-                Err(failure(FailureKind::Refused, "this agent does not know the question"))
-            }
+            Some(Question::SendMagicPacket(send)) => magic_packet::send_magic_packet(send).await,
+            Some(Question::PowerOffHost(_)) => self.power_off().await,
+            None => Err(failure(FailureKind::Refused, "this agent does not know the question")),
         }
     }
 

@@ -26,6 +26,9 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the controller may take to end its side when the agent ends.
 pub(super) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a host that switches itself off may take to say so before its session ends.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Samples that may be on their way unacknowledged: after a long absence of the controller
 /// the backlog must not stand before the results of commands.
 const SAMPLES_UNDER_WAY: usize = 8;
@@ -92,6 +95,7 @@ impl Link {
                 () = self.samples.fresh() => {}
                 () = attachment.stuck() => bail!("the controller does not read"),
                 () = shutdown.asked() => {
+                    let _ = timeout(LAST_WORD_TIMEOUT, self.queries.last_word()).await;
                     drop(attachment);
                     let _ = timeout(FAREWELL_TIMEOUT, drain(&mut incoming)).await;
                     return Ok(());

@@ -70,6 +70,10 @@ pub struct HostDetail {
     pub networks: Vec<HostNetwork>,
     /// Directories declared to be the same on all hosts.
     pub shared_paths: Vec<String>,
+    /// Who measures its power on the host itself, the one in use first: `psys`, `rapl`, `hwmon`,
+    /// `battery` or `model`, an estimate.
+    #[serde(default)]
+    pub power_sources: Vec<String>,
     /// Where other hosts' QEMU sends migration data.
     pub migration_address: String,
     /// How other hosts' libvirtd reaches this one's.

@@ -64,6 +64,7 @@ pub(super) async fn show(
             .map(|net| v1::HostNetwork { name: net.name, kind: net.kind, active: net.active })
             .collect(),
         shared_paths: capabilities.shared_paths.clone(),
+        power_sources: capabilities.power_sources.iter().map(|s| s.as_str().to_owned()).collect(),
         migration_address: record.host.migration_address.clone(),
         peer_uri: record.host.peer_uri.clone(),
         metrics: by_name(fresh(&api, Entity::Host(record.host.id))),
