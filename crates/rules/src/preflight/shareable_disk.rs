@@ -17,6 +17,7 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
                 "take <shareable/> out of the disk and start the guest anew, or shut it down, \
                  with all others that use the disk, before it is moved",
             )
+            .everywhere()
         })
         .collect()
 }
