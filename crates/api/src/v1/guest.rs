@@ -162,4 +162,8 @@ pub struct MigrateResponse {
     /// What a live move is expected to take.
     #[serde(default)]
     pub forecast: Option<super::Forecast>,
+    /// What was found and does not block it: also better hosts that do not take the guest, and
+    /// what was left out on the request's word.
+    #[serde(default)]
+    pub warnings: Vec<super::Finding>,
 }
