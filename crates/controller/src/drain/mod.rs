@@ -12,7 +12,7 @@ pub use progress::{Progress, estimate, progress};
 
 use std::time::Duration;
 
-use drover_lifecycle::{FailureKind, MigrationState};
+use drover_lifecycle::MigrationState;
 use drover_model::{GuestId, HostId, Timestamp};
 
 use crate::records::{Cause, MaintenanceRecord, OperationRecord, Tables};
@@ -60,13 +60,10 @@ pub fn operations<'t>(
 
 /// How the attempts of one guest went; none where none failed.
 pub fn attempts(tables: &Tables, record: &MaintenanceRecord, guest: GuestId) -> Option<Attempts> {
-    let failed = operations(tables, record).filter(|of| of.migration.guest == guest);
-    failed.fold(None, |so_far: Option<Attempts>, of| {
+    let of_guest = operations(tables, record).filter(|of| of.migration.guest == guest);
+    // What was refused was not tried: the next plan chooses another host, or names the reason.
+    of_guest.filter(|of| !of.is_refused()).fold(None, |so_far: Option<Attempts>, of| {
         let why = match &of.migration.state {
-            // It was not tried: the next plan chooses another host, or names the reason.
-            MigrationState::Failed { cause, .. } if cause.kind == FailureKind::Preflight => {
-                return so_far;
-            }
             MigrationState::Failed { cause, .. } => cause.message.clone(),
             MigrationState::Cancelled => "cancelled on request".to_owned(),
             _ => return so_far,

@@ -109,12 +109,12 @@ async fn a_guest_that_no_host_takes_is_asked_for_once_and_named() {
 async fn what_was_found_shows_in_why_not_until_a_check_finds_nothing() {
     let cluster = Cluster::new(3, 1).await;
     connect(&cluster.world, host_id(2), lacking());
-    let (_, plan) = cluster
-        .call("POST", "/v1/plans/preview", Some(json!({"goal": {"for": "place", "guest": "vm1"}})))
-        .await;
     let (status, _) =
         cluster.call("POST", "/v1/guests/vm1/migrate", Some(json!({"to": "h2"}))).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let place = json!({"goal": {"for": "place", "guest": "vm1"}});
+    let (_, plan) = cluster.call("POST", "/v1/plans/preview", Some(place)).await;
+    assert_eq!(plan["batches"][0][0]["to"], "h3", "plans know: {plan}");
     let path = format!("/v1/plans/{}/why-not", plan["id"].as_str().unwrap());
     let why = async || {
         let wanted = json!({"guest": "vm1", "host": "h2"});

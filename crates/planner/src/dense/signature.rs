@@ -15,6 +15,10 @@ use drover_rules::{
 use crate::Policy;
 use crate::search::{Class, index};
 
+/// Units that are of one class: kinds of their guests, rules that name hosts, and guests that a
+/// check has refused somewhere.
+type Alike = (Vec<usize>, Vec<usize>, Vec<GuestId>);
+
 /// The class of each unit, and the classes.
 pub(super) fn classes(
     projection: &Projection<'_>,
@@ -25,7 +29,7 @@ pub(super) fn classes(
 ) -> (Vec<u32>, Vec<Class>) {
     let mut kinds = Kinds::of(projection, policy, hosts);
     let rules_of = rules_by_guest(&policy.placement.rules);
-    let mut numbers: BTreeMap<(Vec<usize>, Vec<usize>, Vec<GuestId>), u32> = BTreeMap::new();
+    let mut numbers: BTreeMap<Alike, u32> = BTreeMap::new();
     let mut classes: Vec<Class> = Vec::new();
     let mut class = Vec::with_capacity(units.len());
     for (unit, fixed) in units.iter().zip(fixed) {
