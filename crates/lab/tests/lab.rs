@@ -70,6 +70,10 @@ const STORIES: &[(&str, Story)] = &[
     ("a_dry_run_moves_nothing", rules::a_dry_run_moves_nothing),
     ("a_second_plan_waits_for_the_first", rules::a_second_plan_waits_for_the_first),
     ("a_host_is_drained_and_used_again", drain::a_host_is_drained_and_used_again),
+    (
+        "a_drain_goes_around_a_host_with_closed_ports",
+        drain::a_drain_goes_around_a_host_with_closed_ports,
+    ),
     ("several_guests_move_by_one_command", drain::several_guests_move_by_one_command),
     ("droverd_restarts_in_mid_migration", restarts::droverd_restarts_in_mid_migration),
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
