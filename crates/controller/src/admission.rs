@@ -7,6 +7,7 @@ use drover_model::{
     Bytes, Disk, DiskCopy, DiskSource, GuestId, GuestState, HostId, HostState, MigrationMode,
     MigrationSettings, StorageCopy,
 };
+use drover_rules::why_not_copied;
 
 use crate::records::{GuestRecord, Tables};
 
@@ -27,9 +28,6 @@ pub struct Asked {
     /// The host's agent is connected.
     pub agent_answers: bool,
 }
-
-/// Formats that agents can copy: those whose sizes they can read.
-const COPIED_FORMATS: [&str; 2] = ["raw", "qcow2"];
 
 fn refusal(reason: impl Into<String>, hint: impl Into<String>) -> Refusal {
     Refusal { reason: reason.into(), hint: hint.into() }
@@ -197,17 +195,13 @@ pub fn copies(
 }
 
 fn copy(disk: &Disk, path: &str, settings: &MigrationSettings) -> Result<DiskCopy, String> {
-    let named = format!("disk {} ({path})", disk.target);
+    let cannot = |why| format!("disk {} ({path}) cannot be copied: {why}", disk.target);
+    if let Some(why) = why_not_copied(disk) {
+        return Err(cannot(why));
+    }
+    let sizes = disk.capacity.zip(disk.allocation);
+    let (capacity, allocation) = sizes.ok_or_else(|| cannot("its size is unknown".to_owned()))?;
     let format = disk.format.clone().unwrap_or_else(|| "raw".to_owned());
-    if !COPIED_FORMATS.contains(&format.as_str()) {
-        return Err(format!("{named} cannot be copied: its format is {format}, not raw or qcow2"));
-    }
-    if disk.shareable {
-        return Err(format!("{named} cannot be copied: several guests may write to it"));
-    }
-    let (Some(capacity), Some(allocation)) = (disk.capacity, disk.allocation) else {
-        return Err(format!("{named} cannot be copied: its host has not told its size"));
-    };
     let layer = settings.storage == StorageCopy::TopLayer;
     let backing = disk.backing.clone().filter(|_| layer);
     // Layers that are merged may fill the disk.

@@ -1,7 +1,8 @@
 //! How much may still be moved: pure.
 //!
 //! All operations count, whoever wanted them: what an operator or a rule moved is churn as
-//! well for the guests and the network.
+//! well for the guests and the network. Those that were refused before they began moved
+//! nothing.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Moves that began within the last hour.
 pub fn moves_of_last_hour(tables: &Tables, now: Timestamp) -> usize {
-    tables.operations.iter().filter(|op| now.since(op.created) < HOUR).count()
+    let begun = tables.operations.iter().filter(|op| !op.is_refused());
+    begun.filter(|op| now.since(op.created) < HOUR).count()
 }
 
 /// Moves that one more plan of the policy may take now.
@@ -32,5 +34,5 @@ pub fn rest(policy: &BalanceRecord) -> Duration {
 /// When a move last ended; none when there never was one.
 pub fn last_move_ended(tables: &Tables) -> Option<Timestamp> {
     let over = tables.operations.iter().filter(|op| op.migration.state.is_finished());
-    over.map(crate::records::OperationRecord::changed).max()
+    over.filter(|op| !op.is_refused()).map(crate::records::OperationRecord::changed).max()
 }

@@ -160,7 +160,8 @@ impl Engine {
                 let Ok(stepped) = before.migration.step(event) else {
                     return (Txn::none(), None);
                 };
-                if *event == MigrationEvent::Begin && !crate::queue::may_begin(tables, operation) {
+                let begins = *event == MigrationEvent::Begin;
+                if begins && !crate::queue::may_begin(tables, &self.live, now, operation) {
                     return (Txn::none(), None);
                 }
                 let mut txn = Txn::none();

@@ -11,6 +11,8 @@ use drover_rules::{Move, protection};
 use crate::admission::copies;
 use crate::engine::Engine;
 use crate::moment::operation_id;
+use crate::notes::as_note;
+use crate::preflight::Cleared;
 use crate::reconcile::rules::running_plan;
 use crate::records::{
     Cause, Measure, OperationRecord, PlanRecord, PlanState, RecordError, Records, Tables, Txn,
@@ -40,6 +42,9 @@ pub struct Order {
     pub settings: MigrationSettings,
     /// Window over which the outcome is measured afterwards.
     pub measure_over: Duration,
+    /// Moves that were looked at a moment ago, with what was found: they are not looked at
+    /// again.
+    pub cleared: Vec<Cleared>,
 }
 
 /// Moves of one batch, at most: they are stored in one commit with their plan.
@@ -68,6 +73,14 @@ pub async fn launch(
             Err(reason) => (Txn::none(), Err(LaunchError::Overtaken(reason))),
         })
         .await??;
+    {
+        let tables = records.read();
+        for record in stored.operations.iter().filter_map(|id| tables.operations.get(*id)) {
+            if cleared(&order, &record.migration).is_some() {
+                engine.live.looks_clear(record.migration.operation, now);
+            }
+        }
+    }
     engine.begin_admitted().await;
     Ok(stored)
 }
@@ -99,6 +112,7 @@ pub async fn go_on(
             .measure
             .as_ref()
             .map_or(Duration::ZERO, |measure| Duration::from_millis(measure.period_ms)),
+        cleared: Vec::new(),
     };
     records
         .update(|tables| {
@@ -154,6 +168,12 @@ fn prepare(
     Ok((record, operations))
 }
 
+/// What was found of a move that was looked at a moment ago.
+fn cleared<'o>(order: &'o Order, migration: &Migration) -> Option<&'o Cleared> {
+    let pair = (migration.guest, migration.to);
+    order.cleared.iter().find(|one| (one.guest, one.to) == pair)
+}
+
 /// One plan at a time over the whole cluster; a guest that somebody moves by hand is no plan
 /// in this sense, nor is the drain of a host: it takes long, and what its moves take of their
 /// targets is booked from the start. Reconcilers look before they plan; here the last word is said.
@@ -199,7 +219,7 @@ pub fn hindrance(tables: &Tables, step: &Move, settings: &MigrationSettings) -> 
     if let Some(reason) = unprotected(tables, step).filter(|_| asks_for_post_copy) {
         return Some(reason);
     }
-    with_tls(tables, step, settings).err()
+    copies(tables, guest, settings).err().or_else(|| with_tls(tables, step, settings).err())
 }
 
 fn operation(
@@ -218,13 +238,14 @@ fn operation(
     let disks = copies(tables, guest, &settings)?;
     let migration =
         Migration { disks, ..Migration::new(operation_id(), *owner, step.step.to, settings) };
+    let warnings = cleared(order, &migration).map_or(&[][..], |one| &one.warnings);
     Ok(OperationRecord {
         timeline: vec![(migration.state.as_str().to_owned(), now)],
+        notes: warnings.iter().map(|warning| (now, as_note(warning))).collect(),
         migration,
         cause: order.cause.clone(),
         plan,
         created: now,
-        notes: Vec::new(),
         forecast: None,
     })
 }

@@ -14,6 +14,7 @@
 
 pub mod admission;
 pub mod baseline;
+pub mod begin;
 pub mod ca;
 pub mod churn;
 pub mod config;
@@ -32,6 +33,7 @@ pub mod link;
 pub mod live;
 pub mod moment;
 mod notes;
+pub mod outlook;
 pub mod picture;
 pub mod placement;
 pub mod preflight;

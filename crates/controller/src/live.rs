@@ -43,6 +43,7 @@ struct Inner {
     last_session: u64,
     unclear: BTreeMap<(HostId, GuestId), Unclear>,
     questions: Questions,
+    looks: Looks,
 }
 
 /// A guest that is active on a host although another one owns it.
@@ -62,9 +63,13 @@ pub struct Live(Mutex<Inner>);
 
 /// Questions to agents.
 mod ask;
+/// Looks at moves before they begin.
+mod look;
 
 use ask::Questions;
 pub use ask::{Answer, AskError, Question};
+pub use look::Look;
+use look::Looks;
 
 impl Live {
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use drover_model::{ClusterView, Metric, Reading, Timestamp};
+use drover_model::{ClusterView, Metric, MigrationSettings, Reading, Timestamp};
 use drover_ports::{History, HistoryError};
 use drover_rules::{Aggregate, PlacementPolicy, Projection};
 
 use crate::placement::standing;
+use crate::preflight::memory::on_the_way;
 use crate::reconcile::rules::ceilings;
 use crate::records::{Records, Tables};
 use crate::view::{Over, Samples, cluster_view, host_readings, samples};
@@ -22,6 +23,13 @@ pub struct Picture {
     pub view: ClusterView,
     /// What must be kept.
     pub placement: PlacementPolicy,
+}
+
+impl Picture {
+    /// The same for moves with these settings.
+    pub fn under(self, settings: &MigrationSettings) -> Self {
+        Self { placement: on_the_way(self.placement, settings), ..self }
+    }
 }
 
 /// Looks at the cluster for moves that somebody asked for.

@@ -29,8 +29,13 @@ pub mod limits {
     pub const MAX_WEIGHT: f64 = 100.0;
 }
 
-/// The policy that every plan starts from: rules that mean something now, and labels.
+/// The policy that every plan starts from: wishes, and what checks of moves have found of late.
 pub fn standing(tables: &Tables) -> PlacementPolicy {
+    PlacementPolicy { refused: crate::preflight::memory::known(tables), ..wishes(tables) }
+}
+
+/// Rules that mean something now, labels, and hosts that are to be empty.
+pub fn wishes(tables: &Tables) -> PlacementPolicy {
     PlacementPolicy {
         rules: tables.placement.iter().filter_map(|r| present(tables, &r.rule)).collect(),
         labels: labels(tables),

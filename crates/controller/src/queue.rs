@@ -1,31 +1,28 @@
 //! The queue of admitted operations: whose turn it is, and whether its grounds still hold.
 //!
-//! `drover_lifecycle::queue` says who may begin; here the tables are put before it. It runs when
-//! operations are stored, whenever one ends, and in each turn of `CarryOutOperations`. The last
-//! word is said inside the commit that begins a move ([`may_begin`]), so that two turns at
-//! once cannot exceed a limit together.
+//! `drover_lifecycle::queue` says who may begin; here the tables are put before it. [`crate::begin`]
+//! acts on it. The last word is said inside the commit that begins a move ([`may_begin`]), so
+//! that two turns at once cannot exceed a limit together.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use drover_lifecycle::queue::{Begun, Place, Urgency, Wait, Waiting, schedule};
-use drover_lifecycle::{Failure, FailureKind, MigrationEvent, MigrationState};
+use drover_lifecycle::{Failure, FailureKind, MigrationState};
 use drover_model::{
     ClusterView, GuestView, HostState, HostView, InFlightMove, MigrationLimits, MigrationMode,
-    OperationId, OwnerPhase, Reading, StorageCopy, Timestamp,
+    OperationId, OwnerPhase, Reading, Timestamp,
 };
 use drover_planner::{Budget, Goal, Policy, as_if_running};
 use drover_ports::Entity;
 use drover_rules::constraint::{FRESH_SAMPLES, TOGETHER};
-use drover_rules::{PlacementPolicy, Projection, Refusal, check_movable, check_placement};
+use drover_rules::{Projection, Refusal, check_movable, check_placement};
 
-use crate::engine::Engine;
 use crate::guest_policy;
 use crate::live::Live;
-use crate::placement::standing;
+use crate::placement::wishes;
+use crate::preflight::memory::on_the_way;
 use crate::records::{Cause, LimitsName, OperationRecord, Tables};
 
 /// A move that begins so soon after it was planned is not judged again: what it would be
@@ -57,12 +54,20 @@ pub const fn urgency(cause: &Cause) -> Urgency {
 
 /// The queue in its order.
 pub fn places(tables: &Tables) -> Vec<Place> {
+    places_of(tables, &|_| true)
+}
+
+/// The queue in its order, of those that wait only for these.
+pub fn places_of(tables: &Tables, takes_part: &dyn Fn(&OperationRecord) -> bool) -> Vec<Place> {
     let mut begun = Vec::new();
     let mut waiting = Vec::new();
     for record in tables.operations.iter() {
         let migration = &record.migration;
         let (from, to) = (migration.from, migration.to);
         if matches!(migration.state, MigrationState::Admitted) {
+            if !takes_part(record) {
+                continue;
+            }
             let (urgency, operation) = (urgency(&record.cause), migration.operation);
             let priority = Reverse(guest_policy::of(tables, migration.guest).priority());
             waiting.push(Waiting { urgency, priority, operation, from, to });
@@ -83,10 +88,20 @@ fn is_under_way(tables: &Tables, record: &OperationRecord) -> bool {
     begun && !migration.state.is_finished() && reachable
 }
 
-/// Whether it is this operation's turn.
-pub fn may_begin(tables: &Tables, operation: OperationId) -> bool {
-    let mut places = places(tables).into_iter();
+/// Whether it is this operation's turn, of those that are ready to begin.
+pub fn may_begin(tables: &Tables, live: &Live, now: Timestamp, operation: OperationId) -> bool {
+    let ready = |record: &OperationRecord| {
+        let id = record.migration.operation;
+        id == operation || !is_looked_at(record) || live.is_clear_to_begin(id, now)
+    };
+    let mut places = places_of(tables, &ready).into_iter();
     places.any(|place| place.waiting.operation == operation && place.wait.is_none())
+}
+
+/// Whether the hosts are asked before it begins. Of a rescue the source is dead, and libvirt
+/// on the target judges what it starts.
+pub fn is_looked_at(record: &OperationRecord) -> bool {
+    record.migration.settings.mode != MigrationMode::Rescue
 }
 
 /// What a queued operation waits for, in words; none when it may begin.
@@ -98,7 +113,8 @@ pub fn why(tables: &Tables, live: &Live, place: &Place) -> Option<String> {
         let now = live.latest(Entity::Host(place.waiting.to)).map_or(record.created, |of| of.at);
         return match grounds(tables, live, now.max(record.created), record) {
             Grounds::Unclear(why) => Some(why),
-            Grounds::Hold | Grounds::Gone(_) => None,
+            Grounds::Hold => why_not_looked_at(live, record, (&from, &to)),
+            Grounds::Gone(_) => None,
         };
     };
     Some(match wait {
@@ -112,6 +128,25 @@ pub fn why(tables: &Tables, live: &Live, place: &Place) -> Option<String> {
             format!("{} comes first", guest.unwrap_or_else(|| operation.to_string()))
         }
     })
+}
+
+fn why_not_looked_at(
+    live: &Live,
+    record: &OperationRecord,
+    (from, to): (&str, &str),
+) -> Option<String> {
+    let migration = &record.migration;
+    let silent = [(migration.from, from), (migration.to, to)];
+    let silent = silent.into_iter().find(|(host, _)| !live.is_connected(*host));
+    match silent {
+        Some((_, name)) if is_looked_at(record) => {
+            Some(format!("the agent of {name}, which is not connected, is to be asked"))
+        }
+        _ if live.looked_at().contains(&migration.operation) => {
+            Some(format!("{from} and {to} are asked whether it can go"))
+        }
+        _ => None,
+    }
 }
 
 /// Whether what a queued move was planned on still holds.
@@ -157,11 +192,8 @@ pub fn grounds(tables: &Tables, live: &Live, now: Timestamp, record: &OperationR
 /// planned, and an operator may have overruled them.
 fn refusals(tables: &Tables, view: &ClusterView, record: &OperationRecord) -> Vec<Refusal> {
     let migration = &record.migration;
-    let placement = PlacementPolicy {
-        mode: migration.settings.mode,
-        copies_storage: migration.settings.storage != StorageCopy::None,
-        ..standing(tables)
-    };
+    // What checks have found is not asked here: this move has a check of its own.
+    let placement = on_the_way(wishes(tables), &migration.settings);
     // What a guest that is shut off needs is measured nowhere.
     let goal = Goal::Place { guest: migration.guest, to: Some(migration.to) };
     let policy = Policy::new(goal, placement.clone());
@@ -223,32 +255,5 @@ fn picture(tables: &Tables, live: &Live, now: Timestamp, record: &OperationRecor
         hosts: hosts.collect(),
         guests: guests.collect(),
         in_flight: in_flight.collect(),
-    }
-}
-
-impl Engine {
-    /// Begins every queued operation whose turn it is and whose grounds hold; those whose
-    /// grounds are gone end with the reason.
-    pub fn begin_admitted(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // Boxed: an operation that ends here lets the next begin.
-        Box::pin(async move {
-            let now = self.clock.now();
-            let due: Vec<(OperationId, Grounds)> = {
-                let tables = self.records.read();
-                let may = places(&tables).into_iter().filter(|place| place.wait.is_none());
-                may.filter_map(|place| tables.operations.get(place.waiting.operation))
-                    .map(|of| (of.migration.operation, grounds(&tables, &self.live, now, of)))
-                    .collect()
-            };
-            for (operation, grounds) in due {
-                match grounds {
-                    Grounds::Hold => self.take(operation, MigrationEvent::Begin).await,
-                    Grounds::Gone(cause) => {
-                        self.take(operation, MigrationEvent::Withdrawn(cause)).await;
-                    }
-                    Grounds::Unclear(why) => tracing::debug!(%operation, why, "waits"),
-                }
-            }
-        })
     }
 }

@@ -73,6 +73,10 @@ const STORIES: &[(&str, Story)] = &[
     ("a_dry_run_moves_nothing", rules::a_dry_run_moves_nothing),
     ("a_second_plan_waits_for_the_first", rules::a_second_plan_waits_for_the_first),
     ("a_host_is_drained_and_used_again", drain::a_host_is_drained_and_used_again),
+    (
+        "a_drain_goes_around_a_host_with_closed_ports",
+        drain::a_drain_goes_around_a_host_with_closed_ports,
+    ),
     ("several_guests_move_by_one_command", drain::several_guests_move_by_one_command),
     ("watts_follow_the_load_of_a_host", power_sources::watts_follow_the_load_of_a_host),
     (

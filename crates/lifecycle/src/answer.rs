@@ -33,7 +33,8 @@ pub fn answer(effect: Effect, failure: Option<Failure>) -> Option<MigrationEvent
             FailureKind::Retry
             | FailureKind::Cancelled
             | FailureKind::Broken
-            | FailureKind::StaleEpoch => Some(E::TargetDiscardFailed(failure)),
+            | FailureKind::StaleEpoch
+            | FailureKind::Preflight => Some(E::TargetDiscardFailed(failure)),
         },
         Effect::ResumeAtSource => Some(E::SourceResumeFailed(failure)),
     }

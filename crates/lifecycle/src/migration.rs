@@ -70,6 +70,8 @@ pub enum FailureKind {
     Broken,
     /// The agent has seen a higher epoch.
     StaleEpoch,
+    /// The check before the move speaks against it; nothing was begun.
+    Preflight,
 }
 
 /// Why an agent could not do something.

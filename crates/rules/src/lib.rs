@@ -10,6 +10,7 @@ pub mod audit;
 pub mod baseline;
 mod condition;
 pub mod constraint;
+mod disk_copy;
 mod firing;
 mod forecast;
 mod placement_rule;
@@ -24,6 +25,7 @@ pub use condition::{Comparison, Condition, ConditionError, RELIEVABLE};
 pub use constraint::{
     PlacementPolicy, Refusal, Verdict, allows_statically, check_movable, check_placement,
 };
+pub use disk_copy::why_not_copied;
 pub use firing::{HostFiring, Transition, advance};
 pub use forecast::{Forecast, Pattern, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};

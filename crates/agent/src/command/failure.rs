@@ -17,7 +17,8 @@ pub const fn wire(kind: Kind) -> FailureKind {
     match kind {
         Kind::Retry => FailureKind::Retry,
         Kind::Conflict => FailureKind::Conflict,
-        Kind::Refused => FailureKind::Refused,
+        // No agent makes the check before a move.
+        Kind::Refused | Kind::Preflight => FailureKind::Refused,
         Kind::Gone => FailureKind::Gone,
         Kind::Cancelled => FailureKind::Cancelled,
         Kind::Broken => FailureKind::Broken,

@@ -47,3 +47,14 @@ pub struct Finding {
     /// What to do about it.
     pub cure: String,
 }
+
+/// What was found of a move that begins all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MoveWarnings {
+    /// Name of the guest.
+    pub guest: String,
+    /// Name of the host that it goes to.
+    pub host: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}

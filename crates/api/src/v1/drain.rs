@@ -143,6 +143,9 @@ pub struct MigrateSeveralResponse {
     pub refused: Vec<BlockedGuest>,
     /// One plan over all of them.
     pub plan: Plan,
+    /// What was found and does not block: of moves that were looked at, those with any.
+    #[serde(default)]
+    pub warnings: Vec<super::MoveWarnings>,
 }
 
 /// `GET` and `PUT /v1/limits`: migrations at once. A number that is left out of a `PUT` has its

@@ -129,7 +129,8 @@ pub struct MigrateOptions {
     pub timeout_s: Option<u64>,
     /// Leave copied disks on the target when the migration fails.
     pub keep_target_on_failure: bool,
-    /// Do not compare the processors.
+    /// Do not compare the processors. Also lifts the constraint `cpu-model` for this request,
+    /// which the answer tells where it would have refused.
     pub skip_cpu_check: bool,
     /// Do not compare the kernels.
     pub skip_kernel_check: bool,
@@ -162,4 +163,8 @@ pub struct MigrateResponse {
     /// What a live move is expected to take.
     #[serde(default)]
     pub forecast: Option<super::Forecast>,
+    /// What was found and does not block it: also better hosts that do not take the guest, and
+    /// what was left out on the request's word.
+    #[serde(default)]
+    pub warnings: Vec<super::Finding>,
 }

@@ -189,6 +189,12 @@ async fn migrate(context: &Context, migrate: Migrate) -> Done {
         dry_run: migrate.dry_run,
     };
     let response = context.client.migrate(&guest, &request).await.map_err(problem)?;
+    let warnings = response.warnings.iter().map(|finding| (guest.as_str(), finding));
+    let warnings = show::check::warnings(warnings);
+    let begins = response.operation.is_some() && context.format.is_for_people();
+    if begins && !warnings.is_empty() {
+        output::out(warnings.trim());
+    }
     match response.operation {
         Some(operation) if !migrate.no_wait => wait::follow(context, &operation.id).await,
         Some(operation) => {
@@ -197,7 +203,7 @@ async fn migrate(context: &Context, migrate: Migrate) -> Done {
         None => output::print(context.format, &response, |_| {
             let expected = response.forecast.as_ref().map(show::forecast::forecast);
             let expected = expected.map_or_else(String::new, |text| format!("\nforecast: {text}"));
-            format!("{}{expected}", show::plan(&response.plan))
+            format!("{}{expected}{warnings}", show::plan(&response.plan))
         }),
     }
 }

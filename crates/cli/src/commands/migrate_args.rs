@@ -49,7 +49,7 @@ pub(crate) struct MigrateArgs {
     /// Leave copied disks on the target when the migration fails.
     #[arg(long)]
     keep_target_on_failure: bool,
-    /// Do not compare the processors.
+    /// Do not compare the processors, also of a guest that sees its host's own.
     #[arg(long)]
     skip_cpu_check: bool,
     /// Do not compare the kernels.

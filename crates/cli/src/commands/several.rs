@@ -27,17 +27,19 @@ pub(super) async fn migrate(context: &Context, migrate: Migrate) -> Done {
         dry_run: migrate.dry_run,
     };
     let answer = context.client.migrate_several(&request).await.map_err(problem)?;
+    let warnings = show::check::all_warnings(&answer.warnings);
     if migrate.dry_run {
         output::print(context.format, &answer, |_| {
-            show::plan(&answer.plan) + &show::drain::blocked(&answer.refused)
+            show::plan(&answer.plan) + &show::drain::blocked(&answer.refused) + &warnings
         })?;
         return refused(&answer);
     }
     if migrate.no_wait {
         return output::print(context.format, &answer, |_| show::operations(&answer.operations));
     }
-    if context.format.is_for_people() && !answer.refused.is_empty() {
-        output::out(show::drain::blocked(&answer.refused).trim());
+    let notices = show::drain::blocked(&answer.refused) + &warnings;
+    if context.format.is_for_people() && !notices.is_empty() {
+        output::out(notices.trim());
     }
     let (plan, operations) = tokio::select! {
         ended = finish(context, &answer.plan.id) => ended?,

@@ -37,6 +37,24 @@ pub(crate) fn matrix(check: &v1::GuestCheck) -> String {
     text
 }
 
+/// What was found of moves that begin all the same, a line each; empty without any.
+pub(crate) fn warnings<'w>(of: impl Iterator<Item = (&'w str, &'w v1::Finding)>) -> String {
+    let line = |(of, finding): (&str, &v1::Finding)| {
+        let (check, cause, cure) = (&finding.check, &finding.cause, &finding.cure);
+        format!("\nwarning: {of} ({check}): {cause}\n  cure: {cure}")
+    };
+    of.map(line).collect()
+}
+
+/// The same of several guests.
+pub(crate) fn all_warnings(of: &[v1::MoveWarnings]) -> String {
+    let each = |one: &v1::MoveWarnings| {
+        let of = format!("{} to {}", one.guest, one.host);
+        warnings(one.findings.iter().map(|finding| (of.as_str(), finding)))
+    };
+    of.iter().map(each).collect()
+}
+
 pub(crate) fn baselines(baselines: &[v1::Baseline]) -> String {
     if baselines.is_empty() {
         return "no baseline is kept; `drover baseline compute` makes one".to_owned();

@@ -60,8 +60,9 @@ pub fn operations<'t>(
 
 /// How the attempts of one guest went; none where none failed.
 pub fn attempts(tables: &Tables, record: &MaintenanceRecord, guest: GuestId) -> Option<Attempts> {
-    let failed = operations(tables, record).filter(|of| of.migration.guest == guest);
-    failed.fold(None, |so_far: Option<Attempts>, of| {
+    let of_guest = operations(tables, record).filter(|of| of.migration.guest == guest);
+    // What was refused was not tried: the next plan chooses another host, or names the reason.
+    of_guest.filter(|of| !of.is_refused()).fold(None, |so_far: Option<Attempts>, of| {
         let why = match &of.migration.state {
             MigrationState::Failed { cause, .. } => cause.message.clone(),
             MigrationState::Cancelled => "cancelled on request".to_owned(),

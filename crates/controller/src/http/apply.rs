@@ -40,19 +40,23 @@ pub(super) async fn apply(
         return Err(Failed(problem.hint("`drover plan explain` tells why")));
     }
     let period = api.sample_interval * FRESH_SAMPLES;
-    check(&picture(&api, period).await?, &plan)?;
+    // What checks have found before does not count: all of its moves are looked at now.
+    let mut picture = picture(&api, period).await?;
+    picture.placement.refused.clear();
+    check(&picture, &plan)?;
     let mut report = proposed.report;
     if wanted < all {
         report.summary = format!("the first {wanted} of {all}: {}", report.summary);
     }
-    let order = Order {
+    let mut order = Order {
         plan,
         report,
         cause: Cause::Request { who: caller.name.clone() },
         settings: MigrationSettings::default(),
         measure_over: period,
+        cleared: Vec::new(),
     };
-    super::check::admit(&api, &order).await?;
+    super::check::admit(&api, &mut order).await?;
     let record = launch(&api.records, &api.engine, order, proposed.id, api.clock.now(), false)
         .await
         .map_err(not_launched)?;

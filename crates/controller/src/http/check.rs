@@ -1,26 +1,25 @@
 //! `GET /v1/guests/{guest}/check`, and the same checks before a move is begun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{GuestId, Host, HostId, MigrationSettings};
-use drover_planner::Plan;
+use drover_model::{ClusterView, GuestId, Host, HostId, MigrationSettings};
+use drover_rules::constraint::CPU_MODEL;
 use drover_rules::preflight::{Finding, Severity, is_clear};
-use drover_rules::{PlacementPolicy, Projection, Refusal, check_movable, check_placement};
-use futures::StreamExt as _;
+use drover_rules::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 use super::Api;
 use super::preview::{FRESH_SAMPLES, Picture, picture};
 use super::reply::{Failed, Reply, missing};
 use super::show::{find_guest, find_host};
 use crate::launch::Order;
-use crate::preflight::{Candidate, Journey, Looked, look};
+use crate::preflight::memory::{forget, remember};
+use crate::preflight::{Blocked, Candidate, Cleared, Journey, Verdicts, look, look_at_moves};
 use crate::records::Tables;
-
-/// Moves of one plan that are looked at at the same time.
-const MOVES_AT_ONCE: usize = 8;
 
 pub(super) async fn check(
     State(api): State<Arc<Api>>,
@@ -44,6 +43,9 @@ pub(super) async fn check(
     };
     let names: Vec<String> = candidates.iter().map(|one| one.host.name.clone()).collect();
     let looked = look(&api.live, &journey, candidates).await;
+    let clear = looked.iter().filter(|one| is_clear(&one.findings));
+    let clear: Vec<_> = clear.map(|one| (journey.guest.id, one.host)).collect();
+    forget(&api.records, &clear).await?;
     let targets = names.into_iter().zip(looked).map(|(host, looked)| v1::TargetCheck {
         host,
         allowed: is_clear(&looked.findings),
@@ -57,33 +59,38 @@ pub(super) async fn check(
     }))
 }
 
-/// Refuses an order of which any move is blocked; all reasons of all moves are told. What
-/// placement constraints say has been checked where the order was made.
-pub(super) async fn admit(api: &Api, order: &Order) -> Result<(), Failed> {
-    let journeys = journeys(&api.records.read(), &order.plan, &order.settings);
-    let looking = journeys.into_iter().map(|(journey, candidate)| async move {
-        let to = candidate.host.name.clone();
-        let looked = look(&api.live, &journey, vec![candidate]).await;
-        (journey.guest.name, to, looked)
-    });
-    let looked: Vec<(String, String, Vec<Looked>)> =
-        futures::stream::iter(looking).buffered(MOVES_AT_ONCE).collect().await;
-    let blocked: Vec<(String, Vec<Finding>)> = looked
-        .into_iter()
-        .map(|(guest, to, looked)| {
-            let all = looked.into_iter().flat_map(|one| one.findings);
-            (format!("{guest} to {to}"), all.filter(|f| f.severity == Severity::Blocks).collect())
-        })
-        .filter(|(_, findings): &(String, Vec<Finding>)| !findings.is_empty())
-        .collect();
-    if blocked.is_empty() { Ok(()) } else { Err(refused(&blocked)) }
+/// Looks at the moves of a plan that somebody asked for, and remembers what came of it. What
+/// placement constraints say has been checked where the plan was made.
+pub(super) async fn look_at_plan(
+    api: &Api,
+    moves: &[Move],
+    settings: &MigrationSettings,
+    patience: Option<Duration>,
+) -> Result<Verdicts, Failed> {
+    let looked = look_at_moves(&api.live, &api.records, moves, settings, patience).await;
+    remember(&api.records, &looked.blocked, settings, api.clock.now()).await?;
+    forget(&api.records, &looked.pairs()).await?;
+    Ok(looked)
 }
 
-fn refused(blocked: &[(String, Vec<Finding>)]) -> Failed {
+/// Refuses an order of which any move is blocked; all reasons of all moves are told.
+pub(super) async fn admit(api: &Api, order: &mut Order) -> Result<(), Failed> {
+    let moves: Vec<Move> = order.plan.moves().map(|step| step.step).collect();
+    let looked = look_at_plan(api, &moves, &order.settings, None).await?;
+    if !looked.blocked.is_empty() {
+        return Err(refused(&api.records.read(), &looked.blocked));
+    }
+    order.cleared = looked.clear;
+    Ok(())
+}
+
+/// What blocks these moves, with every cure once.
+pub(super) fn refused(tables: &Tables, blocked: &[Blocked]) -> Failed {
     let mut causes = Vec::new();
     let mut cures: Vec<&str> = Vec::new();
-    for (step, findings) in blocked {
-        for finding in findings {
+    for one in blocked {
+        let step = format!("{} to {}", tables.guest_name(one.guest), tables.host_name(one.to));
+        for finding in &one.findings {
             causes.push(format!("{step}: {} ({})", finding.cause, finding.check));
             if !cures.contains(&finding.cure.as_str()) {
                 cures.push(&finding.cure);
@@ -94,23 +101,46 @@ fn refused(blocked: &[(String, Vec<Finding>)]) -> Failed {
     Failed(problem.hint(format!("{}\n`drover guest check` shows all hosts", cures.join("\n"))))
 }
 
-fn journeys(
-    tables: &Tables,
-    plan: &Plan,
-    settings: &MigrationSettings,
-) -> Vec<(Journey, Candidate)> {
-    plan.moves()
-        .filter_map(|step| {
-            let journey = Journey::of(tables, step.step.guest, Some(settings))?;
-            let host = tables.hosts.get(step.step.to)?.host.clone();
-            Some((journey, Candidate { host, refusals: Vec::new() }))
-        })
-        .collect()
+/// What was found of moves that begin all the same, by guest.
+pub(super) fn warnings(tables: &Tables, cleared: &[Cleared]) -> Vec<v1::MoveWarnings> {
+    let with = |one: &Cleared| v1::MoveWarnings {
+        guest: tables.guest_name(one.guest),
+        host: tables.host_name(one.to),
+        findings: one.warnings.iter().cloned().map(finding).collect(),
+    };
+    cleared.iter().filter(|one| !one.warnings.is_empty()).map(with).collect()
+}
+
+/// What the planner was not asked on the request's word and would have refused: said with the
+/// moves that it is about.
+pub(super) fn add_lifted(view: &ClusterView, placement: &PlacementPolicy, cleared: &mut [Cleared]) {
+    if !placement.skips_cpu_check {
+        return;
+    }
+    let strict = PlacementPolicy { skips_cpu_check: false, ..placement.clone() };
+    let projection = Projection::of(view);
+    for one in cleared {
+        let against = check_placement(&projection, &strict, one.guest, one.to);
+        let lifted = against.into_iter().filter(|refusal| refusal.constraint == CPU_MODEL);
+        one.warnings.extend(lifted.map(|refusal| {
+            Finding {
+                check: refusal.constraint,
+                severity: Severity::Warns,
+                cause: format!("not kept, as was asked for: {}", refusal.reason),
+                cure:
+                    "leave --skip-cpu-check out to have it kept; libvirt may still refuse the CPU"
+                        .to_owned(),
+                everywhere: false,
+            }
+        }));
+    }
 }
 
 /// Where a guest may go by name: an operator's word outweighs the thresholds of rules.
 fn standing(picture: Picture) -> Picture {
-    let placement = PlacementPolicy { ceilings: Vec::new(), ..picture.placement };
+    // And what was found before does not count: it is looked at now.
+    let (ceilings, refused) = (Vec::new(), BTreeMap::new());
+    let placement = PlacementPolicy { ceilings, refused, ..picture.placement };
     Picture { placement, ..picture }
 }
 
@@ -139,7 +169,7 @@ fn candidate(
     Some(Candidate { host, refusals })
 }
 
-fn finding(finding: Finding) -> v1::Finding {
+pub(super) fn finding(finding: Finding) -> v1::Finding {
     v1::Finding {
         check: finding.check,
         blocks: finding.severity == Severity::Blocks,

@@ -9,33 +9,26 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::forecast::Forecast;
 use drover_model::{
-    Disk, DiskSource, Guest, GuestId, Host, HostId, HostState, Metric, MigrationMode,
-    MigrationSettings, Nic, NicSource, OwnerPhase, StorageCopy,
+    Disk, DiskSource, Guest, GuestId, Host, HostState, Metric, MigrationMode, MigrationSettings,
+    Nic, NicSource, OwnerPhase,
 };
-use drover_planner::{Budget, Goal, Policy, plan};
 use drover_ports::Entity;
-use drover_rules::constraint::FRESH_SAMPLES;
-use drover_rules::{Aggregate, DiskProtection, PlacementPolicy, protection};
-use rand_pcg::Pcg64;
+use drover_rules::{DiskProtection, protection};
 
 use super::Api;
 use super::auth::Caller;
-use super::forecast::{DRY_RUN_WINDOWS, MOVE_WINDOWS, foretell};
+use super::check::finding;
 use super::reply::{Failed, Reply, missing};
 use super::settings::settings;
 use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
+use super::target::{Wish, choose};
 use crate::admission::{Asked, admit, rescue_hint};
 use crate::events::{Draft, Severity};
-use crate::launch::{LaunchError, Order, launch};
-use crate::moment::{plan_id, rfc3339, seed};
+use crate::launch::{LaunchError, launch};
+use crate::moment::{plan_id, rfc3339};
+use crate::outlook::{DRY_RUN_WINDOWS, MOVE_WINDOWS, foretell};
 use crate::records::{Cause, GuestRecord, PlanRecord, Tables};
-use crate::view::{Over, cluster_view, samples};
-
-/// A request looks at so many of the newest samples: an operator's word needs fresh values,
-/// not steady ones, and a host that has just joined can take a guest.
-const REQUEST_SAMPLES: u32 = 2;
-/// What came of a request is measured over so long.
-const MEASURE_OVER: std::time::Duration = std::time::Duration::from_secs(30);
+use crate::view::Over;
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<v1::List<v1::Guest>> {
     let tables = api.records.read();
@@ -175,16 +168,16 @@ pub(super) async fn migrate(
     };
     let settings = super::guest_policy::within(&api, guest, settings, &request.options)?;
     admitted(&api, guest, &settings, request.host_is_dead)?;
-    let order = order(&api, guest, to, settings, &caller).await?;
-    // It looks at a guest that runs.
-    if order.settings.mode == MigrationMode::Live {
-        super::check::admit(&api, &order).await?;
-    }
+    let cause = Cause::Request { who: caller.name.clone() };
+    let order = choose(&api, Wish { guest, to }, settings, cause).await?;
+    let warnings = order.cleared.iter().flat_map(|one| one.warnings.iter().cloned());
+    let warnings: Vec<v1::Finding> = warnings.map(finding).collect();
     let windows = if request.dry_run { DRY_RUN_WINDOWS } else { MOVE_WINDOWS };
     let target = order.plan.moves().next().map(|planned| planned.step.to);
     let forecast = match target {
         Some(to) if order.settings.mode == MigrationMode::Live => {
-            foretell(&api, guest, to, &order.settings, windows).await
+            let now = api.clock.now();
+            foretell(&api.records, &api.live, now, (guest, to), &order.settings, windows).await
         }
         _ => None,
     };
@@ -201,7 +194,8 @@ pub(super) async fn migrate(
         api.events.record(draft.guest(name)).await;
     }
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(response(&api, &record, forecast.as_ref()))))
+    let answer = response(&api, &record, forecast.as_ref());
+    Ok((status, Json(v1::MigrateResponse { warnings, ..answer })))
 }
 
 /// Whether the guest can be moved in the way that is asked for.
@@ -225,55 +219,8 @@ fn response(api: &Api, record: &PlanRecord, forecast: Option<&Forecast>) -> v1::
     let first = record.operations.first();
     let operation = first.and_then(|id| show::operation_view(&tables, &api.live, *id));
     let forecast = forecast.map(super::forecast::shown);
-    v1::MigrateResponse { operation, plan: show::plan(&tables, record), forecast }
-}
-
-async fn order(
-    api: &Api,
-    guest: GuestId,
-    to: Option<HostId>,
-    settings: MigrationSettings,
-    caller: &Caller,
-) -> Result<Order, Failed> {
-    let now = api.clock.now();
-    let period = api.sample_interval * REQUEST_SAMPLES;
-    // Read a little more: what is stale is named with its age.
-    let series = samples(api.history.as_ref(), now, period * 10).await?;
-    let over = Over { period, aggregate: Aggregate::Mean, sample_interval: api.sample_interval };
-    let (plan, report) = {
-        let tables = api.records.read();
-        let mut view = cluster_view(&tables, &series, now, over);
-        forgive_moves(&tables, &series, &mut view, over);
-        let mut placement = PlacementPolicy {
-            target_hosts: to.into_iter().collect(),
-            mode: settings.mode,
-            copies_storage: settings.storage != StorageCopy::None,
-            ..crate::placement::standing(&tables)
-        };
-        // A host that was asked for may go over a rule's threshold: that is the
-        // operator's word, and the rule will say so. A choice of ours may not.
-        if to.is_none() {
-            placement.ceilings = crate::reconcile::rules::ceilings(&tables);
-        }
-        let policy = Policy::new(Goal::Place { guest, to }, placement);
-        plan(&view, &policy, &Budget::default(), &mut Pcg64::new(seed().into(), 1))
-    };
-    if plan.is_empty() {
-        let unmeasured = report.refused.iter().any(|r| r.constraint == FRESH_SAMPLES);
-        let hint = if unmeasured && to.is_none() {
-            "samples come in after a few seconds: try again, or name a host with --to"
-        } else {
-            "`drover guest show` and `drover host show` tell what they have"
-        };
-        return Err(Failed(Problem::new(ProblemKind::Refused, report.summary).hint(hint)));
-    }
-    Ok(Order {
-        plan,
-        report,
-        cause: Cause::Request { who: caller.name.clone() },
-        settings,
-        measure_over: MEASURE_OVER,
-    })
+    let plan = show::plan(&tables, record);
+    v1::MigrateResponse { operation, plan, forecast, warnings: Vec::new() }
 }
 
 /// A rule must not judge a host by samples from before a move; a request may: the operator

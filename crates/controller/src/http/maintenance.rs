@@ -8,7 +8,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::{MigrationEvent, MigrationState};
-use drover_model::{GuestId, HostId, MigrationMode, OperationId};
+use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings, OperationId};
 use drover_planner::Plan;
 
 use super::Api;
@@ -44,7 +44,7 @@ pub(super) async fn enter(
         let tables = api.records.read();
         find_host(&tables, &name).ok_or_else(|| missing("host", &name))?
     };
-    let found = search(&api, host, &request).await?;
+    let found = search(&api, host, &request, &settings).await?;
     let shown = shown_certificate(&api.records.read(), host, &found);
     if request.dry_run {
         let answer = v1::DrainResponse { certificate: shown, maintenance: None };
@@ -92,9 +92,11 @@ async fn search(
     api: &Api,
     host: HostId,
     request: &v1::DrainRequest,
+    settings: &MigrationSettings,
 ) -> Result<Certificate, Failed> {
     let now = api.clock.now();
     let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
+    let picture = picture.under(settings);
     let labels = request.to_labels.clone();
     let none = drain::targets(&picture.placement.labels, &labels).is_empty();
     if !labels.is_empty() && none {

@@ -29,6 +29,7 @@ mod rules;
 mod settings;
 mod several;
 mod show;
+mod target;
 mod tokens;
 mod trapped;
 mod watch;

@@ -79,6 +79,7 @@ pub(super) async fn preview(
         cause: Cause::Request { who: caller.name },
         settings: MigrationSettings::default(),
         measure_over: period,
+        cleared: Vec::new(),
     };
     let record = launch(&api.records, &api.engine, order, plan_id(), api.clock.now(), true)
         .await

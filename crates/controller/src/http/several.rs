@@ -6,19 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{GuestId, HostId, MigrationMode, StorageCopy};
+use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::{Projection, audit};
+use drover_rules::{Move, Projection, audit};
 use rand_pcg::Pcg64;
 
 use super::Api;
 use super::auth::Caller;
+use super::check::{add_lifted, look_at_plan, warnings};
 use super::guests::not_launched;
 use super::preview::SEARCHES;
 use super::reply::{Failed, bad, missing};
@@ -29,13 +31,20 @@ use crate::events::{Draft, Severity};
 use crate::launch::{MOST_IN_A_BATCH, Order, launch};
 use crate::moment::{plan_id, seed};
 use crate::picture::{Picture, look};
+use crate::preflight::Cleared;
+use crate::preflight::memory::add;
 use crate::reconcile::drain::MEASURE_OVER;
 use crate::records::{Cause, Tables};
 
 /// Guests of one request: the plan with its reasons must fit into one record of a MiB.
 const MOST_GUESTS: usize = 1000;
 
+/// Somebody waits for the answer: so long are hosts asked and plans made anew. Forty guests
+/// take a few seconds; what is left is looked at when its turn comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Who goes where.
+#[derive(Debug, Clone)]
 struct Wish {
     guests: BTreeSet<GuestId>,
     from: Option<HostId>,
@@ -55,19 +64,16 @@ pub(super) async fn migrate(
     }
     let wish = wish(&api.records.read(), &request)?;
     let now = api.clock.now();
-    let mut picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
-    picture.placement.copies_storage = settings.storage != StorageCopy::None;
-    let turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
-    let searched = tokio::task::spawn_blocking(move || search(picture, &wish)).await;
-    let (plan, report, wanted) = searched.map_err(anyhow::Error::from)??;
-    drop(turn);
+    let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
+    let (plan, report, cleared) = choose(&api, picture, &wish, &settings).await?;
+    let (wanted, warnings) = (wish.guests, warnings(&api.records.read(), &cleared));
     let refused = refusals(&api.records.read(), &plan, &report, &wanted);
     let none = plan.is_empty();
     if !request.dry_run && (none || !(refused.is_empty() || request.skip_refused)) {
         return Err(refusal(&refused, wanted.len(), none));
     }
     let cause = Cause::Request { who: caller.name.clone() };
-    let order = Order { plan, report, cause, settings, measure_over: MEASURE_OVER };
+    let order = Order { plan, report, cause, settings, measure_over: MEASURE_OVER, cleared };
     let id = plan_id();
     let record = launch(&api.records, &api.engine, order, id, now, request.dry_run)
         .await
@@ -82,6 +88,7 @@ pub(super) async fn migrate(
         operations: record.operations.iter().filter_map(shown).collect(),
         refused,
         plan: show::plan(&tables, &record),
+        warnings,
     };
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(answer)))
@@ -114,10 +121,51 @@ fn wish(tables: &Tables, request: &v1::MigrateSeveralRequest) -> Result<Wish, Fa
     Ok(Wish { guests, from, to })
 }
 
-/// The plan, what was weighed, and the guests that were to move.
-type Searched = (Plan, PlanReport, BTreeSet<GuestId>);
+/// Plans, looks at the moves, and plans anew around those that their hosts speak against. What
+/// checks have found before does not count: it is looked at now.
+async fn choose(
+    api: &Api,
+    picture: Picture,
+    wish: &Wish,
+    settings: &MigrationSettings,
+) -> Result<(Plan, PlanReport, Vec<Cleared>), Failed> {
+    let mut picture = picture.under(settings);
+    picture.placement.refused.clear();
+    let mut cleared: Vec<Cleared> = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (plan, report) = planned(picture.clone(), wish).await?;
+        let known = |step: &Move| cleared.iter().any(|one| (one.guest, one.to) == pair(step));
+        let moves: Vec<Move> = plan.moves().map(|step| step.step).collect();
+        let new: Vec<Move> = moves.iter().filter(|step| !known(step)).copied().collect();
+        let left = until.saturating_duration_since(Instant::now());
+        let looked = look_at_plan(api, &new, settings, Some(left)).await?;
+        cleared.extend(looked.clear);
+        // When the time is over, the rest is looked at when its turn comes.
+        if looked.blocked.is_empty() || left.is_zero() {
+            cleared.retain(|one| moves.iter().any(|step| (one.guest, one.to) == pair(step)));
+            add_lifted(&picture.view, &picture.placement, &mut cleared);
+            return Ok((plan, report, cleared));
+        }
+        for blocked in &looked.blocked {
+            let refusal = blocked.refusal(settings, picture.view.at);
+            add(&mut picture.placement.refused, blocked, refusal);
+        }
+    }
+}
 
-fn search(picture: Picture, wish: &Wish) -> anyhow::Result<Searched> {
+const fn pair(step: &Move) -> (GuestId, HostId) {
+    (step.guest, step.to)
+}
+
+async fn planned(picture: Picture, wish: &Wish) -> Result<(Plan, PlanReport), Failed> {
+    let _turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
+    let wish = wish.clone();
+    let searched = tokio::task::spawn_blocking(move || search(picture, &wish)).await;
+    Ok(searched.map_err(anyhow::Error::from)??)
+}
+
+fn search(picture: Picture, wish: &Wish) -> anyhow::Result<(Plan, PlanReport)> {
     let Picture { view, mut placement } = picture;
     if let Some(to) = wish.to {
         placement.target_hosts = vec![to];
@@ -135,7 +183,7 @@ fn search(picture: Picture, wish: &Wish) -> anyhow::Result<Searched> {
     placement.draining.extend(wish.from);
     let violations = audit::check_plan(&Projection::of(&view), &placement, &plan.steps());
     anyhow::ensure!(violations.is_empty(), "the plan fails its audit: {violations:?}");
-    Ok((plan, report, wish.guests.clone()))
+    Ok((plan, report))
 }
 
 /// Guests that were to move and do not, with every reason.

@@ -2,19 +2,23 @@
 //! [`drover_rules::preflight`].
 
 mod ask;
+pub mod memory;
+pub mod moves;
 
 use drover_model::{
     Guest, GuestInspection, GuestState, Host, HostId, IncomingCheck, MigrationMode,
-    MigrationSettings, PortProbe,
+    MigrationSettings,
 };
 use drover_rules::Refusal;
 use drover_rules::preflight::{Facts, Finding, Told, findings};
 use futures::StreamExt as _;
 
-use crate::live::Live;
+use crate::live::{AskError, Live};
 use crate::records::Tables;
 
 pub use ask::{cpu_fit, decode, encode, inspect, platform_of};
+pub use memory::Blocked;
+pub use moves::{Cleared, Verdicts, look_at_moves};
 
 /// Hosts that are asked at the same time about one guest: the source connects to each of
 /// them, so it is a fraction of what one agent answers at once.
@@ -105,36 +109,72 @@ async fn look_at(
         }
     });
     let skew = live.clock_skew_ms(target.id).zip(live.clock_skew_ms(journey.source.id));
+    let source = &journey.source;
     let facts = Facts {
         // What it is now counts, not what it was when it was recorded.
         guest: known.map_or(&journey.guest, |known| &known.guest),
-        source: &journey.source,
+        source,
         target,
         settings: &journey.settings,
         refusals: &candidate.refusals,
-        inspection: told(inspection),
-        incoming: told(Some(&incoming)),
-        ports: told_list(ports.as_ref()),
+        inspection: told(inspection, &[source], |found| found),
+        incoming: told(Some(&incoming), &[target], |found| found),
+        ports: told(ports.as_ref(), &[source, target], Vec::as_slice),
         skew_ms: skew.map(|(target, source)| target.saturating_sub(source)),
     };
     findings(&facts)
 }
 
-const fn told<T>(answer: Option<&Result<T, String>>) -> Told<'_, T> {
+/// What these hosts told. No answer at all from an agent that is older than the controller is
+/// not silence: it knows no such question.
+fn told<'a, A, T: ?Sized>(
+    answer: Option<&'a Result<A, String>>,
+    of: &[&'a Host],
+    as_told: impl Fn(&'a A) -> &'a T,
+) -> Told<'a, T> {
     match answer {
-        Some(Ok(told)) => Told::This(told),
-        Some(Err(why)) => Told::Nothing(why.as_str()),
+        Some(Ok(answer)) => Told::This(as_told(answer)),
+        Some(Err(why)) if why.ends_with(&AskError::NoAnswer.to_string()) => {
+            let older = of.iter().find(|host| is_older(&host.agent_version));
+            older.map_or(Told::Nothing(why), |host| Told::Unable(&host.agent_version))
+        }
+        Some(Err(why)) => Told::Nothing(why),
         None => Told::NotAsked,
     }
 }
 
-const fn told_list(answer: Option<&Result<Vec<PortProbe>, String>>) -> Told<'_, [PortProbe]> {
-    match answer {
-        Some(Ok(told)) => Told::This(told.as_slice()),
-        Some(Err(why)) => Told::Nothing(why.as_str()),
-        None => Told::NotAsked,
-    }
+/// Whether an agent's version comes before the controller's.
+fn is_older(version: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u64> {
+        let plain = text.split(['-', '+']).next().unwrap_or_default();
+        plain.split('.').map_while(|part| part.parse().ok()).collect()
+    };
+    let told = numbers(version);
+    !told.is_empty() && told < numbers(env!("CARGO_PKG_VERSION"))
 }
 
 /// What a target answers, or why it does not.
 type Incoming = Result<IncomingCheck, String>;
+
+#[cfg(test)]
+mod tests {
+    use drover_testkit::host;
+
+    use super::*;
+
+    #[test]
+    fn no_answer_from_an_older_agent_is_no_silence() {
+        let silent: Result<u8, String> = Err(AskError::NoAnswer.to_string());
+        let gone: Result<u8, String> = Err(AskError::NotConnected.to_string());
+        let asked = |version: &str| Host { agent_version: version.to_owned(), ..host(1, 4.0, 16) };
+        let old = asked("0.0.9");
+        let of = |answer| told(Some(answer), &[&old], |number: &u8| number);
+        assert!(matches!(of(&silent), Told::Unable("0.0.9")));
+        assert!(matches!(of(&gone), Told::Nothing(_)), "it was not asked");
+        for version in [env!("CARGO_PKG_VERSION"), "99.0.0", "", "unknown"] {
+            let host = asked(version);
+            let told = told(Some(&silent), &[&host], |number: &u8| number);
+            assert!(matches!(told, Told::Nothing(_)), "{version}");
+        }
+    }
+}

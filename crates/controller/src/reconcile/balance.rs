@@ -124,6 +124,7 @@ impl BalanceCluster {
             cause: Cause::Policy { name: PolicyName::Balance },
             settings: MigrationSettings::default(),
             measure_over: policy.interval,
+            cleared: Vec::new(),
         };
         match launch(&self.records, &self.engine, order, id, now, false).await {
             Ok(_) => Ok(()),

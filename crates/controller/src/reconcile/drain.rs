@@ -110,6 +110,7 @@ impl DrainHosts {
     ) -> anyhow::Result<BTreeMap<GuestId, String>> {
         let history = self.history.as_ref();
         let picture = look(&self.records, history, now, self.sample_interval).await?;
+        let picture = picture.under(&record.settings);
         let (host, labels) = (record.host, record.to_labels.clone());
         let search = move || certificate(&picture, host, &labels, seed());
         let found = tokio::task::spawn_blocking(search).await??;
@@ -207,6 +208,7 @@ pub fn order(tables: &Tables, record: &MaintenanceRecord, plan: Plan, found: Cer
         cause: Cause::Drain { host: record.host, name },
         settings: record.settings.clone(),
         measure_over: MEASURE_OVER,
+        cleared: Vec::new(),
     }
 }
 

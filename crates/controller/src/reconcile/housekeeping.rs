@@ -9,6 +9,7 @@ use drover_ports::{Clock, History, Retention};
 
 use super::Reconcile;
 use crate::events::Events;
+use crate::preflight::memory::outdated;
 use crate::records::{PlanRecord, PlanState, Records, Tables, Txn};
 
 /// Finished operations that are kept; plans likewise. At 2 KB each, 20 MB.
@@ -42,7 +43,7 @@ impl Reconcile for KeepHouse {
         self.records
             .update(|tables| {
                 let mut txn = Txn::none();
-                let room = drover_ports::MAX_CHANGES / 3;
+                let room = drover_ports::MAX_CHANGES / 4;
                 let operations = tables.operations.len().saturating_sub(MAX_FINISHED).min(room);
                 for old in tables
                     .operations
@@ -55,6 +56,8 @@ impl Reconcile for KeepHouse {
                 {
                     txn.delete_operation(old.migration.operation);
                 }
+                let refusals = outdated(tables, now).into_iter().take(room);
+                refusals.for_each(|guest| txn.delete_refusal_if(tables, guest));
                 for old in old_plans(tables).into_iter().take(room) {
                     txn.delete_plan(old);
                 }

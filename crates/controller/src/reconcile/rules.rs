@@ -167,6 +167,7 @@ impl EvaluateRules {
             cause: Cause::Rule { id: rule.id, name: rule.name.clone() },
             settings: MigrationSettings::default(),
             measure_over: rule.period,
+            cleared: Vec::new(),
         };
         match launch(&self.records, &self.engine, order, id, now, rule.dry_run).await {
             Ok(_) => Ok(()),

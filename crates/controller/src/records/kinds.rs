@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use drover_api::v1::Role;
-use drover_lifecycle::Migration;
 use drover_lifecycle::forecast::Forecast;
+use drover_lifecycle::{FailureKind, Migration, MigrationState};
 use drover_model::{
     BaselineId, CpuFingerprint, CpuPlatform, Guest, GuestId, Host, HostId, Metric,
     MigrationSettings, Name, NamedCpu, OperationId, PlanId, RuleId, Timestamp, TokenId,
@@ -136,6 +136,13 @@ impl OperationRecord {
     /// When its state last changed.
     pub fn changed(&self) -> Timestamp {
         self.timeline.last().map_or(self.created, |(_, at)| *at)
+    }
+
+    /// Whether the check before it spoke against it: nothing was begun.
+    pub fn is_refused(&self) -> bool {
+        let state = &self.migration.state;
+        let preflight = FailureKind::Preflight;
+        matches!(state, MigrationState::Failed { cause, .. } if cause.kind == preflight)
     }
 
     /// When a state was first entered.

@@ -7,6 +7,7 @@
 
 mod kinds;
 mod maintenance;
+mod refusal;
 mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -20,6 +21,7 @@ pub use kinds::{
     PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
 pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
+pub use refusal::{RefusalRecord, Refused};
 pub use table::{Kept, Record, Table, Txn};
 
 use table::Write;
@@ -51,6 +53,8 @@ pub struct Tables {
     pub baselines: Table<BaselineRecord>,
     /// Hosts that are emptied, or are to stay empty.
     pub maintenance: Table<MaintenanceRecord>,
+    /// Where guests were not let go of late.
+    pub refusals: Table<RefusalRecord>,
     /// How many migrations may be under way at once, where somebody has set it.
     pub limits: Table<LimitsRecord>,
     /// Operations, finished ones included.
@@ -195,6 +199,7 @@ tables! {
     Balance => balance: BalanceRecord,
     Baseline => baselines: BaselineRecord,
     Maintenance => maintenance: MaintenanceRecord,
+    Refusal => refusals: RefusalRecord,
     Limits => limits: LimitsRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,

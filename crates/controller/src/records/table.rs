@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
     GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
-    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
+    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, RefusalRecord, Tables,
+    TokenRecord,
 };
 
 /// A kind of record.
@@ -147,6 +148,7 @@ kinds! {
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
     Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
     Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
+    Refusal(RefusalRecord, GuestId, "refusal/", |r| r.guest),
     Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
@@ -203,6 +205,13 @@ impl Txn {
     pub fn delete_maintenance_if(&mut self, tables: &Tables, host: HostId) {
         if tables.maintenance.get(host).is_some() {
             self.writes.push(Write::Maintenance(host, None));
+        }
+    }
+
+    /// Forgets where a guest was not let go, if anything is known.
+    pub fn delete_refusal_if(&mut self, tables: &Tables, guest: GuestId) {
+        if tables.refusals.get(guest).is_some() {
+            self.writes.push(Write::Refusal(guest, None));
         }
     }
 

@@ -1,12 +1,14 @@
 //! Agents that answer questions as the test says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use drover_agent_api::v1::query::Question;
 use drover_agent_api::v1::query_answer::Answer;
 use drover_agent_api::v1::{
     FromController, Listening, PortsProbed, Query, QueryAnswer, from_controller,
 };
+use drover_controller::live::SESSION_QUEUE;
 use drover_model::{CpuFit, GuestInspection, HostId, IncomingCheck, TyingDevice};
 use drover_ports::Clock as _;
 use tokio::sync::mpsc;
@@ -19,17 +21,22 @@ pub(crate) struct Says {
     pub(crate) cpu: CpuFit,
     pub(crate) ties: Vec<TyingDevice>,
     pub(crate) clock_ahead_ms: i64,
+    /// It hears and says nothing.
+    pub(crate) silent: bool,
+    /// How often it was asked for a guest.
+    pub(crate) inspected: Arc<AtomicUsize>,
 }
 
 impl Default for Says {
     fn default() -> Self {
-        Self { cpu: CpuFit::Fits, ties: Vec::new(), clock_ahead_ms: 0 }
+        let (silent, inspected) = (false, Arc::default());
+        Self { cpu: CpuFit::Fits, ties: Vec::new(), clock_ahead_ms: 0, silent, inspected }
     }
 }
 
 /// Connects the agent of a host.
 pub(crate) fn connect(world: &World, host: HostId, says: Says) {
-    let (sender, mut receiver) = mpsc::channel(64);
+    let (sender, mut receiver) = mpsc::channel(SESSION_QUEUE);
     world.live.connect(host, sender, world.clock.now());
     let (live, records) = (Arc::clone(&world.live), Arc::clone(&world.records));
     let clock = Arc::clone(&world.clock);
@@ -38,12 +45,17 @@ pub(crate) fn connect(world: &World, host: HostId, says: Says) {
             let Some(from_controller::Body::Query(Query { query_id, question })) = body else {
                 continue;
             };
+            if says.silent {
+                continue;
+            }
             let answer = match question {
                 Some(Question::InspectGuest(asked)) => {
+                    says.inspected.fetch_add(1, Ordering::Relaxed);
                     let id = asked.guest_id.parse().unwrap();
                     let guest = records.read().guests.get(id).unwrap().guest.clone();
                     Answer::GuestJson(serde_json::to_vec(&inspection(guest, host, &says)).unwrap())
                 }
+                Some(Question::MeasureDirtying(_)) => Answer::DirtiedJson(b"[]".to_vec()),
                 Some(Question::CheckIncoming(_)) => {
                     let check = IncomingCheck {
                         host_uuid: Some(host),

@@ -13,7 +13,7 @@ use drover_controller::records::{
     BalanceRecord, Cause, FiringRecord, GuestRecord, HostRecord, OperationRecord, PlanRecord,
     PlanState, PolicyName,
 };
-use drover_lifecycle::{Migration, MigrationState};
+use drover_lifecycle::{Failure, FailureKind, Migration, MigrationState};
 use drover_model::{
     Epoch, Metric, MigrationSettings, OperationId, OwnerPhase, OwnerRecord, PlanId, RuleId,
     Timestamp,
@@ -182,7 +182,13 @@ async fn the_churn_budget_counts_every_move_of_the_last_hour() {
     world
         .update(|txn| two.into_iter().chain([moved(3, now, minutes(61))]).for_each(|o| txn.put(o)))
         .await;
-    assert_eq!(churn::moves_of_last_hour(&world.records.read(), now), 2);
+    let mut refused = moved(5, now, minutes(1));
+    let (kind, message) = (FailureKind::Preflight, "no".to_owned());
+    refused.migration.state =
+        MigrationState::Failed { cause: Failure { kind, message }, guest_lost: false };
+    world.update(|txn| txn.put(refused)).await;
+    assert_eq!(churn::moves_of_last_hour(&world.records.read(), now), 2, "it moved nothing");
+    assert_eq!(churn::last_move_ended(&world.records.read()), Some(now.minus(minutes(20))));
     assert_eq!(churn::left(&world.records.read(), &policy, now), 1);
     assert_eq!(why_wait(&world.records.read(), &policy, now), None);
     world.update(|txn| txn.put(moved(4, now, minutes(30)))).await;

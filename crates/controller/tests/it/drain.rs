@@ -20,6 +20,7 @@ use drover_testkit::{guest, guest_id, host, host_id};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
+use crate::agents::{Says, connect};
 use crate::world::World;
 
 const TURN: Duration = Duration::from_secs(1);
@@ -71,6 +72,9 @@ impl Cluster {
             clock: world.clock.clone(),
             sample_interval: world.api.sample_interval,
         };
+        for n in 1..=hosts {
+            connect(&world, host_id(n), Says::default());
+        }
         let (most, fails) = ([0; 4], BTreeMap::new());
         Self { world, drain, follow, token, hosts, most, fails }
     }
@@ -83,7 +87,7 @@ impl Cluster {
     }
 
     /// A guest on h1.
-    async fn add(&self, n: u128, memory_mib: u64) {
+    pub(crate) async fn add(&self, n: u128, memory_mib: u64) {
         let record =
             GuestRecord { guest: guest(n, 1, memory_mib), last_moved: None, absent: false };
         let owner = OwnerRecord {
@@ -166,14 +170,17 @@ impl Cluster {
                 _ => continue,
             };
             self.world.engine.take(operation, event).await;
+            self.world.settle().await;
             self.count();
         }
         self.world.clock.advance(TURN);
         self.measure().await;
         self.drain.reconcile().await.unwrap();
+        self.world.settle().await;
         self.count();
         self.follow.reconcile().await.unwrap();
         self.world.engine.begin_admitted().await;
+        self.world.settle().await;
         self.count();
     }
 
@@ -209,8 +216,10 @@ impl Cluster {
         self.world.call(method, path, Some(&self.token), body).await
     }
 
-    async fn drain(&self, body: Value) -> (StatusCode, Value) {
-        self.call("PUT", "/v1/hosts/h1/maintenance", Some(body)).await
+    pub(crate) async fn drain(&self, body: Value) -> (StatusCode, Value) {
+        let answer = self.call("PUT", "/v1/hosts/h1/maintenance", Some(body)).await;
+        self.world.settle().await;
+        answer
     }
 
     pub(crate) async fn host(&self, name: &str) -> Value {
@@ -221,14 +230,14 @@ impl Cluster {
         guests_on(&self.world.records.read(), host_id(n)).len()
     }
 
-    fn queued(&self) -> Vec<OperationId> {
+    pub(crate) fn queued(&self) -> Vec<OperationId> {
         let tables = self.world.records.read();
         let queued =
             tables.operations.iter().filter(|of| of.migration.state == MigrationState::Admitted);
         queued.map(|of| of.migration.operation).collect()
     }
 
-    async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> u32 {
+    pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> u32 {
         for turn in 0..400 {
             if holds(self) {
                 return turn;
@@ -238,7 +247,7 @@ impl Cluster {
         panic!("not within 400 turns: {what}");
     }
 
-    fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         let tables = self.world.records.read();
         tables.maintenance.get(host_id(1)).is_some_and(|of| of.phase.as_str() == "drained")
     }
@@ -262,7 +271,8 @@ async fn forty_guests_leave_by_one_command_and_no_limit_is_ever_exceeded() {
     let (status, answer) = cluster.drain(json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     cluster.count();
-    assert_eq!(answer["maintenance"]["queued"], 38, "{answer}");
+    assert_eq!(answer["maintenance"]["queued"], 40, "their hosts are asked first: {answer}");
+    assert_eq!(cluster.queued().len(), 38);
     cluster.until("half are gone", |of| of.on(1) <= 20).await;
     let shown = cluster.host("h1").await;
     let drain = &shown["drain"];

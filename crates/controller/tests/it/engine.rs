@@ -125,6 +125,7 @@ async fn the_target_resumes_only_under_a_stored_new_epoch() {
 async fn what_was_asked_is_said_again_to_the_host_that_reconnects() {
     let world = World::new().await;
     let mut agents = admitted(&world).await;
+    world.live.looks_clear(OPERATION, world.clock.now());
     world.engine.begin_admitted().await;
     assert_eq!(asked(&mut agents.target), Some(("accept", 5)));
     world.engine.say_again(Some(host_id(1)));

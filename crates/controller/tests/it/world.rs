@@ -74,6 +74,13 @@ impl World {
         Self { records, live, engine, clock, api, said: Mutex::default(), _dir: dir }
     }
 
+    /// Lets all looks at moves come to their end whose agents answer.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// A new token with this role.
     pub(crate) async fn token(&self, role: Role) -> String {
         let (record, text) = new_token(format!("{role:?}"), role, self.clock.now());

@@ -38,6 +38,41 @@ pub(crate) fn a_host_is_drained_and_used_again(world: &World) -> anyhow::Result<
     Ok(())
 }
 
+/// The ports that QEMU sends guests to.
+const MIGRATION_PORTS: &str = "49152:49215";
+
+/// Nobody asks for the moves of a drain by name: they are checked all the same.
+pub(crate) fn a_drain_goes_around_a_host_with_closed_ports(world: &World) -> anyhow::Result<()> {
+    let (host, guests) = crowded(world)?;
+    let dry = world.json(&["host", "drain", &host, "--dry-run"])?;
+    let closed = text(&dry["certificate"]["batches"][0][0], "to").to_owned();
+    let rule = |change: &'static str| {
+        let to = ["-p", "tcp", "--syn", "--dport", MIGRATION_PORTS];
+        let words = [&["iptables", change, "INPUT"][..], &to, &["-j", "REJECT"]].concat();
+        world.lab.exec(&closed, &words)
+    };
+    rule("-I")?;
+    let words = ["host", "drain", &host];
+    let drained = world.drover(&words);
+    let found = world.json(&["operation", "list"]);
+    rule("-D")?;
+    said(&words, &drained?);
+    ensure!(guests_on(world, &host)?.is_empty(), "{:?} are left", guests_on(world, &host)?);
+    ensure!(guests.iter().all(|guest| world.home(guest).is_ok_and(|home| home != closed)));
+    let cause = format!("drain of {host}");
+    let all = found?;
+    let mut refused = items(&all).iter().filter(|one| {
+        let ours = text(one, "cause") == cause && guests.iter().any(|of| text(one, "guest") == of);
+        ours && text(one, "to") == closed && text(one, "failure").contains("(port)")
+    });
+    let first = refused.next().context("no move to the closed host was refused")?;
+    let begun = |step: &serde_json::Value| text(step, "state") == "offering";
+    ensure!(!items(&first["timeline"]).iter().any(begun), "it had begun: {first}");
+    said(&["operation", "show"], text(first, "failure"));
+    world.drover(&["host", "undrain", &host])?;
+    Ok(())
+}
+
 pub(crate) fn several_guests_move_by_one_command(world: &World) -> anyhow::Result<()> {
     let (host, guests) = crowded(world).or_else(|_| {
         // Drained before: gather two.

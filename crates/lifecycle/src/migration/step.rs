@@ -235,7 +235,8 @@ impl Migration {
                 | FailureKind::Refused
                 | FailureKind::Cancelled
                 | FailureKind::Broken
-                | FailureKind::StaleEpoch => Ok(self.not_resumed(failure)),
+                | FailureKind::StaleEpoch
+                | FailureKind::Preflight => Ok(self.not_resumed(failure)),
             },
             _ => Err(Ignored),
         }

@@ -8,10 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use drover_model::{DiskSource, GuestId, GuestView, HostId, HostView, NicSource, Reading};
-use drover_rules::{PlacementKind, PlacementRule, Projection, Strength, allows_statically};
+use drover_rules::{
+    PlacementKind, PlacementRule, Projection, Strength, allows_statically, why_not_copied,
+};
 
 use crate::Policy;
 use crate::search::{Class, index};
+
+/// Units that are of one class: kinds of their guests, rules that name hosts, and guests that a
+/// check has refused somewhere.
+type Alike = (Vec<usize>, Vec<usize>, Vec<GuestId>);
 
 /// The class of each unit, and the classes.
 pub(super) fn classes(
@@ -23,7 +29,7 @@ pub(super) fn classes(
 ) -> (Vec<u32>, Vec<Class>) {
     let mut kinds = Kinds::of(projection, policy, hosts);
     let rules_of = rules_by_guest(&policy.placement.rules);
-    let mut numbers: BTreeMap<(Vec<usize>, Vec<usize>), u32> = BTreeMap::new();
+    let mut numbers: BTreeMap<Alike, u32> = BTreeMap::new();
     let mut classes: Vec<Class> = Vec::new();
     let mut class = Vec::with_capacity(units.len());
     for (unit, fixed) in units.iter().zip(fixed) {
@@ -41,10 +47,13 @@ pub(super) fn classes(
             .collect();
         rules.sort_unstable();
         rules.dedup();
+        // What a check found is about this very guest and host, however alike others are.
+        let refused = |guest: &&GuestId| policy.placement.refused.contains_key(guest);
+        let refused: Vec<GuestId> = unit.iter().filter(refused).copied().collect();
         let next = index(classes.len());
-        let at = *numbers.entry((of.clone(), rules.clone())).or_insert(next);
+        let at = *numbers.entry((of.clone(), rules.clone(), refused.clone())).or_insert(next);
         if at == next {
-            classes.push(kinds.class(&of, &rules));
+            classes.push(kinds.class(&of, &rules, &refused));
         }
         class.push(at);
     }
@@ -131,16 +140,24 @@ impl<'a> Kinds<'a> {
         kind
     }
 
-    /// Hosts that all these kinds of guests may use under these rules.
-    fn class(&self, kinds: &[usize], rules: &[usize]) -> Class {
+    /// Hosts that all these kinds of guests may use under these rules, and none of the guests
+    /// named was refused at.
+    fn class(&self, kinds: &[usize], rules: &[usize], refused: &[GuestId]) -> Class {
         let placement = &self.policy.placement;
+        let view = self.projection.view();
+        let forbids = |guest: &GuestId, host: HostId| {
+            let known = placement.refused.get(guest);
+            let at_home = self.projection.host_of(*guest) == Some(host);
+            !at_home && known.is_some_and(|known| known.forbids(view, placement, host))
+        };
         let rules: Vec<&PlacementRule> = rules.iter().map(|rule| &placement.rules[*rule]).collect();
         let mut class = Class { allowed: Vec::new(), dislike: Vec::new() };
         let targets = &placement.target_hosts;
         for (number, host) in self.hosts.iter().enumerate() {
             let kind = self.kind_of_host[number];
             let mut allowed = kinds.iter().all(|guest| self.allowed[*guest][kind])
-                && (targets.is_empty() || targets.contains(host));
+                && (targets.is_empty() || targets.contains(host))
+                && !refused.iter().any(|guest| forbids(guest, *host));
             let mut dislike = 0.0;
             for rule in &rules {
                 let broken = match &rule.kind {
@@ -191,7 +208,11 @@ fn guest_signature(seen: &GuestView, roots: &BTreeSet<&str>) -> String {
         .disks
         .iter()
         .map(|disk| match &disk.source {
-            DiskSource::File { path } | DiskSource::Block { path } => format!("{:?}", below(path)),
+            DiskSource::File { path } => {
+                let copied = (disk.readonly, why_not_copied(disk).is_none());
+                format!("{:?} {copied:?}", below(path))
+            }
+            DiskSource::Block { path } => format!("{:?}", below(path)),
             DiskSource::Volume { pool, .. } => format!("pool {pool}"),
             DiskSource::Network { .. } | DiskSource::Empty => String::new(),
         })

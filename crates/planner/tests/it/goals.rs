@@ -1,7 +1,10 @@
 //! What must hold of every goal's plan, on random clusters with random wishes.
 
+use std::time::Duration;
+
 use drover_model::{ClusterView, GuestId, HostId};
 use drover_planner::{Budget, Goal, Level, Plan, Policy, plan};
+use drover_rules::constraint::KnownRefusal;
 use drover_rules::{
     PlacementKind, PlacementPolicy, PlacementRule, Projection, Scope, Strength, audit,
 };
@@ -116,6 +119,32 @@ proptest! {
                 prop_assert!(out <= SHORT.max_out_per_host && into <= SHORT.max_in_per_host);
             }
         }
+    }
+
+    #[test]
+    fn invariant_no_plan_takes_a_guest_where_a_check_refused_it(
+        mut case in cases(),
+        goal in goals(),
+        pairs in prop::collection::vec((0u128..24, 0u128..6), 1..16),
+        seed: u64,
+    ) {
+        let until = case.view.at.plus(Duration::from_secs(60));
+        let (reason, way) = ("no".to_owned(), case.placement.way());
+        let refusal = KnownRefusal { reason, at: case.view.at, until, way };
+        for (guest, host) in pairs {
+            let (guest, host) = (guest_id(guest + 1), host_id(host + 1));
+            let known = case.placement.refused.entry(guest).or_default();
+            // Nobody asks whether a guest can go where it is.
+            if case.view.guests.get(&guest).is_some_and(|of| of.guest.host == host) {
+                known.everywhere = Some(refusal.clone());
+            } else {
+                known.to.insert(host, refusal.clone());
+            }
+        }
+        let (plan, _) = run(&case, goal, &SHORT, seed);
+        let broken =
+            audit::check_plan(&Projection::of(&case.view), &case.placement, &plan.steps());
+        prop_assert_eq!(broken, vec![]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod network;
 mod on_hosts;
 mod overcommit;
 mod peer;
+mod preflight;
 mod selected;
 mod spread;
 mod storage;
@@ -26,6 +27,7 @@ mod threshold;
 mod together;
 mod under_way;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_model::{GuestId, GuestView, HostId, HostView, MigrationMode};
@@ -34,6 +36,8 @@ use serde::{Deserialize, Serialize};
 use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
 use crate::{Condition, Projection};
 
+pub use cpu_model::NAME as CPU_MODEL;
+pub use preflight::{KnownRefusal, KnownRefusals, Way};
 pub use together::NAME as TOGETHER;
 
 /// A constraint says no.
@@ -53,6 +57,9 @@ pub const GUEST_STATE: &str = "guest-state";
 
 /// The constraint against moving a guest twice at once.
 pub const UNDER_WAY: &str = "under-way";
+
+/// The constraint by what checks before moves have found.
+pub const PREFLIGHT: &str = "preflight";
 
 /// A constraint's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +111,23 @@ pub struct PlacementPolicy {
     /// Files that only the source reaches are copied, so that a target need not reach them.
     #[serde(default)]
     pub copies_storage: bool,
+    /// Processors are not compared.
+    #[serde(default)]
+    pub skips_cpu_check: bool,
+    /// What checks before moves have found of late, by guest.
+    #[serde(default)]
+    pub refused: BTreeMap<GuestId, KnownRefusals>,
+}
+
+impl PlacementPolicy {
+    /// How guests are moved, as far as it decides where they can go.
+    pub const fn way(&self) -> Way {
+        Way {
+            mode: self.mode,
+            copies_storage: self.copies_storage,
+            skips_cpu_check: self.skips_cpu_check,
+        }
+    }
 }
 
 /// A condition that targets must stay clear of.
@@ -135,6 +159,8 @@ impl Default for PlacementPolicy {
             survive_failures: 0,
             mode: MigrationMode::Live,
             copies_storage: false,
+            skips_cpu_check: false,
+            refused: BTreeMap::new(),
         }
     }
 }
@@ -204,6 +230,7 @@ const MOVABLE: &[(&str, MovableCheck)] = &[
     (UNDER_WAY, under_way::check),
     ("cooldown", cooldown::check),
     ("device", device::check),
+    (PREFLIGHT, preflight::movable),
 ];
 
 const PLACEMENT: &[(&str, PlacementCheck)] = &[
@@ -212,7 +239,7 @@ const PLACEMENT: &[(&str, PlacementCheck)] = &[
     ("peer", peer::check),
     ("architecture", architecture::check),
     ("machine-type", machine_type::check),
-    ("cpu-model", cpu_model::check),
+    (CPU_MODEL, cpu_model::check),
     ("storage", storage::check),
     ("network", network::check),
     (FRESH_SAMPLES, fresh::check),
@@ -224,6 +251,7 @@ const PLACEMENT: &[(&str, PlacementCheck)] = &[
     (TOGETHER, together::check),
     ("spread", spread::check),
     ("overcommit", overcommit::check),
+    (PREFLIGHT, preflight::placement),
 ];
 
 /// Placement constraints that no move of another guest can change: what the pair of guest
@@ -233,7 +261,7 @@ const STATIC: &[&str] = &[
     "peer",
     "architecture",
     "machine-type",
-    "cpu-model",
+    CPU_MODEL,
     "storage",
     "network",
     FRESH_SAMPLES,

@@ -5,6 +5,7 @@ use std::path::Path;
 use drover_model::{Disk, DiskSource, Host};
 
 use super::{PlacementCase, Verdict};
+use crate::why_not_copied;
 
 pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
     let target = &case.target.host;
@@ -19,20 +20,26 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
         .guest
         .disks
         .iter()
-        .filter(|disk| !(case.policy.copies_storage && is_copied(disk, case)))
-        .filter_map(|disk| unreachable(disk, target, &shared_here))
+        .filter_map(|disk| match local(disk, case).filter(|_| case.policy.copies_storage) {
+            Some(path) => {
+                let why = why_not_copied(disk)?;
+                Some(format!("disk {} ({path}) cannot be copied: {why}", disk.target))
+            }
+            None => unreachable(disk, target, &shared_here),
+        })
         .collect();
     Verdict::unless(missing.is_empty(), || missing.join("; "))
 }
 
-/// Whether a disk is copied with its guest: a file that the source shares with nobody. An
-/// image that is read-only is not the guest's own.
-fn is_copied(disk: &Disk, case: &PlacementCase<'_>) -> bool {
-    let DiskSource::File { path } = &disk.source else { return false };
+/// The path of a disk that goes with its guest where disks are copied: a file that the source
+/// shares with nobody. An image that is read-only is not the guest's own.
+fn local<'d>(disk: &'d Disk, case: &PlacementCase<'_>) -> Option<&'d str> {
+    let DiskSource::File { path } = &disk.source else { return None };
     let shares = |host: &Host| {
         host.capabilities.shared_paths.iter().any(|root| Path::new(path).starts_with(root))
     };
-    !disk.readonly && !case.source.is_some_and(|source| shares(&source.host))
+    let shared = case.source.is_some_and(|source| shares(&source.host));
+    (!disk.readonly && !shared).then_some(path.as_str())
 }
 
 fn unreachable(disk: &Disk, target: &Host, shared_here: &dyn Fn(&str) -> bool) -> Option<String> {

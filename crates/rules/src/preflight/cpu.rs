@@ -18,6 +18,7 @@ fn bound(facts: &Facts<'_>) -> Option<Trouble> {
             format!("its CPU has {BOUND_FEATURE}, with which QEMU does not migrate"),
             format!("take {BOUND_FEATURE} out of its CPU and start it anew, or move it cold"),
         )
+        .everywhere()
     })
 }
 

@@ -33,6 +33,10 @@ pub(super) fn of_constraint(constraint: &str) -> &'static str {
         "on-hosts" | "apart" | "together" | "spread" => {
             "change the placement rule (`drover placement list`), or choose a host that it allows"
         }
+        "preflight" => {
+            "see the finding (`drover guest check`); once it is mended a check that finds nothing \
+             lifts this"
+        }
         "allowed-target" | "selected" => "ask for this guest and this host",
         _ => "`drover host show` and `drover guest show` tell what they have",
     }

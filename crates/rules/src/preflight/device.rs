@@ -3,7 +3,7 @@
 use drover_model::TyingDevice as D;
 
 use super::libvirt_version::Version;
-use super::{Facts, Trouble};
+use super::{Facts, Severity, Trouble};
 
 /// First libvirt that moves the state of a software TPM when it lies on shared storage.
 const TPM_MENDED: &str = "9.1.0";
@@ -13,7 +13,12 @@ const COLD: &str = "shut the guest down and move it cold, where the target has t
 
 pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let Some(found) = facts.inspection.this() else { return Vec::new() };
-    found.ties.iter().filter_map(|tie| trouble(facts, tie)).collect()
+    // A warning may be about the two libvirts; what blocks is the device's nature.
+    let own = |trouble: Trouble| match trouble.severity {
+        Severity::Blocks => trouble.everywhere(),
+        Severity::Warns => trouble,
+    };
+    found.ties.iter().filter_map(|tie| trouble(facts, tie).map(own)).collect()
 }
 
 fn trouble(facts: &Facts<'_>, tie: &D) -> Option<Trouble> {
@@ -103,7 +108,6 @@ fn name(tie: &D) -> String {
 mod tests {
     use drover_model::MigrationMode;
 
-    use super::super::Severity;
     use super::super::fixture::Case;
     use super::*;
 

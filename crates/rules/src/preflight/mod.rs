@@ -54,6 +54,9 @@ pub struct Finding {
     pub cause: String,
     /// What to do about it.
     pub cure: String,
+    /// It is so for every target: what was found is the guest's own, or its host's.
+    #[serde(default)]
+    pub everywhere: bool,
 }
 
 /// What somebody told who was asked.
@@ -63,6 +66,8 @@ pub enum Told<'a, T: ?Sized> {
     This(&'a T),
     /// Nothing, and why.
     Nothing(&'a str),
+    /// Nothing: its agent is of an older version, this one, that knows no questions.
+    Unable(&'a str),
     /// It was not asked: this move does not need it.
     NotAsked,
 }
@@ -71,7 +76,7 @@ impl<'a, T: ?Sized> Told<'a, T> {
     const fn this(&self) -> Option<&'a T> {
         match self {
             Self::This(this) => Some(*this),
-            Self::Nothing(_) | Self::NotAsked => None,
+            Self::Nothing(_) | Self::Unable(_) | Self::NotAsked => None,
         }
     }
 }
@@ -112,22 +117,29 @@ struct Trouble {
     severity: Severity,
     cause: String,
     cure: String,
+    everywhere: bool,
 }
 
 impl Trouble {
     fn blocks(cause: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { severity: Severity::Blocks, cause: cause.into(), cure: cure.into() }
+        let (cause, cure) = (cause.into(), cure.into());
+        Self { severity: Severity::Blocks, cause, cure, everywhere: false }
     }
 
     fn warns(cause: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { severity: Severity::Warns, cause: cause.into(), cure: cure.into() }
+        Self { severity: Severity::Warns, ..Self::blocks(cause, cure) }
+    }
+
+    /// No other target would change it.
+    fn everywhere(self) -> Self {
+        Self { everywhere: true, ..self }
     }
 }
 
 type Check = fn(&Facts<'_>) -> Vec<Trouble>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("answer", silence::check),
+    (ANSWER, silence::check),
     ("host-uuid", host_uuid::check),
     ("cpu", cpu::check),
     ("microcode", microcode::check),
@@ -142,6 +154,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("port", ports::check),
     ("clock", clock::check),
 ];
+
+/// The check whether those who were asked have answered: it may pass by itself.
+pub const ANSWER: &str = "answer";
 
 /// Both a placement constraint, which counts devices, and a check here, which names them.
 const DEVICE: &str = "device";
@@ -160,6 +175,7 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             severity: Severity::Blocks,
             cause: refusal.reason.clone(),
             cure: cures::of_constraint(&refusal.constraint).to_owned(),
+            everywhere: false,
         })
         .collect();
     for (name, check) in CHECKS {
@@ -168,6 +184,7 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             severity: trouble.severity,
             cause: trouble.cause,
             cure: trouble.cure,
+            everywhere: trouble.everywhere,
         }));
     }
     found.sort_by_key(|finding| finding.severity);
@@ -216,6 +233,19 @@ mod tests {
         assert_eq!(told, ["memory", "shareable-disk", "clock", "kernel"]);
         assert!(!is_clear(&found) && is_clear(&found[3..]));
         assert!(found.iter().all(|f| !f.cause.is_empty() && !f.cure.is_empty()), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_the_guests_own_is_told_apart_from_what_is_the_targets() {
+        let mut case = Case::new();
+        case.guest.disks[0].shareable = true;
+        case.inspection.ties = vec![TyingDevice::HostUsb { name: "1:2".to_owned() }];
+        case.incoming.missing_paths = vec!["/srv/shared/vm1.img".to_owned()];
+        case.inspection.cpu_features.push("invtsc".to_owned());
+        let found = findings(&case.facts());
+        let own = |name: &str| found.iter().find(|one| one.check == name).unwrap().everywhere;
+        assert!(own("shareable-disk") && own("device") && own("cpu"), "{found:?}");
+        assert!(!own("path"), "{found:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the guest ever to run on both hosts, nothing would keep it from destroying the disk. A lost
 //! answer at the end of libvirt's own protocol is enough for that.
 
-use super::{Facts, Trouble};
+use super::{Facts, Severity, Trouble};
 
 pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let shareable = facts.guest.disks.iter().filter(|disk| disk.shareable && !disk.readonly);
@@ -17,6 +17,12 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
                 "take <shareable/> out of the disk and start the guest anew, or shut it down, \
                  with all others that use the disk, before it is moved",
             )
+            .everywhere()
+        })
+        .map(|trouble| match facts.is_live() {
+            true => trouble,
+            // It is the way out: no copy of the guest runs while it goes.
+            false => Trouble { severity: Severity::Warns, ..trouble },
         })
         .collect()
 }
@@ -32,6 +38,8 @@ mod tests {
         case.guest.disks[0].shareable = true;
         let (severity, cause) = case.says("shareable-disk").unwrap();
         assert!(severity == Severity::Blocks && cause.contains("vda"), "{cause}");
+        case.settings.mode = drover_model::MigrationMode::Cold;
+        assert_eq!(case.says("shareable-disk").unwrap().0, Severity::Warns);
         case.guest.disks[0].readonly = true;
         assert_eq!(case.says("shareable-disk"), None);
     }

@@ -1,0 +1,359 @@
+//! Every move is looked at before it begins, whoever wanted it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use drover_api::v1::EventQuery;
+use drover_controller::records::{
+    GuestRecord, HostRecord, MaintenancePhase, OperationRecord, PlanState,
+};
+use drover_lifecycle::{FailureKind, MigrationState};
+use drover_model::{Bytes, CpuFit, Disk, DiskSource, GuestId, Host, OwnerPhase, TyingDevice};
+use drover_testkit::{guest, guest_id, host, host_id};
+use serde_json::{Value, json};
+
+use crate::agents::{Says, connect};
+use crate::drain::Cluster;
+
+fn lacking() -> Says {
+    let features = vec!["hle".to_owned()];
+    Says { cpu: CpuFit::Lacks { features, said: String::new() }, ..Says::default() }
+}
+
+fn silent() -> Says {
+    Says { silent: true, ..Says::default() }
+}
+
+async fn put_host(cluster: &Cluster, host: Host) {
+    cluster.world.update(|txn| txn.put(HostRecord { host, disturbed: None })).await;
+}
+
+fn operations(cluster: &Cluster) -> Vec<OperationRecord> {
+    cluster.world.records.read().operations.iter().cloned().collect()
+}
+
+fn failures(cluster: &Cluster) -> Vec<(GuestId, FailureKind, String)> {
+    let failed = |of: OperationRecord| match of.migration.state {
+        MigrationState::Failed { cause, .. } => {
+            Some((of.migration.guest, cause.kind, cause.message))
+        }
+        _ => None,
+    };
+    operations(cluster).into_iter().filter_map(failed).collect()
+}
+
+fn state(cluster: &Cluster) -> Vec<&'static str> {
+    operations(cluster).iter().map(|of| of.migration.state.as_str()).collect()
+}
+
+fn of(findings: &Value) -> String {
+    findings.to_string()
+}
+
+#[tokio::test]
+async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
+    let mut cluster = Cluster::new(3, 6).await;
+    connect(&cluster.world, host_id(2), lacking());
+    cluster.drain(json!({})).await;
+    cluster.until("drained", Cluster::is_drained).await;
+    assert_eq!((cluster.on(1), cluster.on(2), cluster.on(3)), (0, 0, 6));
+    let failed = failures(&cluster);
+    assert!(!failed.is_empty(), "the planner cannot know beforehand");
+    for (_, kind, text) in &failed {
+        assert_eq!(*kind, FailureKind::Preflight);
+        assert!(text.contains("hle (cpu)") && text.contains("baseline"), "{text}");
+    }
+    let mut guests: Vec<GuestId> = failed.iter().map(|(guest, ..)| *guest).collect();
+    guests.dedup();
+    assert_eq!(guests.len(), failed.len(), "nobody is sent to h2 twice");
+    let tables = cluster.world.records.read();
+    assert!(tables.owners.iter().all(|owner| owner.phase == OwnerPhase::Settled));
+    assert!(tables.plans.iter().any(|plan| plan.state == PlanState::Failed));
+    drop(tables);
+    let events = cluster.world.api.events.query(&EventQuery::default()).await.unwrap();
+    let told = events.iter().filter(|event| event.kind == "migration.failed");
+    assert!(
+        told.clone().count() == failed.len() && told.clone().all(|e| e.message.contains("hle"))
+    );
+}
+
+#[tokio::test]
+async fn a_guest_that_no_host_takes_is_asked_for_once_and_named() {
+    let mut cluster = Cluster::new(4, 1).await;
+    let ties = vec![TyingDevice::HostUsb { name: "1:2".to_owned() }];
+    let says = Says { ties, ..Says::default() };
+    let inspected = Arc::clone(&says.inspected);
+    connect(&cluster.world, host_id(1), says);
+    cluster.drain(json!({})).await;
+    for _ in 0..30 {
+        cluster.turn().await;
+    }
+    assert_eq!((operations(&cluster).len(), inspected.load(Ordering::Relaxed)), (1, 1));
+    let hanging = {
+        let tables = cluster.world.records.read();
+        let record = tables.maintenance.get(host_id(1)).unwrap();
+        assert_eq!(record.phase, MaintenancePhase::Draining);
+        record.hanging.clone()
+    };
+    assert_eq!(hanging.len(), 1);
+    assert!(hanging[0].why.contains("USB device 1:2"), "{}", hanging[0].why);
+    connect(&cluster.world, host_id(1), Says::default());
+    cluster.world.clock.advance(Duration::from_secs(600));
+    cluster.measure().await;
+    cluster.until("it is tried again, and goes", Cluster::is_drained).await;
+}
+
+#[tokio::test]
+async fn what_was_found_shows_in_why_not_until_a_check_finds_nothing() {
+    let cluster = Cluster::new(3, 1).await;
+    connect(&cluster.world, host_id(2), lacking());
+    let (status, _) =
+        cluster.call("POST", "/v1/guests/vm1/migrate", Some(json!({"to": "h2"}))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let place = json!({"goal": {"for": "place", "guest": "vm1"}});
+    let (_, plan) = cluster.call("POST", "/v1/plans/preview", Some(place)).await;
+    assert_eq!(plan["batches"][0][0]["to"], "h3", "plans know: {plan}");
+    let path = format!("/v1/plans/{}/why-not", plan["id"].as_str().unwrap());
+    let why = async || {
+        let wanted = json!({"guest": "vm1", "host": "h2"});
+        cluster.call("POST", &path, Some(wanted)).await.1
+    };
+    let answer = why().await;
+    assert_eq!(answer["refused"][0]["constraint"], "preflight", "{answer}");
+    assert!(answer["summary"].as_str().unwrap().contains("hle"), "{answer}");
+    connect(&cluster.world, host_id(2), Says::default());
+    let (_, check) = cluster.call("GET", "/v1/guests/vm1/check?to=h2", None).await;
+    assert_eq!(check["targets"][0]["allowed"], true, "what was found before is no finding");
+    assert_eq!(why().await["allowed"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_host_holds_up_nobody_else_and_nothing_goes_there() {
+    let mut cluster = Cluster::new(3, 6).await;
+    connect(&cluster.world, host_id(2), silent());
+    cluster.drain(json!({})).await;
+    let begun = |of: &OperationRecord| of.migration.state == MigrationState::Offering;
+    let to_h3 = operations(&cluster).into_iter().filter(begun);
+    assert!(to_h3.clone().count() == 2 && to_h3.clone().all(|of| of.migration.to == host_id(3)));
+    let waits = cluster.queued()[0];
+    let (_, shown) = cluster.call("GET", &format!("/v1/operations/{waits}"), None).await;
+    assert!(shown["queue"]["waits_for"].is_string(), "{shown}");
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        cluster.turn().await;
+    }
+    let failed = failures(&cluster);
+    assert!(!failed.is_empty());
+    assert!(failed.iter().all(|(_, _, text)| text.contains("h2 does not tell")), "{failed:?}");
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        cluster.turn().await;
+    }
+    assert_eq!((cluster.on(2), cluster.on(3)), (0, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_too_old_to_be_asked_takes_guests_as_ever() {
+    let mut cluster = Cluster::new(2, 1).await;
+    put_host(&cluster, Host { agent_version: "0.0.9".to_owned(), ..host(2, 32.0, 64) }).await;
+    connect(&cluster.world, host_id(2), silent());
+    cluster.drain(json!({})).await;
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    cluster.until("drained", Cluster::is_drained).await;
+    let all = operations(&cluster);
+    assert!(all.len() == 1 && all[0].notes[0].1.contains("0.0.9"), "{:?}", all[0].notes);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_away_is_waited_for() {
+    let world = Cluster::new(2, 1).await.world.restarted().await;
+    let token = world.token(drover_api::v1::Role::Operator).await;
+    let drain = world.call("PUT", "/v1/hosts/h1/maintenance", Some(&token), Some(json!({})));
+    assert_eq!(drain.await.0, StatusCode::ACCEPTED);
+    world.settle().await;
+    let id = world.records.read().operations.iter().next().unwrap().migration.operation;
+    let shown = async || {
+        let path = format!("/v1/operations/{id}");
+        world.call("GET", &path, Some(&token), None).await.1
+    };
+    let waits = shown().await;
+    assert_eq!(waits["state"], "admitted", "{waits}");
+    let why = waits["queue"]["waits_for"].as_str().unwrap();
+    assert!(why.contains("agent of h1") && why.contains("not connected"), "{why}");
+    connect(&world, host_id(1), Says::default());
+    connect(&world, host_id(2), Says::default());
+    world.engine.begin_admitted().await;
+    world.settle().await;
+    assert_eq!(shown().await["state"], "offering");
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_takes_the_next_best() {
+    let cluster = Cluster::new(3, 1).await;
+    for n in [2, 3] {
+        connect(&cluster.world, host_id(n), if n == 2 { lacking() } else { Says::default() });
+    }
+    // h3 takes more, so that h2 is the planner's choice.
+    cluster
+        .world
+        .update(|txn| {
+            let record = GuestRecord { guest: guest(2, 3, 4096), last_moved: None, absent: false };
+            txn.put(record);
+        })
+        .await;
+    cluster.measure().await;
+    let (status, answer) =
+        cluster.call("POST", "/v1/guests/vm1/migrate", Some(json!({"dry_run": true}))).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["plan"]["batches"][0][0]["to"], "h3", "{answer}");
+    let warning = &answer["warnings"][0];
+    assert_eq!((&warning["check"], &warning["blocks"]), (&json!("preflight"), &json!(false)));
+    assert!(warning["cause"].as_str().unwrap().starts_with("h2 was not chosen"), "{warning}");
+    connect(&cluster.world, host_id(3), lacking());
+    let (status, refused) = cluster.call("POST", "/v1/guests/vm1/migrate", Some(json!({}))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("h2") && detail.contains("h3") && detail.contains("hle"), "{detail}");
+    assert!(refused["hint"].as_str().unwrap().contains("baseline"), "{refused}");
+    assert_eq!(operations(&cluster).len(), 0);
+}
+
+#[tokio::test]
+async fn several_guests_go_where_they_are_taken_or_are_named() {
+    let cluster = Cluster::new(3, 4).await;
+    connect(&cluster.world, host_id(2), lacking());
+    let several = |to: Option<&str>| json!({"guests": ["vm1", "vm2", "vm3", "vm4"], "to": to});
+    let (status, refused) = cluster.call("POST", "/v1/migrations", Some(several(Some("h2")))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("4 of 4") && detail.contains("hle"), "{detail}");
+    let (status, answer) = cluster.call("POST", "/v1/migrations", Some(several(None))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let moves = answer["plan"]["batches"].as_array().unwrap().iter();
+    let to = moves.flat_map(|batch| batch.as_array().unwrap()).map(|step| step["to"].clone());
+    assert_eq!(to.collect::<Vec<_>>(), vec![json!("h3"); 4]);
+}
+
+#[tokio::test]
+async fn what_was_looked_at_for_a_request_is_not_looked_at_again() {
+    let mut cluster = Cluster::new(3, 4).await;
+    let says = Says::default();
+    let inspected = Arc::clone(&says.inspected);
+    connect(&cluster.world, host_id(1), says);
+    let body = json!({"guests": ["vm1", "vm2", "vm3", "vm4"]});
+    let (status, answer) = cluster.call("POST", "/v1/migrations", Some(body)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    assert_eq!(state(&cluster), ["offering", "offering", "admitted", "admitted"], "at once");
+    for _ in 0..10 {
+        cluster.turn().await;
+    }
+    assert_eq!(cluster.on(1), 0);
+    assert_eq!(inspected.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn a_move_that_waited_long_is_looked_at_once_more() {
+    let mut cluster = Cluster::new(2, 3).await;
+    let says = Says::default();
+    let inspected = Arc::clone(&says.inspected);
+    connect(&cluster.world, host_id(1), says);
+    let body = json!({"guests": ["vm1", "vm2", "vm3"], "to": "h2"});
+    cluster.call("POST", "/v1/migrations", Some(body)).await;
+    assert_eq!(inspected.load(Ordering::Relaxed), 3);
+    cluster.world.clock.advance(Duration::from_secs(120));
+    cluster.measure().await;
+    connect(&cluster.world, host_id(2), lacking());
+    for _ in 0..8 {
+        cluster.turn().await;
+    }
+    assert_eq!(inspected.load(Ordering::Relaxed), 4, "vm3, at its turn");
+    assert_eq!((cluster.on(2), failures(&cluster).len()), (2, 1));
+}
+
+#[tokio::test]
+async fn warnings_are_in_the_answer_and_stay_with_the_operation() {
+    let cluster = Cluster::new(2, 2).await;
+    connect(&cluster.world, host_id(2), Says { clock_ahead_ms: 2_000, ..Says::default() });
+    let wish = |dry_run: bool| json!({"to": "h2", "dry_run": dry_run});
+    let (_, dry) = cluster.call("POST", "/v1/guests/vm1/migrate", Some(wish(true))).await;
+    assert_eq!(dry["warnings"][0]["check"], "clock", "{dry}");
+    let (status, answer) = cluster.call("POST", "/v1/guests/vm1/migrate", Some(wish(false))).await;
+    assert_eq!((status, &answer["warnings"]), (StatusCode::ACCEPTED, &dry["warnings"]));
+    let note = of(&answer["operation"]["notes"]);
+    assert!(note.contains("warning (clock)"), "{answer}");
+    cluster.drain(json!({})).await;
+    let all = operations(&cluster);
+    assert_eq!(all.len(), 2);
+    let notes = |of: &OperationRecord| of.notes.iter().filter(|n| n.1.contains("clock")).count();
+    assert_eq!(all.iter().map(notes).collect::<Vec<_>>(), [1, 1], "also of a drain's move");
+}
+
+#[tokio::test]
+async fn skipping_the_cpu_check_lifts_the_constraint_and_says_so() {
+    let cluster = Cluster::new(2, 1).await;
+    let mut other = host(2, 32.0, 64);
+    other.capabilities.cpu.microcode = Some("0x99".to_owned());
+    put_host(&cluster, other).await;
+    let mut own = guest(1, 1, 512);
+    own.cpu_mode = "host-passthrough".to_owned();
+    cluster
+        .world
+        .update(|txn| txn.put(GuestRecord { guest: own, last_moved: None, absent: false }))
+        .await;
+    let wish = |skip: bool| json!({"to": "h2", "options": {"skip_cpu_check": skip}});
+    let (status, refused) = cluster.call("POST", "/v1/guests/vm1/migrate", Some(wish(false))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let (status, answer) = cluster.call("POST", "/v1/guests/vm1/migrate", Some(wish(true))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    assert_eq!(answer["warnings"][0]["check"], "cpu-model", "{answer}");
+    let cause = answer["warnings"][0]["cause"].as_str().unwrap();
+    assert!(cause.contains("as was asked for") && cause.contains("0x99"), "{cause}");
+    assert!(of(&answer["operation"]["notes"]).contains("cpu-model"), "{answer}");
+    // Its turn comes: the constraint is not back.
+    assert_eq!(answer["operation"]["state"], "offering", "{answer}");
+    assert_eq!(failures(&cluster), vec![]);
+}
+
+#[tokio::test]
+async fn a_drain_that_copies_disks_takes_guests_with_local_disks_along() {
+    let mut cluster = Cluster::new(2, 2).await;
+    let mut own = guest(1, 1, 512);
+    own.disks.push(Disk {
+        format: Some("qcow2".to_owned()),
+        capacity: Some(Bytes(1 << 30)),
+        allocation: Some(Bytes(1 << 20)),
+        ..Disk::new("vdb", DiskSource::File { path: "/var/local/b.qcow2".to_owned() })
+    });
+    let mut fixed = own.clone();
+    fixed.id = guest_id(2);
+    fixed.name = "vm2".to_owned();
+    fixed.disks.last_mut().unwrap().format = Some("vmdk".to_owned());
+    let record = |guest| GuestRecord { guest, last_moved: None, absent: false };
+    cluster
+        .world
+        .update(|txn| {
+            txn.put(record(own));
+            txn.put(record(fixed));
+        })
+        .await;
+    let (status, refused) = cluster.drain(json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("/var/local/b.qcow2"), "{refused}");
+    let body = |partial: bool| json!({"options": {"storage": "full"}, "partial": partial});
+    let (status, refused) = cluster.drain(body(false)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("1 of 2") && detail.contains("vmdk"), "{detail}");
+    let (status, answer) = cluster.drain(body(true)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    cluster.until("vm1 is gone with its disk", |of| of.on(1) == 1).await;
+    let moved = operations(&cluster);
+    assert_eq!((moved.len(), moved[0].migration.disks.len()), (1, 1));
+    assert_eq!(moved[0].migration.disks[0].from, "/var/local/b.qcow2");
+    cluster.turn().await;
+    let tables = cluster.world.records.read();
+    let hanging = &tables.maintenance.get(host_id(1)).unwrap().hanging;
+    assert!(hanging.len() == 1 && hanging[0].why.contains("vmdk"), "{hanging:?}");
+}
