@@ -7,6 +7,7 @@
 
 mod kinds;
 mod maintenance;
+mod power;
 mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -20,6 +21,10 @@ pub use kinds::{
     PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
 pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
+pub use power::{
+    Belongings, HostSecretRecord, PowerOutcome, PowerPhase, PowerRecord, PowerSettings,
+    ReserveName, ReserveRecord, Sealed, WattsFrom,
+};
 pub use table::{Kept, Record, Table, Txn};
 
 use table::Write;
@@ -53,6 +58,12 @@ pub struct Tables {
     pub maintenance: Table<MaintenanceRecord>,
     /// How many migrations may be under way at once, where somebody has set it.
     pub limits: Table<LimitsRecord>,
+    /// How hosts are switched on and off, of those where anything is known of it.
+    pub power: Table<PowerRecord>,
+    /// Their secrets, sealed.
+    pub host_secrets: Table<HostSecretRecord>,
+    /// How much of the cluster must stay awake, where somebody has set it.
+    pub reserve: Table<ReserveRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -196,6 +207,9 @@ tables! {
     Baseline => baselines: BaselineRecord,
     Maintenance => maintenance: MaintenanceRecord,
     Limits => limits: LimitsRecord,
+    Power => power: PowerRecord,
+    HostSecret => host_secrets: HostSecretRecord,
+    Reserve => reserve: ReserveRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

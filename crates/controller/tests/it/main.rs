@@ -10,5 +10,6 @@ mod check;
 mod drain;
 mod engine;
 mod inventory;
+mod power;
 mod queue;
 mod world;

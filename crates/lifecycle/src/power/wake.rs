@@ -52,7 +52,7 @@ pub enum WakeState {
     Awake {
         /// Milliseconds from the request to the proof.
         took_ms: u64,
-        /// It was up before anything was tried.
+        /// It was not known to be off, and nothing was tried.
         was_up: bool,
     },
     /// It is not, and nothing more is tried.
@@ -284,16 +284,17 @@ impl Wake {
             return self.clone();
         }
         let counts = |since: &Timestamp| !self.from_off || *since >= self.begun;
-        let Some(since) = sight.session.filter(counts) else {
+        if sight.session.filter(counts).is_none() {
             return self.unseen(now);
-        };
+        }
         let lacks =
             if sight.hypervisor { Lack::Things(sight.missing.clone()) } else { Lack::Hypervisor };
         let seen = Self { lacks, ..self.clone() };
         if sight.hypervisor && sight.missing.is_empty() {
             let took = now.since(self.begun).as_millis();
             let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-            return seen.to(S::Awake { took_ms, was_up: since < self.begun });
+            let was_up = !self.from_off && !self.sent;
+            return seen.to(S::Awake { took_ms, was_up });
         }
         let number = self.state.tries();
         seen.to(S::Starting { number })

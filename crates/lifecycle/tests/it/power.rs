@@ -84,7 +84,7 @@ fn a_host_is_awake_when_all_that_it_had_is_there_again() {
 
 #[test]
 fn a_host_that_is_up_is_awake_at_once() {
-    check_wake(wake(&[LAN], false, false), &[(0, Some(seen(0, true, &[])), "awake 0 false")]);
+    check_wake(wake(&[LAN], false, false), &[(0, Some(seen(0, true, &[])), "awake 0 true")]);
     let before = WE::Seen(Sight {
         session: Some(Timestamp::from_millis(5)),
         hypervisor: true,
@@ -255,7 +255,7 @@ proptest! {
                     prop_assert!(sight.hypervisor && sight.missing.is_empty());
                     let since = sight.session.unwrap();
                     prop_assert!(!before.from_off || since >= before.begun);
-                    prop_assert_eq!(was_up, since < before.begun);
+                    prop_assert_eq!(was_up, !before.from_off && !before.sent);
                     prop_assert_eq!(&next.lacks, &Lack::Things(vec![]));
                 }
                 wake = next;
