@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "drover-ports",
             "drover-api",
             "drover-agent-api",
+            "drover-adapter-power",
             "drover-adapter-sqlite",
         ],
     ),

@@ -108,8 +108,21 @@ fn components() -> Map<String, Value> {
         v1::Version,
     ]
     .into_iter()
+    .chain(of_power())
     .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
     .collect()
+}
+
+fn of_power() -> Vec<(String, RefOr<Schema>)> {
+    schemas![
+        v1::SetBmc,
+        v1::HostBmc,
+        v1::SetHostPower,
+        v1::HostPower,
+        v1::ParkRequest,
+        v1::ParkResponse,
+        v1::Reserve,
+    ]
 }
 
 fn operation(route: &Route) -> Value {

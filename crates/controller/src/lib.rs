@@ -36,6 +36,7 @@ mod notes;
 pub mod outlook;
 pub mod picture;
 pub mod placement;
+pub mod power;
 pub mod preflight;
 pub mod queue;
 pub mod reconcile;

@@ -22,6 +22,9 @@ struct Session {
     hypervisor_connected: bool,
     active: HashSet<GuestId>,
     heard: Timestamp,
+    since: Timestamp,
+    incarnation: Option<String>,
+    beside: bool,
 }
 
 /// Newest sample of a host or guest.
@@ -65,11 +68,13 @@ pub struct Live(Mutex<Inner>);
 mod ask;
 /// Looks at moves before they begin.
 mod look;
+mod session;
 
 use ask::Questions;
 pub use ask::{Answer, AskError, Question};
 pub use look::Look;
 use look::Looks;
+pub use session::SessionSeen;
 
 impl Live {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -95,6 +100,9 @@ impl Live {
                 hypervisor_connected: false,
                 active: HashSet::new(),
                 heard: now,
+                since: now,
+                incarnation: None,
+                beside: false,
             },
         );
         number

@@ -160,9 +160,22 @@ pub(super) async fn leave(
 fn end(tables: &Tables, txn: &mut Txn, name: &str) -> Result<(String, Vec<OperationId>), Failed> {
     let host = find_host(tables, name).ok_or_else(|| missing("host", name))?;
     let Some(record) = tables.maintenance.get(host) else {
+        // A lost host whose wake failed is closed as well, and was not emptied.
+        if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
+            txn.put(power.clone().given_up());
+            return Ok((tables.host_name(host), Vec::new()));
+        }
         let problem = Problem::new(ProblemKind::Conflict, format!("{name} is in use already"));
         return Err(Failed(problem.hint("`drover host list` shows which hosts are not")));
     };
+    if let Some(going) = super::power::state(tables, host).filter(|going| *going != "wake-failed") {
+        let problem = Problem::new(ProblemKind::Conflict, format!("{name} is {going}"));
+        return Err(Failed(problem.hint("`drover host wake` takes it into use again")));
+    }
+    // Whoever uses it as it is gives up what it had.
+    if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
+        txn.put(power.clone().given_up());
+    }
     let queued = drain::operations(tables, record)
         .filter(|of| matches!(of.migration.state, MigrationState::Admitted));
     let queued = queued.map(|of| of.migration.operation).collect();

@@ -9,7 +9,9 @@ mod hosts;
 mod housekeeping;
 mod operations;
 mod plans;
+mod power;
 pub mod rules;
+mod watts;
 
 use async_trait::async_trait;
 
@@ -21,7 +23,9 @@ pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
 pub use plans::FollowPlans;
+pub use power::SwitchHosts;
 pub use rules::EvaluateRules;
+pub use watts::MeasureBmcs;
 
 /// One reconciler.
 #[async_trait]

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
-    GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
-    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, RefusalRecord, Tables,
-    TokenRecord,
+    GuestRecord, HostRecord, HostSecretRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord,
+    MaintenanceRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName, PowerRecord,
+    RecordError, RefusalRecord, ReserveName, ReserveRecord, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -150,6 +150,9 @@ kinds! {
     Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
     Refusal(RefusalRecord, GuestId, "refusal/", |r| r.guest),
     Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
+    Power(PowerRecord, HostId, "host-power/", |r| r.host),
+    HostSecret(HostSecretRecord, HostId, "host-secret/", |r| r.host),
+    Reserve(ReserveRecord, ReserveName, "reserve/", |_| ReserveName::Cluster),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -212,6 +215,21 @@ impl Txn {
     pub fn delete_refusal_if(&mut self, tables: &Tables, guest: GuestId) {
         if tables.refusals.get(guest).is_some() {
             self.writes.push(Write::Refusal(guest, None));
+        }
+    }
+
+    /// Forgets how a host is switched on and off, secrets included, if anything is known.
+    pub fn delete_power_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.power.get(host).is_some() {
+            self.writes.push(Write::Power(host, None));
+        }
+        self.delete_secrets_if(tables, host);
+    }
+
+    /// Forgets the secrets of a host, if it has any.
+    pub fn delete_secrets_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.host_secrets.get(host).is_some() {
+            self.writes.push(Write::HostSecret(host, None));
         }
     }
 

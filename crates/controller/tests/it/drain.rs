@@ -80,7 +80,7 @@ impl Cluster {
     }
 
     /// The controller is killed and started again.
-    async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let world = self.world.restarted().await;
         let (most, fails) = (self.most, self.fails);
         Self { most, fails, ..Self::around(world, self.token, self.hosts) }
