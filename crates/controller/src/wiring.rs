@@ -1,6 +1,5 @@
 //! Joins the parts. The only file of the controller that names a concrete adapter.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::moment::SystemClock;
 use crate::reconcile::balance::Last;
 use crate::reconcile::{
     AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
-    KeepHouse, Reconcile, ReviewCopies, WatchHosts,
+    KeepHouse, KeepPowerCaps, LearnPowerLines, Reconcile, ReviewCopies, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -41,6 +40,8 @@ const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
+/// Hosts whose power is to be learned are looked for so often.
+const LEARN_POWER_LINES_EVERY: Duration = Duration::from_secs(10);
 /// A silent agent connection is probed so often; HTTP/2 ping.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Open connections get so long to end when droverd is told to stop.
@@ -140,7 +141,8 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         history: Arc::clone(&history),
         clock: Arc::clone(&clock),
         sample_interval,
-        said: Mutex::new(BTreeMap::new()),
+        said: Mutex::default(),
+        unwakeable: Mutex::default(),
     };
     let balance = BalanceCluster {
         records: Arc::clone(&records),
@@ -181,7 +183,9 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 9] = [
+    let all: [(Duration, Arc<dyn Reconcile>); 11] = [
+        (config.evaluation_interval, Arc::new(keep_power_caps(config, parts))),
+        (LEARN_POWER_LINES_EVERY, Arc::new(learn_power_lines(parts))),
         (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
@@ -204,6 +208,27 @@ fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
         clock: Arc::clone(&parts.clock),
         sample_interval: config.sample_interval,
         tried: Mutex::default(),
+    }
+}
+
+fn keep_power_caps(config: &Config, parts: &Parts) -> KeepPowerCaps {
+    KeepPowerCaps {
+        records: Arc::clone(&parts.records),
+        events: Arc::clone(&parts.events),
+        engine: parts.engine.clone(),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        sample_interval: config.sample_interval,
+        said: Mutex::default(),
+    }
+}
+
+fn learn_power_lines(parts: &Parts) -> LearnPowerLines {
+    LearnPowerLines {
+        records: Arc::clone(&parts.records),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        next: Mutex::default(),
     }
 }
 

@@ -9,6 +9,9 @@ mod hosts;
 mod housekeeping;
 mod operations;
 mod plans;
+pub mod power_caps;
+mod power_lines;
+pub mod rule_wake;
 pub mod rules;
 
 use async_trait::async_trait;
@@ -21,6 +24,8 @@ pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
 pub use plans::FollowPlans;
+pub use power_caps::KeepPowerCaps;
+pub use power_lines::LearnPowerLines;
 pub use rules::EvaluateRules;
 
 /// One reconciler.
@@ -51,5 +56,7 @@ debug_by_name!(
     ReviewCopies,
     BalanceCluster,
     DrainHosts,
-    AdvancePlans
+    AdvancePlans,
+    LearnPowerLines,
+    KeepPowerCaps
 );

@@ -8,6 +8,7 @@
 mod kinds;
 mod maintenance;
 mod table;
+mod watts;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
@@ -21,6 +22,7 @@ pub use kinds::{
 };
 pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
 pub use table::{Kept, Record, Table, Txn};
+pub use watts::{CappedHosts, ParkedRecord, PowerCapRecord, PowerLineRecord};
 
 use table::Write;
 
@@ -51,6 +53,12 @@ pub struct Tables {
     pub baselines: Table<BaselineRecord>,
     /// Hosts that are emptied, or are to stay empty.
     pub maintenance: Table<MaintenanceRecord>,
+    /// What hosts draw by their CPU use, where it has been learned.
+    pub power_lines: Table<PowerLineRecord>,
+    /// What groups of hosts may draw.
+    pub power_caps: Table<PowerCapRecord>,
+    /// When hosts were parked.
+    pub parked: Table<ParkedRecord>,
     /// How many migrations may be under way at once, where somebody has set it.
     pub limits: Table<LimitsRecord>,
     /// Operations, finished ones included.
@@ -196,6 +204,9 @@ tables! {
     Baseline => baselines: BaselineRecord,
     Maintenance => maintenance: MaintenanceRecord,
     Limits => limits: LimitsRecord,
+    PowerLine => power_lines: PowerLineRecord,
+    Parked => parked: ParkedRecord,
+    PowerCap => power_caps: PowerCapRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

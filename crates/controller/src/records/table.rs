@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
     GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
-    OperationRecord, PlacementRecord, PlanRecord, PolicyName, RecordError, Tables, TokenRecord,
+    OperationRecord, ParkedRecord, PlacementRecord, PlanRecord, PolicyName, PowerCapRecord,
+    PowerLineRecord, RecordError, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -148,6 +149,9 @@ kinds! {
     Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
     Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
     Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
+    PowerCap(PowerCapRecord, RuleId, "power-cap/", |r| r.id),
+    Parked(ParkedRecord, HostId, "parked/", |r| r.host),
+    PowerLine(PowerLineRecord, HostId, "power-line/", |r| r.host),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -206,6 +210,21 @@ impl Txn {
         }
     }
 
+    /// Forgets what is known of a host's draw, if anything is.
+    pub fn delete_watts_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.power_lines.get(host).is_some() {
+            self.writes.push(Write::PowerLine(host, None));
+        }
+        if tables.parked.get(host).is_some() {
+            self.writes.push(Write::Parked(host, None));
+        }
+    }
+
+    /// Ends a power cap.
+    pub fn delete_power_cap(&mut self, id: RuleId) {
+        self.writes.push(Write::PowerCap(id, None));
+    }
+
     /// Ends the balance policy.
     pub fn delete_balance(&mut self) {
         self.writes.push(Write::Balance(PolicyName::Balance, None));
@@ -249,6 +268,7 @@ fn same_record(a: &Write, b: &Write) -> bool {
         (Write::Owner(a, _), Write::Owner(b, _)) => a == b,
         (Write::Operation(a, _), Write::Operation(b, _)) => a == b,
         (Write::Plan(a, _), Write::Plan(b, _)) => a == b,
+        (Write::PowerLine(a, _), Write::PowerLine(b, _)) => a == b,
         (Write::Firing(a, _), Write::Firing(b, _)) | (Write::Rule(a, _), Write::Rule(b, _)) => {
             a == b
         }

@@ -19,6 +19,7 @@ mod network;
 mod on_hosts;
 mod overcommit;
 mod peer;
+mod power_cap;
 mod selected;
 mod spread;
 mod storage;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
 use crate::{Condition, Projection};
 
+pub use power_cap::{NAME as POWER_CAP, PowerCap};
 pub use together::NAME as TOGETHER;
 
 /// A constraint says no.
@@ -71,7 +73,7 @@ pub struct PlacementPolicy {
     pub ceilings: Vec<Ceiling>,
     /// Distance to keep from a percent threshold, percent points.
     pub margin_percent: f64,
-    /// Distance to keep from a memory threshold, as a part of it (0.1 is a tenth).
+    /// Distance to keep from a threshold in bytes or watts, as a part of it (0.1 is a tenth).
     pub margin_memory: f64,
     /// Memory that must stay available on a target, bytes, whatever the rules say.
     pub memory_reserve: u64,
@@ -94,6 +96,9 @@ pub struct PlacementPolicy {
     /// more than there is. None: only what is really free counts.
     #[serde(default)]
     pub memory_overcommit: Option<f64>,
+    /// Groups of hosts that may draw no more than so many watts.
+    #[serde(default)]
+    pub power_caps: Vec<PowerCap>,
     /// Hosts that may fail at once without a guest being left without a place, where a plan
     /// empties hosts.
     #[serde(default)]
@@ -113,8 +118,23 @@ pub struct Ceiling {
     pub condition: Condition,
     /// Hosts it is about; empty means all.
     pub hosts: Vec<HostId>,
+    /// Hosts that its rule watches; empty means all.
+    #[serde(default)]
+    pub watched: Vec<HostId>,
     /// The rule it comes from, for the reason.
     pub rule: String,
+}
+
+impl Ceiling {
+    /// Whether it is about this host.
+    pub fn is_about(&self, host: HostId) -> bool {
+        self.hosts.is_empty() || self.hosts.contains(&host)
+    }
+
+    /// Whether its rule watches this host, so that an unknown value there counts against it.
+    pub fn watches(&self, host: HostId) -> bool {
+        self.is_about(host) && (self.watched.is_empty() || self.watched.contains(&host))
+    }
 }
 
 impl Default for PlacementPolicy {
@@ -132,6 +152,7 @@ impl Default for PlacementPolicy {
             labels: Labels::new(),
             draining: Vec::new(),
             memory_overcommit: None,
+            power_caps: Vec::new(),
             survive_failures: 0,
             mode: MigrationMode::Live,
             copies_storage: false,
@@ -224,6 +245,7 @@ const PLACEMENT: &[(&str, PlacementCheck)] = &[
     (TOGETHER, together::check),
     ("spread", spread::check),
     ("overcommit", overcommit::check),
+    (POWER_CAP, power_cap::check),
 ];
 
 /// Placement constraints that no move of another guest can change: what the pair of guest
