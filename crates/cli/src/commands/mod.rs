@@ -11,7 +11,7 @@ mod operation;
 mod placement;
 mod plan;
 mod policy;
-mod power;
+mod power_report;
 mod preview;
 mod rule;
 mod several;
@@ -82,7 +82,7 @@ enum Command {
     Policy(policy::Command),
     /// Power: what hosts have drawn.
     #[command(subcommand)]
-    Power(power::Command),
+    Power(power_report::Command),
     /// Plans: what would be done, what is, and why.
     #[command(subcommand)]
     Plan(plan::Command),
@@ -167,7 +167,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Placement(command) => placement::run(&context, command).await,
         Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
-        Command::Power(command) => power::run(&context, command).await,
+        Command::Power(command) => power_report::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,
         Command::Limit(command) => limit::run(&context, command).await,
