@@ -98,12 +98,6 @@ fn components() -> Map<String, Value> {
         v1::HistoryQuery,
         v1::HistoryPage,
         v1::Watch,
-        v1::PowerCurveQuery,
-        v1::PowerCurve,
-        v1::PowerReportQuery,
-        v1::PowerReport,
-        v1::SetPowerCap,
-        v1::PowerCap,
         v1::CreateToken,
         v1::CreatedToken,
         v1::Token,
@@ -114,8 +108,28 @@ fn components() -> Map<String, Value> {
         v1::Version,
     ]
     .into_iter()
+    .chain(of_power())
     .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
     .collect()
+}
+
+/// What is about power.
+fn of_power() -> Vec<(String, RefOr<Schema>)> {
+    schemas![
+        v1::SetBmc,
+        v1::HostBmc,
+        v1::SetHostPower,
+        v1::HostPower,
+        v1::ParkRequest,
+        v1::ParkResponse,
+        v1::Reserve,
+        v1::PowerCurveQuery,
+        v1::PowerCurve,
+        v1::PowerReportQuery,
+        v1::PowerReport,
+        v1::SetPowerCap,
+        v1::PowerCap,
+    ]
 }
 
 fn operation(route: &Route) -> Value {

@@ -22,6 +22,9 @@ struct Session {
     hypervisor_connected: bool,
     active: HashSet<GuestId>,
     heard: Timestamp,
+    since: Timestamp,
+    incarnation: Option<String>,
+    beside: bool,
 }
 
 /// Newest sample of a host or guest.
@@ -64,10 +67,12 @@ pub struct Live(Mutex<Inner>);
 /// Questions to agents.
 mod ask;
 mod meter;
+mod session;
 
 use ask::Questions;
 pub use ask::{Answer, AskError, Question};
 use meter::Meter;
+pub use session::SessionSeen;
 
 impl Live {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -93,6 +98,9 @@ impl Live {
                 hypervisor_connected: false,
                 active: HashSet::new(),
                 heard: now,
+                since: now,
+                incarnation: None,
+                beside: false,
             },
         );
         number

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use drover_adapter_power::BmcPower;
 use drover_adapter_sqlite::{SqliteHistory, SqliteStore};
 use drover_agent_api::MAX_MESSAGE_BYTES;
 use drover_agent_api::v1::agent_link_server::AgentLinkServer;
@@ -19,10 +20,12 @@ use crate::http::{Api, router};
 use crate::link::Link;
 use crate::live::Live;
 use crate::moment::SystemClock;
+use crate::power::{BmcWatts, Bmcs, Switchboard, Vault};
 use crate::reconcile::balance::Last;
 use crate::reconcile::{
     AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
-    KeepHouse, KeepPowerCaps, LearnPowerLines, Reconcile, ReviewCopies, WatchHosts,
+    KeepHouse, KeepPowerCaps, LearnPowerLines, MeasureBmcs, NoteParked, Reconcile, ReviewCopies,
+    SwitchHosts, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -38,10 +41,14 @@ const WATCH_HOSTS_EVERY: Duration = Duration::from_secs(2);
 const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
 /// Hosts that are to be empty are looked at so often.
 const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
+/// Hosts that are switched on or off are looked at so often.
+const SWITCH_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// Hosts whose power is to be learned are looked for so often.
 const LEARN_POWER_LINES_EVERY: Duration = Duration::from_secs(10);
+/// Hosts that were parked or woken are noted so often: what a report may be off for each.
+const NOTE_PARKED_EVERY: Duration = Duration::from_secs(5);
 /// A silent agent connection is probed so often; HTTP/2 ping.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Open connections get so long to end when droverd is told to stop.
@@ -55,6 +62,7 @@ struct Parts {
     history: Arc<dyn History>,
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
+    power: Switchboard,
 }
 
 /// Runs the controller until it is told to stop.
@@ -102,7 +110,20 @@ async fn open(config: &Config) -> anyhow::Result<Parts> {
         Arc::clone(&clock),
     );
     let authority = Arc::new(Authority::open(dir)?);
-    Ok(Parts { records, live, events, engine, history, clock, authority })
+    let power = Switchboard {
+        records: Arc::clone(&records),
+        live: Arc::clone(&live),
+        events: Arc::clone(&events),
+        history: Arc::clone(&history),
+        clock: Arc::clone(&clock),
+        bmcs: Arc::new(Bmcs::new(Arc::new(BmcPower::default()), Vault::in_dir(dir))),
+        watts: Arc::new(BmcWatts::default()),
+        sample_interval: config.sample_interval,
+        unreachable_after: config.unreachable_after,
+        asked: Arc::default(),
+        searching: Arc::default(),
+    };
+    Ok(Parts { records, live, events, engine, history, clock, authority, power })
 }
 
 /// The first start makes the administrator's token; `admin.toml` is a client configuration
@@ -183,9 +204,7 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 11] = [
-        (config.evaluation_interval, Arc::new(keep_power_caps(config, parts))),
-        (LEARN_POWER_LINES_EVERY, Arc::new(learn_power_lines(parts))),
+    let all: [(Duration, Arc<dyn Reconcile>); 9] = [
         (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
@@ -196,7 +215,21 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         (SAY_AGAIN_EVERY, Arc::new(CarryOutOperations { engine })),
         (KEEP_HOUSE_EVERY, Arc::new(house)),
     ];
-    all.into_iter().map(|(interval, reconciler)| driver::every(interval, reconciler)).collect()
+    let all = all.into_iter().chain(of_power(config, parts));
+    all.map(|(interval, reconciler)| driver::every(interval, reconciler)).collect()
+}
+
+/// Reconcilers of what hosts draw, and of which are on.
+fn of_power(config: &Config, parts: &Parts) -> [(Duration, Arc<dyn Reconcile>); 5] {
+    let (power, records) = (|| parts.power.clone(), Arc::clone(&parts.records));
+    let parked = NoteParked { records, clock: Arc::clone(&parts.clock) };
+    [
+        (SWITCH_HOSTS_EVERY, Arc::new(SwitchHosts::new(power()))),
+        (config.sample_interval, Arc::new(MeasureBmcs::new(power()))),
+        (config.evaluation_interval, Arc::new(keep_power_caps(config, parts))),
+        (LEARN_POWER_LINES_EVERY, Arc::new(learn_power_lines(parts))),
+        (NOTE_PARKED_EVERY, Arc::new(parked)),
+    ]
 }
 
 fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
@@ -240,6 +273,7 @@ fn link(config: &Config, parts: &Parts) -> Link {
         engine: parts.engine.clone(),
         history: Arc::clone(&parts.history),
         clock: Arc::clone(&parts.clock),
+        watts: Arc::clone(&parts.power.watts),
         sample_interval: config.sample_interval,
     }
 }
@@ -252,6 +286,7 @@ fn api(config: &Config, parts: &Parts) -> Arc<Api> {
         engine: parts.engine.clone(),
         history: Arc::clone(&parts.history),
         clock: Arc::clone(&parts.clock),
+        power: parts.power.clone(),
         authority: Arc::clone(&parts.authority),
         sample_interval: config.sample_interval,
         api_url: config.api_url(),

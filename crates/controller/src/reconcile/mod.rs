@@ -8,11 +8,14 @@ pub mod drain;
 mod hosts;
 mod housekeeping;
 mod operations;
+mod parked;
 mod plans;
+mod power;
 pub mod power_caps;
 mod power_lines;
 pub mod rule_wake;
 pub mod rules;
+mod watts;
 
 use async_trait::async_trait;
 
@@ -23,10 +26,13 @@ pub use drain::DrainHosts;
 pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
+pub use parked::NoteParked;
 pub use plans::FollowPlans;
+pub use power::SwitchHosts;
 pub use power_caps::KeepPowerCaps;
 pub use power_lines::LearnPowerLines;
 pub use rules::EvaluateRules;
+pub use watts::MeasureBmcs;
 
 /// One reconciler.
 #[async_trait]
@@ -58,5 +64,6 @@ debug_by_name!(
     DrainHosts,
     AdvancePlans,
     LearnPowerLines,
-    KeepPowerCaps
+    KeepPowerCaps,
+    NoteParked
 );

@@ -8,9 +8,9 @@ use drover_model::{
 use drover_planner::as_if_awake;
 use drover_rules::Rule;
 
-use super::rules::plan_for;
+use super::rules::{placement, plan_within};
 use crate::records::Tables;
-use crate::waker::{Sleeper, Standing};
+use crate::waker::{Sleeper, Standing, open_when_awake};
 
 /// A host that did not wake is tried again after so long, if it is still wanted.
 pub const TRIED_AGAIN: Duration = Duration::from_secs(1800);
@@ -43,7 +43,7 @@ pub fn next(
     if let Some(host) = about_to_be_measured(view, hot, may) {
         return Next::Wait(format!("{} is not measured for long enough", view.host_name(host)));
     }
-    let ours = || sleepers.iter().filter(|one| may(one.host));
+    let ours = || sleepers.iter().filter(|one| may(one.host) && open_when_awake(tables, one.host));
     if let Some(one) = ours().find(|one| one.standing == Standing::Waking) {
         return Next::Wait(format!("{} is being woken", view.host_name(one.host)));
     }
@@ -60,7 +60,9 @@ pub fn next(
         .take(LOOKED_AT)
         .filter_map(|one| {
             let awake = as_if_awake(view, one.host);
-            let (plan, report) = plan_for(tables, rule, &awake, hot.to_vec());
+            let mut placement = placement(tables, rule);
+            placement.draining.retain(|host| *host != one.host);
+            let (plan, report) = plan_within(tables, rule, &awake, hot.to_vec(), placement);
             let moves = plan.moves().filter(|step| step.step.to == one.host).count();
             let left = report.hosts.iter().filter(|host| host.unrelieved.is_some()).count();
             (moves > 0).then_some((left, one.host, moves))

@@ -324,8 +324,19 @@ pub fn plan_for(
     view: &ClusterView,
     hosts: Vec<HostId>,
 ) -> (Plan, PlanReport) {
+    plan_within(tables, rule, view, hosts, placement(tables, rule))
+}
+
+/// The same where a plan must keep something else.
+pub fn plan_within(
+    tables: &Tables,
+    rule: &Rule,
+    view: &ClusterView,
+    hosts: Vec<HostId>,
+    placement: PlacementPolicy,
+) -> (Plan, PlanReport) {
     let goal = Goal::Relieve { condition: rule.condition, hosts };
-    let policy = Policy::new(goal, placement(tables, rule));
+    let policy = Policy::new(goal, placement);
     let budget = Budget { max_moves: rule.max_moves as usize, ..crate::queue::budget(tables) };
     plan(view, &policy, &budget, &mut Pcg64::new(seed().into(), 1))
 }
@@ -335,7 +346,8 @@ pub fn ceilings(tables: &Tables) -> Vec<Ceiling> {
     tables.rules.iter().filter(|rule| rule.acts()).map(Rule::ceiling).collect()
 }
 
-fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
+/// What the rule's plans must keep.
+pub fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
     rule.placement(tables.rules.iter(), standing(tables))
 }
 

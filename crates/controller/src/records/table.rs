@@ -14,9 +14,10 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
-    GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
-    OperationRecord, ParkedRecord, PlacementRecord, PlanRecord, PolicyName, PowerCapRecord,
-    PowerLineRecord, RecordError, Tables, TokenRecord,
+    GuestRecord, HostRecord, HostSecretRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord,
+    MaintenanceRecord, OperationRecord, ParkedRecord, PlacementRecord, PlanRecord, PolicyName,
+    PowerCapRecord, PowerLineRecord, PowerRecord, RecordError, ReserveName, ReserveRecord, Tables,
+    TokenRecord,
 };
 
 /// A kind of record.
@@ -152,6 +153,9 @@ kinds! {
     PowerCap(PowerCapRecord, RuleId, "power-cap/", |r| r.id),
     Parked(ParkedRecord, HostId, "parked/", |r| r.host),
     PowerLine(PowerLineRecord, HostId, "power-line/", |r| r.host),
+    Power(PowerRecord, HostId, "host-power/", |r| r.host),
+    HostSecret(HostSecretRecord, HostId, "host-secret/", |r| r.host),
+    Reserve(ReserveRecord, ReserveName, "reserve/", |_| ReserveName::Cluster),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -223,6 +227,21 @@ impl Txn {
     /// Ends a power cap.
     pub fn delete_power_cap(&mut self, id: RuleId) {
         self.writes.push(Write::PowerCap(id, None));
+    }
+
+    /// Forgets how a host is switched on and off, secrets included, if anything is known.
+    pub fn delete_power_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.power.get(host).is_some() {
+            self.writes.push(Write::Power(host, None));
+        }
+        self.delete_secrets_if(tables, host);
+    }
+
+    /// Forgets the secrets of a host, if it has any.
+    pub fn delete_secrets_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.host_secrets.get(host).is_some() {
+            self.writes.push(Write::HostSecret(host, None));
+        }
     }
 
     /// Ends the balance policy.

@@ -5,9 +5,18 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use drover_api::v1::{EventQuery, Role};
-use drover_controller::reconcile::{EvaluateRules, LearnPowerLines, Reconcile};
-use drover_controller::records::{GuestRecord, HostRecord, ParkedRecord};
-use drover_model::{Epoch, LineBasis, Metric, OwnerPhase, OwnerRecord, PowerSource, Timestamp};
+use drover_controller::reconcile::{
+    EvaluateRules, KeepPowerCaps, LearnPowerLines, NoteParked, Reconcile,
+};
+use drover_controller::records::{
+    Cause, GuestRecord, HostRecord, MaintenancePhase, MaintenanceRecord, ParkedRecord, PolicyName,
+    PowerPhase, PowerRecord,
+};
+use drover_lifecycle::power::{OffProof, WakeFailure};
+use drover_model::{
+    Epoch, HostState, LineBasis, Metric, MigrationSettings, OwnerPhase, OwnerRecord, PowerSource,
+    Timestamp,
+};
 use drover_ports::{Clock, Entity, SamplePoint};
 use drover_testkit::{guest, guest_id, host, host_id};
 use serde_json::{Value, json};
@@ -91,9 +100,13 @@ fn learning(world: &World) -> LearnPowerLines {
 }
 
 async fn create(world: &World, condition: &str) -> (StatusCode, Value) {
+    create_to(world, condition, &["h2"]).await
+}
+
+async fn create_to(world: &World, condition: &str, targets: &[&str]) -> (StatusCode, Value) {
     let token = world.token(Role::Operator).await;
     let spec = json!({
-        "condition": condition, "period": "1m", "source_hosts": ["h1"], "target_hosts": ["h2"],
+        "condition": condition, "period": "1m", "source_hosts": ["h1"], "target_hosts": targets,
         "wake": true,
     });
     let body = json!({ "name": "hot", "spec": spec });
@@ -232,4 +245,179 @@ async fn the_report_counts_what_was_measured_saved_and_not_known() {
             world.call("GET", &format!("/v1/power/report?{wrong}"), Some(&token), None).await;
         assert!(status.is_client_error(), "{wrong}");
     }
+}
+
+/// Host `hN` that was drained and switched off an hour ago, by its own card to be woken.
+async fn parked(world: &World, n: u128) {
+    let begun = world.clock.now().minus(Duration::from_secs(3600));
+    let mut off = host(n, 16.0, 64);
+    off.state = HostState::Unreachable;
+    let mut power = PowerRecord::new(host_id(n), begun);
+    power.settings.macs = vec!["52:54:00:00:00:01".parse().unwrap()];
+    power.phase = PowerPhase::Parked(OffProof::Silence);
+    power.drain = Some(begun);
+    let drain = MaintenanceRecord {
+        host: host_id(n),
+        phase: MaintenancePhase::Drained,
+        who: "park".to_owned(),
+        begun,
+        drained: Some(begun),
+        to_labels: Default::default(),
+        settings: MigrationSettings::default(),
+        guests: 0,
+        hanging: vec![],
+    };
+    world
+        .update(|txn| {
+            txn.put(HostRecord { host: off, disturbed: None });
+            txn.put(power);
+            txn.put(drain);
+        })
+        .await;
+}
+
+fn phase(world: &World, n: u128) -> &'static str {
+    world.records.read().power.get(host_id(n)).map_or("none", |record| record.phase.as_str())
+}
+
+async fn set_phase(world: &World, n: u128, phase: PowerPhase) {
+    let now = world.clock.now();
+    world
+        .update_with(|tables, txn| {
+            let before = tables.power.get(host_id(n)).unwrap().clone();
+            txn.put(PowerRecord { phase, since: now, ..before });
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_rule_wakes_a_parked_host_and_the_next_one_when_that_fails() {
+    let world = two().await;
+    parked(&world, 3).await;
+    parked(&world, 4).await;
+    create_to(&world, "power.watts > 250", &["h3", "h4"]).await;
+    measure(&world).await;
+    let token = world.token(Role::Viewer).await;
+    let (_, test) = world.call("POST", "/v1/rules/hot/test", Some(&token), None).await;
+    assert_eq!(test["wake"], "it would wake h3: it would take 2 guests");
+    let (rules, noting) = (
+        evaluation(&world),
+        NoteParked { records: Arc::clone(&world.records), clock: world.clock.clone() },
+    );
+    noting.reconcile().await.unwrap();
+    for _ in 0..2 {
+        rules.reconcile().await.unwrap();
+        assert_eq!((phase(&world, 3), phase(&world, 4)), ("waking", "parked"));
+    }
+    let by_rule = |cause: &Cause| matches!(cause, Cause::Rule { name, .. } if name == "hot");
+    let cause = world.records.read().power.get(host_id(3)).unwrap().cause.clone();
+    assert!(cause.as_ref().is_some_and(by_rule), "{cause:?}");
+    assert_eq!(messages(&world, "rule.waiting").await, ["rule hot waits: h3 is being woken"]);
+    world.clock.advance(EVERY);
+    set_phase(&world, 3, PowerPhase::WakeFailed(WakeFailure::NoAgent)).await;
+    measure(&world).await;
+    rules.reconcile().await.unwrap();
+    assert_eq!((phase(&world, 3), phase(&world, 4)), ("wake-failed", "waking"));
+    let said = messages(&world, "rule.wakes").await;
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].contains("rule hot wakes h4"), "{said:?}");
+    noting.reconcile().await.unwrap();
+    let spans = world.records.read().parked.get(host_id(3)).unwrap().spans.clone();
+    assert!(spans.len() == 1 && spans[0].1.is_some(), "{spans:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_be_woken_is_said_once_and_passed_over() {
+    let world = two().await;
+    parked(&world, 3).await;
+    let mute = |record: &PowerRecord| {
+        let mut record = record.clone();
+        record.settings.macs.clear();
+        record
+    };
+    world.update_with(|tables, txn| txn.put(mute(tables.power.get(host_id(3)).unwrap()))).await;
+    create_to(&world, "power.watts > 250", &["h3"]).await;
+    measure(&world).await;
+    let rules = evaluation(&world);
+    for _ in 0..3 {
+        rules.reconcile().await.unwrap();
+    }
+    assert_eq!(phase(&world, 3), "parked");
+    let said = messages(&world, "rule.wakes").await;
+    assert!(said.len() == 1 && said[0].contains("no way to wake h3 is known"), "{said:?}");
+    assert_eq!(messages(&world, "rule.no_plan").await.len(), 1);
+}
+
+async fn cap(world: &World, watts: f64) -> (StatusCode, Value) {
+    let token = world.token(Role::Operator).await;
+    let racks = [("h1", "1"), ("h2", "2")];
+    for (host, rack) in racks {
+        let body = json!({ "labels": { "rack": rack } });
+        let path = format!("/v1/hosts/{host}/labels");
+        let (status, why) = world.call("PATCH", &path, Some(&token), Some(body)).await;
+        assert_eq!(status, StatusCode::OK, "{why}");
+    }
+    let body = json!({ "hosts": ["label=rack:1"], "watts": watts });
+    world.call("PUT", "/v1/policies/power-caps/rack1", Some(&token), Some(body)).await
+}
+
+fn keeping(world: &World) -> KeepPowerCaps {
+    KeepPowerCaps {
+        records: Arc::clone(&world.records),
+        events: Arc::clone(&world.api.events),
+        engine: world.engine.clone(),
+        history: Arc::clone(&world.api.history),
+        clock: world.clock.clone(),
+        sample_interval: EVERY,
+        said: Mutex::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_group_above_its_cap_sends_guests_out_of_it() {
+    let world = two().await;
+    let (status, told) = cap(&world, 295.0).await;
+    assert_eq!((status, &told["members"]), (StatusCode::OK, &json!(["h1"])), "{told}");
+    keeping(&world).reconcile().await.unwrap();
+    assert_eq!(messages(&world, "power_cap.unknown").await.len(), 1, "nothing is measured");
+    measure(&world).await;
+    keeping(&world).reconcile().await.unwrap();
+    let plan = world.records.read().plans.iter().next().cloned().expect("a plan");
+    assert_eq!(plan.cause, Cause::Policy { name: PolicyName::PowerCap });
+    let step = plan.plan.moves().next().unwrap().step;
+    // 19.75 W are too much for 95 % of the cap: vm2 gives 11.5 W, vm1 46 W.
+    assert_eq!((step.guest, step.to), (guest_id(1), host_id(2)));
+    let said = messages(&world, "power_cap.exceeded").await;
+    assert!(said[0].contains("draw 300.0 W of at most 295.0 W"), "{said:?}");
+    let token = world.token(Role::Operator).await;
+    let (_, policies) = world.call("GET", "/v1/policies", Some(&token), None).await;
+    assert_eq!(policies["power_caps"][0]["name"], "rack1");
+    let path = "/v1/policies/power-caps/rack1";
+    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
+        assert_eq!(world.call("DELETE", path, Some(&token), None).await.0, status);
+    }
+    for (body, status) in [
+        (json!({ "hosts": ["h9"], "watts": 1.0 }), StatusCode::NOT_FOUND),
+        (json!({ "hosts": ["label=rack"], "watts": 1.0 }), StatusCode::BAD_REQUEST),
+        (json!({ "hosts": ["h1"], "watts": 0.0 }), StatusCode::BAD_REQUEST),
+        (json!({ "hosts": [], "watts": 1.0 }), StatusCode::BAD_REQUEST),
+    ] {
+        let (found, why) = world.call("PUT", path, Some(&token), Some(body)).await;
+        assert_eq!(found, status, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_cap_stands_against_a_request_too() {
+    let world = two().await;
+    let token = world.token(Role::Operator).await;
+    let body = json!({ "hosts": ["h2"], "watts": 80.0 });
+    world.call("PUT", "/v1/policies/power-caps/small", Some(&token), Some(body)).await;
+    measure(&world).await;
+    let body = json!({ "to": "h2" });
+    let (status, why) =
+        world.call("POST", "/v1/guests/vm1/migrate", Some(&token), Some(body)).await;
+    assert!(status.is_client_error(), "{why}");
+    let text = why.to_string();
+    assert!(text.contains("the hosts of `small` would draw"), "{text}");
 }

@@ -6,7 +6,7 @@ mod line;
 mod reading;
 mod wake;
 
-pub use bmc::{BmcAddress, BmcProtocol, BmcTls, PowerState};
+pub use bmc::{BmcAddress, BmcAddressError, BmcProtocol, BmcTls, PowerState};
 pub use curve::PowerCurve;
 pub use line::{LineBasis, PowerLine};
 pub use reading::{PowerReading, PowerSource};
