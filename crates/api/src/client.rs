@@ -1,5 +1,7 @@
 //! The HTTP client that the command line uses.
 
+mod watts;
+
 use std::time::Duration;
 
 use futures::future::ready;

@@ -113,6 +113,7 @@ fn components() -> Map<String, Value> {
     .collect()
 }
 
+/// What is about power.
 fn of_power() -> Vec<(String, RefOr<Schema>)> {
     schemas![
         v1::SetBmc,
@@ -122,6 +123,12 @@ fn of_power() -> Vec<(String, RefOr<Schema>)> {
         v1::ParkRequest,
         v1::ParkResponse,
         v1::Reserve,
+        v1::PowerCurveQuery,
+        v1::PowerCurve,
+        v1::PowerReportQuery,
+        v1::PowerReport,
+        v1::SetPowerCap,
+        v1::PowerCap,
     ]
 }
 

@@ -53,6 +53,7 @@ routes! {
     GET "/v1/hosts/{host}" VIEWER, None, Some("HostDetail"), None, 200, "Show a host.";
     DELETE "/v1/hosts/{host}" ADMIN, None, None, Some("RemoveHostQuery"), 204, "Remove a host that will not come back.";
     GET "/v1/hosts/{host}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a host's metric history.";
+    GET "/v1/hosts/{host}/power-curve" VIEWER, None, Some("PowerCurve"), Some("PowerCurveQuery"), 200, "Show what a host draws by its CPU use.";
     POST "/v1/hosts/tokens" ADMIN, None, Some("JoinToken"), None, 201, "Make a one-time join token.";
     GET "/v1/guests" VIEWER, None, Some("[Guest]"), None, 200, "List guests.";
     GET "/v1/guests/{guest}" VIEWER, None, Some("GuestDetail"), None, 200, "Show a guest.";
@@ -88,9 +89,12 @@ routes! {
     POST "/v1/placement-rules" OPERATOR, Some("CreatePlacementRule"), Some("PlacementRule"), None, 201, "Create a placement rule.";
     DELETE "/v1/placement-rules/{name}" OPERATOR, None, None, None, 204, "Delete a placement rule.";
     PATCH "/v1/hosts/{host}/labels" OPERATOR, Some("UpdateLabels"), Some("HostLabels"), None, 200, "Set and take away labels of a host.";
+    GET "/v1/power/report" VIEWER, None, Some("PowerReport"), Some("PowerReportQuery"), 200, "Tell what hosts have drawn and what parking has saved, by host, day and month.";
     GET "/v1/policies" VIEWER, None, Some("Policies"), None, 200, "Show the standing policies.";
     PUT "/v1/policies/balance" OPERATOR, Some("SetBalance"), Some("BalancePolicy"), None, 200, "Keep the load even from now on.";
     DELETE "/v1/policies/balance" OPERATOR, None, None, None, 204, "No longer keep the load even.";
+    PUT "/v1/policies/power-caps/{name}" OPERATOR, Some("SetPowerCap"), Some("PowerCap"), None, 200, "Cap what a group of hosts draws.";
+    DELETE "/v1/policies/power-caps/{name}" OPERATOR, None, None, None, 204, "End a power cap.";
     GET "/v1/operations" VIEWER, None, Some("[Operation]"), None, 200, "List operations, the newest first.";
     GET "/v1/operations/{operation}" VIEWER, None, Some("Operation"), None, 200, "Show an operation.";
     PATCH "/v1/operations/{operation}" OPERATOR, Some("AdjustRequest"), Some("Operation"), None, 202, "Change a live migration that is under way: downtime, bandwidth, post-copy.";

@@ -305,7 +305,8 @@ fn measure(order: &Order, batch: &[PlannedMove], now: Timestamp) -> Option<Measu
     }
     let metric = batch.first()?.metric;
     let mut expected = BTreeMap::new();
-    for step in batch {
+    // A move to a host that does not measure the metric was reckoned in another.
+    for step in batch.iter().filter(|step| step.metric == metric) {
         expected.insert(step.step.from, step.from.1);
         expected.insert(step.step.to, step.to.1);
     }

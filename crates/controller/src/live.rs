@@ -42,6 +42,7 @@ struct Inner {
     /// When hosts were last heard whose session has ended.
     heard_before: HashMap<HostId, Timestamp>,
     latest: HashMap<Entity, Latest>,
+    meters: HashMap<HostId, Meter>,
     progress: HashMap<OperationId, MigrationProgress>,
     last_session: u64,
     unclear: BTreeMap<(HostId, GuestId), Unclear>,
@@ -68,12 +69,14 @@ pub struct Live(Mutex<Inner>);
 mod ask;
 /// Looks at moves before they begin.
 mod look;
+mod meter;
 mod session;
 
 use ask::Questions;
 pub use ask::{Answer, AskError, Question};
 pub use look::Look;
 use look::Looks;
+use meter::Meter;
 pub use session::SessionSeen;
 
 impl Live {
@@ -189,12 +192,22 @@ impl Live {
     pub fn sampled(&self, points: &[SamplePoint]) {
         let mut inner = self.lock();
         for point in points {
+            let watts = point.values.iter().find(|(metric, _)| *metric == Metric::PowerWatts);
+            if let (Entity::Host(host), Some((_, watts))) = (point.entity, watts) {
+                inner.meters.entry(host).or_default().take(point.at, *watts);
+            }
             let newer = inner.latest.get(&point.entity).is_none_or(|latest| latest.at <= point.at);
             if newer {
                 let values = point.values.iter().copied().collect();
                 inner.latest.insert(point.entity, Latest { at: point.at, values });
             }
         }
+    }
+
+    /// Kilowatt hours that a host has drawn since this controller started, as far as they were
+    /// measured; none of a host without watts.
+    pub fn energy_kwh(&self, host: HostId) -> Option<f64> {
+        self.lock().meters.get(&host).map(Meter::kwh)
     }
 
     /// Newest sample.

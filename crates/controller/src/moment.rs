@@ -19,6 +19,12 @@ pub fn rfc3339(at: Timestamp) -> String {
         .map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
 }
 
+/// The date of a moment, UTC: `2026-11-21`.
+pub fn date(at: Timestamp) -> String {
+    let text = rfc3339(at);
+    text.get(..10).unwrap_or(&text).to_owned()
+}
+
 /// A new id; later ones sort after earlier ones (UUID version 7).
 fn ordered() -> u128 {
     uuid::Uuid::now_v7().as_u128()

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drover_model::{ClusterView, GuestId, HostId, Timestamp};
 use drover_planner::{Budget, Goal, Policy, plan};
+use drover_rules::constraint::PowerCap;
 use drover_rules::{
     Aggregate, Labels, PlacementKind, PlacementPolicy, PlacementRule, Scope, domain_of,
 };
 use rand_pcg::Pcg64;
 
-use crate::records::{PowerPhase, Tables};
+use crate::records::{CappedHosts, PowerCapRecord, PowerPhase, Tables};
 use crate::view::{Over, Samples, cluster_view};
+use crate::waker::{Sleeper, Standing, sleepers};
 
 /// Named limits of placement rules and labels.
 pub mod limits {
@@ -40,6 +42,7 @@ pub fn wishes(tables: &Tables) -> PlacementPolicy {
         rules: tables.placement.iter().filter_map(|r| present(tables, &r.rule)).collect(),
         labels: labels(tables),
         draining: closed(tables),
+        power_caps: tables.power_caps.iter().map(|record| power_cap(tables, record)).collect(),
         ..PlacementPolicy::default()
     }
 }
@@ -61,6 +64,23 @@ pub fn labels(tables: &Tables) -> Labels {
         }
     }
     labels
+}
+
+/// A cap with the hosts that are in it now.
+pub fn power_cap(tables: &Tables, record: &PowerCapRecord) -> PowerCap {
+    let hosts: Vec<HostId> = match &record.hosts {
+        CappedHosts::Named(hosts) => {
+            hosts.iter().copied().filter(|host| tables.hosts.get(*host).is_some()).collect()
+        }
+        CappedHosts::Label { label, value } => {
+            let all = labels(tables);
+            let of = all.get(label).into_iter().flatten();
+            of.filter(|(_, has)| *has == value).map(|(host, _)| *host).collect()
+        }
+    };
+    let is_off = |one: &Sleeper| one.standing == Standing::Parked && hosts.contains(&one.host);
+    let off = sleepers(tables).into_iter().filter(is_off).map(|one| one.host).collect();
+    PowerCap { name: record.name.clone(), hosts, off, watts: record.watts }
 }
 
 /// The rule with the guests and hosts that exist; none when it means nothing without the

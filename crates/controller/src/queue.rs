@@ -222,7 +222,8 @@ fn picture(tables: &Tables, live: &Live, now: Timestamp, record: &OperationRecor
     };
     let hosts = tables.hosts.iter().map(|of| {
         let id = of.host.id;
-        (id, HostView { host: of.host.clone(), readings: readings(Entity::Host(id)) })
+        let readings = readings(Entity::Host(id));
+        (id, HostView { host: of.host.clone(), readings, lines: crate::view::lines(tables, id) })
     });
     let guests = tables.guests.iter().filter(|of| !of.absent).map(|of| {
         let (id, guest) = (of.guest.id, of.guest.clone());

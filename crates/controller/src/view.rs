@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use drover_model::{
-    ClusterView, GuestView, HostId, HostView, InFlightMove, Metric, Reading, Timestamp,
+    BmcProtocol, ClusterView, GuestView, Host, HostId, HostView, InFlightMove, Metric, PowerLine,
+    PowerSource, Reading, Timestamp,
 };
 use drover_ports::{Entity, History, HistoryError};
 use drover_rules::{Aggregate, WindowSpec, aggregate};
 
-use crate::records::Tables;
+use crate::power::is_measured;
+use crate::records::{HostRecord, Tables};
 
 /// Metrics of hosts that decisions look at.
-const HOST_METRICS: [Metric; 2] = [Metric::CpuUsageActive, Metric::MemAvailable];
+const HOST_METRICS: [Metric; 4] =
+    [Metric::CpuUsageActive, Metric::MemAvailable, Metric::PowerWatts, Metric::PowerPackageWatts];
 /// Metrics of guests that decisions look at.
 const GUEST_METRICS: [Metric; 2] = [Metric::GuestCpuCores, Metric::GuestResident];
 
@@ -54,7 +57,7 @@ pub fn cluster_view(tables: &Tables, samples: &Samples, now: Timestamp, over: Ov
         .map(|record| {
             let id = record.host.id;
             let readings = host_readings(samples, id, now, over, record.disturbed);
-            (id, HostView { host: record.host.clone(), readings })
+            (id, HostView { host: host(tables, record), readings, lines: lines(tables, id) })
         })
         .collect();
     let guests = tables
@@ -72,6 +75,32 @@ pub fn cluster_view(tables: &Tables, samples: &Samples, now: Timestamp, over: Ov
         })
         .collect();
     ClusterView { at: now, hosts, guests, in_flight: in_flight(tables) }
+}
+
+/// What a host draws by its CPU use, as far as it has been learned.
+pub fn lines(tables: &Tables, host: HostId) -> BTreeMap<Metric, PowerLine> {
+    tables.power_lines.get(host).map(|record| record.lines.clone()).unwrap_or_default()
+}
+
+/// Whether a metric's values of a host are estimates and no measurements.
+pub fn is_estimate(tables: &Tables, host: HostId, metric: Metric) -> bool {
+    let record = tables.hosts.get(host);
+    record.is_some_and(|record| self::host(tables, record).capabilities.is_estimate(metric))
+}
+
+/// A host, with its BMC as the first source of its watts where the controller asks it.
+fn host(tables: &Tables, record: &HostRecord) -> Host {
+    let mut host = record.host.clone();
+    let settings = tables.power.get(host.id).map(|record| &record.settings);
+    let bmc = settings.and_then(|settings| settings.bmc.as_ref());
+    if let Some(bmc) = bmc.filter(|_| is_measured(tables, host.id)) {
+        let source = match bmc.protocol {
+            BmcProtocol::Ipmi => PowerSource::Ipmi,
+            BmcProtocol::Redfish => PowerSource::Redfish,
+        };
+        host.capabilities.power_sources.insert(0, source);
+    }
+    host
 }
 
 /// Readings of one host; samples before `not_before` do not count.

@@ -1,6 +1,5 @@
 //! Joins the parts. The only file of the controller that names a concrete adapter.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +24,8 @@ use crate::power::{BmcWatts, Bmcs, Switchboard, Vault};
 use crate::reconcile::balance::Last;
 use crate::reconcile::{
     AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
-    KeepHouse, MeasureBmcs, Reconcile, ReviewCopies, SwitchHosts, WatchHosts,
+    KeepHouse, KeepPowerCaps, LearnPowerLines, MeasureBmcs, NoteParked, Reconcile, ReviewCopies,
+    SwitchHosts, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -45,6 +45,10 @@ const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
 const SWITCH_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
+/// Hosts whose power is to be learned are looked for so often.
+const LEARN_POWER_LINES_EVERY: Duration = Duration::from_secs(10);
+/// Hosts that were parked or woken are noted so often: what a report may be off for each.
+const NOTE_PARKED_EVERY: Duration = Duration::from_secs(5);
 /// A silent agent connection is probed so often; HTTP/2 ping.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Open connections get so long to end when droverd is told to stop.
@@ -158,7 +162,8 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         history: Arc::clone(&history),
         clock: Arc::clone(&clock),
         sample_interval,
-        said: Mutex::new(BTreeMap::new()),
+        said: Mutex::default(),
+        unwakeable: Mutex::default(),
     };
     let balance = BalanceCluster {
         records: Arc::clone(&records),
@@ -199,10 +204,7 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let power = || parts.power.clone();
-    let all: [(Duration, Arc<dyn Reconcile>); 11] = [
-        (SWITCH_HOSTS_EVERY, Arc::new(SwitchHosts::new(power()))),
-        (sample_interval, Arc::new(MeasureBmcs::new(power()))),
+    let all: [(Duration, Arc<dyn Reconcile>); 9] = [
         (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
@@ -213,7 +215,21 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         (SAY_AGAIN_EVERY, Arc::new(CarryOutOperations { engine })),
         (KEEP_HOUSE_EVERY, Arc::new(house)),
     ];
-    all.into_iter().map(|(interval, reconciler)| driver::every(interval, reconciler)).collect()
+    let all = all.into_iter().chain(of_power(config, parts));
+    all.map(|(interval, reconciler)| driver::every(interval, reconciler)).collect()
+}
+
+/// Reconcilers of what hosts draw, and of which are on.
+fn of_power(config: &Config, parts: &Parts) -> [(Duration, Arc<dyn Reconcile>); 5] {
+    let (power, records) = (|| parts.power.clone(), Arc::clone(&parts.records));
+    let parked = NoteParked { records, clock: Arc::clone(&parts.clock) };
+    [
+        (SWITCH_HOSTS_EVERY, Arc::new(SwitchHosts::new(power()))),
+        (config.sample_interval, Arc::new(MeasureBmcs::new(power()))),
+        (config.evaluation_interval, Arc::new(keep_power_caps(config, parts))),
+        (LEARN_POWER_LINES_EVERY, Arc::new(learn_power_lines(parts))),
+        (NOTE_PARKED_EVERY, Arc::new(parked)),
+    ]
 }
 
 fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
@@ -225,6 +241,27 @@ fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
         clock: Arc::clone(&parts.clock),
         sample_interval: config.sample_interval,
         tried: Mutex::default(),
+    }
+}
+
+fn keep_power_caps(config: &Config, parts: &Parts) -> KeepPowerCaps {
+    KeepPowerCaps {
+        records: Arc::clone(&parts.records),
+        events: Arc::clone(&parts.events),
+        engine: parts.engine.clone(),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        sample_interval: config.sample_interval,
+        said: Mutex::default(),
+    }
+}
+
+fn learn_power_lines(parts: &Parts) -> LearnPowerLines {
+    LearnPowerLines {
+        records: Arc::clone(&parts.records),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        next: Mutex::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, Cores, MacAddress, PowerSource};
+use crate::{Bytes, Cores, MacAddress, Metric, PowerSource};
 
 /// The host's processor as libvirt sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -96,4 +96,11 @@ pub struct HostCapabilities {
     /// Who measures its power on the host itself, the one in use first.
     #[serde(default)]
     pub power_sources: Vec<PowerSource>,
+}
+
+impl HostCapabilities {
+    /// Whether the host's values of this metric are estimates and no measurements.
+    pub fn is_estimate(&self, metric: Metric) -> bool {
+        metric == Metric::PowerWatts && self.power_sources.first() == Some(&PowerSource::Model)
+    }
 }

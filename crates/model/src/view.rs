@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Guest, GuestId, Host, HostId, Metric, OperationId, Reading, Timestamp};
+use crate::{Guest, GuestId, Host, HostId, Metric, OperationId, PowerLine, Reading, Timestamp};
 
 /// A host with its readings over the window in question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,16 @@ pub struct HostView {
     pub host: Host,
     /// Value of each metric over the window, or why there is none.
     pub readings: BTreeMap<Metric, Reading>,
+    /// By metric in watts: what it draws by its CPU use, where that has been learned.
+    #[serde(default)]
+    pub lines: BTreeMap<Metric, PowerLine>,
+}
+
+impl HostView {
+    /// Whether the metric's value is an estimate and no measurement.
+    pub fn is_estimate(&self, metric: Metric) -> bool {
+        self.host.capabilities.is_estimate(metric)
+    }
 }
 
 /// A guest with its readings over the window in question.
@@ -56,6 +66,11 @@ impl ClusterView {
     /// A metric of a host, if it has a value.
     pub fn host_value(&self, host: HostId, metric: Metric) -> Option<f64> {
         self.hosts.get(&host)?.readings.get(&metric)?.value()
+    }
+
+    /// Whether a metric's value of a host is an estimate and no measurement.
+    pub fn is_estimate(&self, host: HostId, metric: Metric) -> bool {
+        self.hosts.get(&host).is_some_and(|view| view.is_estimate(metric))
     }
 
     /// A metric of a guest, if it has a value.

@@ -25,7 +25,7 @@ mod survive;
 use drover_model::{ClusterView, Mib, MigrationMode};
 use rand::Rng;
 
-pub use goal::as_if_running;
+pub use goal::{as_if_awake, as_if_running};
 pub use policy::{Basis, Budget, Goal, Level, Policy, Resource, Weights};
 pub use report::{FrontPoint, HostOutlook, Plan, PlanReport, PlannedMove, RefusedMove, Score};
 
@@ -49,6 +49,7 @@ pub fn plan(
                 .flatten();
             better.unwrap_or_else(|| (batch::into_batches(moves, budget), report))
         }
+        Goal::Shed { group } => goal::shed(view, policy, group, budget, rng),
         Goal::Place { guest, to } => {
             let filled = (policy.placement.mode != MigrationMode::Live)
                 .then(|| goal::as_if_running(view, policy, *guest));

@@ -1,6 +1,7 @@
 //! What is wanted of a plan, and how much it may take.
 
 use drover_model::{Guest, GuestId, HostId, Metric, MigrationLimits};
+use drover_rules::constraint::PowerCap;
 use drover_rules::{Condition, PlacementPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,11 @@ pub enum Goal {
         condition: Condition,
         /// The hosts to relieve.
         hosts: Vec<HostId>,
+    },
+    /// Bring a group of hosts below a number of watts: guests go to hosts outside of it.
+    Shed {
+        /// The hosts, and the watts that they may draw.
+        group: PowerCap,
     },
     /// Move one guest because someone asked for it.
     Place {

@@ -6,7 +6,7 @@
 //! share goes and the search goes on with what is left. A guest whose largest share has no
 //! feasible target is passed over, so a host may end unrelieved; the report says why.
 
-use drover_model::{ClusterView, GuestId, HostId, Metric};
+use drover_model::{ClusterView, GuestId, HostId, Metric, MetricUnit};
 use drover_rules::{Condition, Move, Projection};
 use rand::Rng;
 
@@ -61,6 +61,7 @@ pub(crate) fn relieve(
             before,
             after,
             unrelieved,
+            estimate: view.is_estimate(host, condition.metric),
         });
     }
     report.refused = search.refused;
@@ -163,13 +164,17 @@ impl Search<'_> {
         value: f64,
         rng: &mut impl Rng,
     ) -> Option<PlannedMove> {
-        let metric = self.condition.metric;
+        let watched = self.condition.metric;
         let view = self.projection.view();
         let to = least_loaded(&self.projection, chosen.guest, &chosen.feasible, rng)?;
         let step = Move { guest: chosen.guest, from: host, to };
-        let to_before = self.projection.value(to, metric)?;
+        // A target that measures no watts is judged by its CPU, and so is the move.
+        let metric = [watched, Metric::CpuUsageActive]
+            .into_iter()
+            .find(|metric| self.projection.value(to, *metric).is_some())?;
         let mut after = self.projection.clone();
         after.book(step);
+        let before = |host| self.projection.value(host, metric);
         let excess = self.condition.excess(value);
         let enough = if chosen.share > excess { "covers" } else { "is the largest part of" };
         Some(PlannedMove {
@@ -177,8 +182,8 @@ impl Search<'_> {
             bytes: chosen.bytes,
             why_guest: format!(
                 "its share of {} {enough} the excess of {} on {}",
-                metric.show(chosen.share),
-                metric.show(excess),
+                watched.show(chosen.share),
+                watched.show(excess),
                 view.host_name(host),
             ),
             why_host: format!(
@@ -186,8 +191,8 @@ impl Search<'_> {
                 chosen.feasible.len()
             ),
             metric,
-            from: (value, after.value(host, metric)?),
-            to: (to_before, after.value(to, metric)?),
+            from: (before(host)?, after.value(host, metric)?),
+            to: (before(to)?, after.value(to, metric)?),
             gain: None,
             seconds: crate::batch::seconds(chosen.bytes, self.policy),
         })
@@ -195,23 +200,22 @@ impl Search<'_> {
 
     fn why_none(&self, host: HostId) -> String {
         let view = self.projection.view();
-        let guests = view.guests_on(host).count();
+        let left: Vec<GuestId> = self.projection.guests_on(host).collect();
+        let guests = left.len();
         if guests == 0 {
-            return format!("{} has no guest", view.host_name(host));
+            let left = if view.guests_on(host).next().is_some() { " left" } else { "" };
+            return format!("{} has no guest{left}", view.host_name(host));
         }
-        if self.condition.metric == Metric::CpuUsageActive {
-            let shares: f64 = view
-                .guests_on(host)
-                .filter_map(|guest| {
-                    self.projection.relief(guest.guest.id, host, self.condition.metric)
-                })
-                .sum();
-            return format!(
-                "none of its {guests} guest(s) can move (together they use {})",
-                self.condition.metric.show(shares)
-            );
-        }
-        format!("none of its {guests} guest(s) can move")
+        let metric = self.condition.metric;
+        let verb = match metric.unit() {
+            MetricUnit::Percent => "use",
+            MetricUnit::Watts => "draw, beside what it draws at rest,",
+            _ => return format!("none of its {guests} guest(s) can move"),
+        };
+        let share = |guest: &GuestId| self.projection.relief(*guest, host, metric);
+        let shares: f64 = left.iter().filter_map(share).sum();
+        let shares = metric.show(shares);
+        format!("none of its {guests} guest(s) can move (together they {verb} {shares})")
     }
 }
 
@@ -243,10 +247,11 @@ fn summary(
         .iter()
         .map(|outlook| {
             format!(
-                "{} {} → {}{}",
+                "{} {} → {}{}{}",
                 view.host_name(outlook.host),
                 condition.metric.show(outlook.before),
                 condition.metric.show(outlook.after),
+                if outlook.estimate { " by estimate" } else { "" },
                 if outlook.unrelieved.is_some() { " (not relieved)" } else { "" }
             )
         })

@@ -115,6 +115,9 @@ pub struct HostOutlook {
     pub after: f64,
     /// Why it is not back on the good side; none when it is.
     pub unrelieved: Option<String>,
+    /// The measured value is itself an estimate: nobody measures this host's power.
+    #[serde(default)]
+    pub estimate: bool,
 }
 
 /// A refused guest or pair.

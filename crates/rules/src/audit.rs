@@ -50,6 +50,7 @@ pub fn check_plan(
         for step in batch {
             settled.book(*step);
         }
+        settled.settle();
     }
     violations.extend(torn(start, &settled, policy, batches));
     violations

@@ -1,4 +1,4 @@
-//! `cpu.usage_active > 60`, `cpu.usage_active.gt 60`, `mem.available < 4GiB`.
+//! `cpu.usage_active > 60`, `cpu.usage_active.gt 60`, `mem.available < 4GiB`, `power.watts > 250`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,8 +6,12 @@ use std::str::FromStr;
 use drover_model::{Bytes, Metric, MetricUnit, ParseUnitError, exact_bytes, parse_bytes};
 use serde::{Deserialize, Serialize};
 
-/// Metrics that moving a guest away can relieve, because each guest's share is measured.
-pub const RELIEVABLE: &[Metric] = &[Metric::CpuUsageActive, Metric::MemAvailable];
+use crate::power_line::MOST_WATTS;
+
+/// Metrics that moving a guest away can relieve, because each guest's share is measured or,
+/// for watts, follows from its CPU.
+pub const RELIEVABLE: &[Metric] =
+    &[Metric::CpuUsageActive, Metric::MemAvailable, Metric::PowerWatts, Metric::PowerPackageWatts];
 
 const MIB: f64 = 1_048_576.0;
 /// From here on the default clear value is a whole number of MiB: further from the
@@ -45,7 +49,10 @@ pub enum ConditionError {
     #[error("`{0}` is not known here: a condition is one metric, `>` or `<`, and a value")]
     NotSupported(String),
     /// The metric is unknown or cannot be relieved by moving guests.
-    #[error("`{0}` cannot be used in a rule; use cpu.usage_active or mem.available")]
+    #[error(
+        "`{0}` cannot be used in a rule; use cpu.usage_active, mem.available, power.watts or \
+         power.package_watts"
+    )]
     NotRelievable(String),
     /// The comparison points away from trouble.
     #[error("a rule on {metric} needs `{needed}`: moving guests away cannot help otherwise")]
@@ -195,8 +202,8 @@ fn parse_threshold(metric: Metric, text: &str) -> Result<f64, ConditionError> {
         MetricUnit::Bytes | MetricUnit::BytesPerSecond => {
             Ok(parse_bytes(text.trim_end_matches("/s"))?.0 as f64)
         }
-        MetricUnit::Percent | MetricUnit::Cores | MetricUnit::Watts => text
-            .trim_end_matches(['%', 'W'])
+        unit => text
+            .trim_end_matches(if unit == MetricUnit::Watts { 'W' } else { '%' })
             .trim()
             .parse()
             .ok()
@@ -222,6 +229,9 @@ fn check_range(metric: Metric, threshold: f64) -> Result<(), ConditionError> {
         MetricUnit::Percent if !(1.0..100.0).contains(&threshold) => {
             Err(ConditionError::OutOfRange(threshold, "percent thresholds go from 1 to below 100"))
         }
+        MetricUnit::Watts if threshold > MOST_WATTS => {
+            Err(ConditionError::OutOfRange(threshold, "one host draws at most 20,000 W"))
+        }
         _ if threshold <= 0.0 => {
             Err(ConditionError::OutOfRange(threshold, "it must be greater than zero"))
         }
@@ -241,6 +251,9 @@ mod tests {
             ("cpu.usage_active.gt 60", "cpu.usage_active > 60.0 %"),
             ("mem.available < 4GiB", "mem.available < 4.00 GiB"),
             ("mem.available.lt 4294967296", "mem.available < 4.00 GiB"),
+            ("power.watts > 250", "power.watts > 250.0 W"),
+            ("power.watts > 250W", "power.watts > 250.0 W"),
+            ("power.package_watts.gt 95.5 W", "power.package_watts > 95.5 W"),
         ] {
             assert_eq!(text.parse::<Condition>().unwrap().to_string(), shown, "{text}");
         }
@@ -258,6 +271,11 @@ mod tests {
             ("cpu.usage_active > NaN", "not a number"),
             ("cpu.usage_active > 100", "out of range"),
             ("mem.available < 0", "greater than zero"),
+            ("power.watts > 0", "greater than zero"),
+            ("power.watts > 25000", "at most 20,000 W"),
+            ("power.watts < 100", "needs `>`"),
+            ("power.watts > 4GiB", "not a number"),
+            ("guest.power_watts > 10", "cannot be used"),
             ("mem.available < 4 parsec", "unreadable"),
         ] {
             let error = text.parse::<Condition>().unwrap_err().to_string();

@@ -149,6 +149,7 @@ mod tests {
             max_moves: 4,
             cooldown: Duration::from_secs(600),
             dry_run: false,
+            wake: false,
             created: Timestamp::EPOCH,
         }
     }

@@ -54,6 +54,9 @@ pub struct Rule {
     pub cooldown: Duration,
     /// Plan and record only.
     pub dry_run: bool,
+    /// Where no host that is awake takes the guests, have a parked one woken.
+    #[serde(default)]
+    pub wake: bool,
     /// When it was created.
     pub created: Timestamp,
 }
@@ -117,6 +120,7 @@ impl Rule {
         Ceiling {
             condition: self.condition,
             hosts: self.source_hosts.clone(),
+            watched: self.source_hosts.clone(),
             rule: self.name.clone(),
         }
     }

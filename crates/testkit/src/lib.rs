@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use drover_model::{
     Bytes, ClusterView, Cores, CpuDescription, Disk, DiskSource, Guest, GuestId, GuestState,
-    GuestView, Host, HostCapabilities, HostId, HostState, HostView, Metric, Mib,
-    NetworkDescription, Nic, NicSource, Reading, Timestamp, Vcpus,
+    GuestView, Host, HostCapabilities, HostId, HostState, HostView, LineBasis, Metric, Mib,
+    NetworkDescription, Nic, NicSource, PowerLine, Reading, Timestamp, Vcpus,
 };
 
 /// The moment at which fixture pictures are taken.
@@ -116,7 +116,7 @@ impl Cluster {
             (Metric::CpuUsageActive, known(cpu_percent)),
             (Metric::MemAvailable, known(free_gib * f64::from(1u32 << 30))),
         ]);
-        self.host_view(HostView { host: host(n, cores, gib), readings })
+        self.host_view(HostView { host: host(n, cores, gib), readings, lines: BTreeMap::new() })
     }
 
     /// Adds or replaces a host.
@@ -142,6 +142,18 @@ impl Cluster {
     #[must_use]
     pub fn guest_view(mut self, view: GuestView) -> Self {
         self.view.guests.insert(view.guest.id, view);
+        self
+    }
+
+    /// Says what host `hN` draws now, and the line that was learned of it.
+    #[must_use]
+    pub fn power(mut self, n: u128, watts: f64, idle: f64, full: f64) -> Self {
+        let learned =
+            LineBasis::Learned { points: 1440, least_use: 0.0, most_use: 1.0, error: 1.0 };
+        if let Some(host) = self.view.hosts.get_mut(&host_id(n)) {
+            host.readings.insert(Metric::PowerWatts, known(watts));
+            host.lines.insert(Metric::PowerWatts, PowerLine { idle, full, basis: learned });
+        }
         self
     }
 

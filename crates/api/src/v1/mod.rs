@@ -19,6 +19,7 @@ mod preview;
 mod rule;
 mod token;
 mod watch;
+mod watts;
 
 pub use agent::*;
 pub use baseline::*;
@@ -39,6 +40,7 @@ pub use preview::*;
 pub use rule::*;
 pub use token::*;
 pub use watch::*;
+pub use watts::*;
 
 /// A moment: RFC 3339 in UTC with milliseconds, e.g. `2026-11-21T05:00:00.000Z`.
 pub type Time = String;

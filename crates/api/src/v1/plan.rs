@@ -126,6 +126,9 @@ pub struct HostOutlook {
     pub relieved: bool,
     /// If not, why not.
     pub reason: Option<String>,
+    /// The value before is an estimate: nobody measures this host's power.
+    #[serde(default)]
+    pub estimate: bool,
 }
 
 /// A pair that was refused. `host` is none when the guest could not move at all.

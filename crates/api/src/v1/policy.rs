@@ -59,8 +59,11 @@ pub struct BalancePolicy {
 }
 
 /// All standing policies.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Policies {
     /// Even out the load; none where it is not wanted.
     pub balance: Option<BalancePolicy>,
+    /// Groups of hosts that may draw no more than so much.
+    #[serde(default)]
+    pub power_caps: Vec<super::PowerCap>,
 }

@@ -24,7 +24,8 @@ pub enum Aggregate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleSpec {
-    /// `cpu.usage_active > 60`, `cpu.usage_active.gt 60`, `mem.available < 4GiB`.
+    /// `cpu.usage_active > 60`, `cpu.usage_active.gt 60`, `mem.available < 4GiB`,
+    /// `power.watts > 250`, `power.package_watts > 150`.
     pub condition: String,
     /// Window over which samples are aggregated. Default `2m`; 10 s to 24 h.
     #[serde(default = "default_period")]
@@ -57,6 +58,9 @@ pub struct RuleSpec {
     /// Plan and record, but move nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// When no host that is awake takes the guests, wake a parked one of the target hosts.
+    #[serde(default)]
+    pub wake: bool,
 }
 
 fn default_period() -> String {
@@ -108,6 +112,8 @@ pub struct UpdateRule {
     pub clear: Option<String>,
     /// As in [`RuleSpec`].
     pub dry_run: Option<bool>,
+    /// As in [`RuleSpec`].
+    pub wake: Option<bool>,
     /// Switches the rule on or off.
     pub enabled: Option<bool>,
 }
@@ -144,6 +150,9 @@ pub struct RuleHost {
     pub shown: String,
     /// Since when it is in this state.
     pub since: Option<Time>,
+    /// The value is an estimate: nobody measures this host's power.
+    #[serde(default)]
+    pub estimate: bool,
 }
 
 /// What `POST /v1/rules/{rule}/test` answers: an evaluation now, nothing is moved.
@@ -155,4 +164,8 @@ pub struct RuleTest {
     pub would_fire: bool,
     /// What would be done.
     pub plan: Option<Plan>,
+    /// For a rule that may wake hosts and finds no move: which host would be woken, or why
+    /// none.
+    #[serde(default)]
+    pub wake: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! `drover host`
 
 use clap::Subcommand;
-use drover_api::v1::UpdateLabels;
+use drover_api::v1::{PowerCurveQuery, UpdateLabels};
 
 use super::{Context, Done, bmc, done, drain, power, problem, switch};
 use crate::{output, show};
@@ -43,6 +43,14 @@ pub(crate) enum Command {
     Park(switch::Park),
     /// How much of the cluster stays awake, whatever is to be parked.
     Reserve(power::Reserve),
+    /// Show what a host draws by its CPU use, as it was learned, with a plot.
+    PowerCurve {
+        /// Name or id.
+        host: String,
+        /// Of its CPU packages alone.
+        #[arg(long)]
+        package: bool,
+    },
     /// Make a one-time token with which a host joins.
     Token,
     /// Remove a host that will not come back; its agent must be off.
@@ -76,6 +84,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         Command::Remove { host, forget_guests } => {
             client.remove_host(&host, forget_guests).await.map_err(problem)?;
             done(context, &format!("host {host} is removed"))
+        }
+        Command::PowerCurve { host, package } => {
+            let metric = package.then(|| "power.package_watts".to_owned());
+            let query = PowerCurveQuery { metric };
+            let curve = client.power_curve(&host, &query).await.map_err(problem)?;
+            output::print(context.format, &curve, |_| show::power_curve::power_curve(&curve))
         }
         Command::Drain(drain) => drain::run(context, drain).await,
         Command::Undrain { host } => {

@@ -13,6 +13,7 @@ mod placement;
 mod plan;
 mod policy;
 mod power;
+mod power_report;
 mod preview;
 mod rule;
 mod secret;
@@ -83,6 +84,9 @@ enum Command {
     /// Policies: what is done all the time, beside rules.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Power: what hosts have drawn.
+    #[command(subcommand)]
+    Power(power_report::Command),
     /// Plans: what would be done, what is, and why.
     #[command(subcommand)]
     Plan(plan::Command),
@@ -167,6 +171,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Placement(command) => placement::run(&context, command).await,
         Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
+        Command::Power(command) => power_report::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,
         Command::Limit(command) => limit::run(&context, command).await,

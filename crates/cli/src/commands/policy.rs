@@ -1,7 +1,7 @@
 //! `drover policy`
 
 use clap::{Args, Subcommand};
-use drover_api::v1::SetBalance;
+use drover_api::v1::{SetBalance, SetPowerCap};
 
 use super::{Context, Done, done, problem};
 use crate::{output, show};
@@ -22,12 +22,37 @@ pub(crate) enum Command {
 pub(crate) enum Set {
     /// Keep the load of all hosts even.
     Balance(Balance),
+    /// Cap what a group of hosts draws together.
+    PowerCap(PowerCap),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Unset {
     /// No longer keep the load even.
     Balance,
+    /// End a power cap.
+    PowerCap {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PowerCap {
+    /// Unique name; the same name again changes the cap.
+    name: String,
+    /// `label=rack:1` for all hosts with this label, or a host; repeatable.
+    #[arg(long, required = true, value_name = "label=LABEL:VALUE|HOST")]
+    hosts: Vec<String>,
+    /// The most that the hosts may draw together.
+    #[arg(long)]
+    watts: f64,
+    /// Window over which their draw is averaged.
+    #[arg(long, default_value = "1m")]
+    window: String,
+    /// Most moves of one plan.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    max_moves: u32,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +97,15 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             };
             let policy = client.set_balance(&policy).await.map_err(problem)?;
             output::print(context.format, &policy, |_| show::placement::balance(&policy))
+        }
+        Command::Set(Set::PowerCap(PowerCap { name, hosts, watts, window, max_moves })) => {
+            let cap = SetPowerCap { hosts, watts, window, max_moves };
+            let cap = client.set_power_cap(&name, &cap).await.map_err(problem)?;
+            output::print(context.format, &cap, |_| show::energy::caps(std::slice::from_ref(&cap)))
+        }
+        Command::Unset(Unset::PowerCap { name }) => {
+            client.unset_power_cap(&name).await.map_err(problem)?;
+            done(context, &format!("what the hosts of {name} draw is no longer capped"))
         }
         Command::Show => {
             let policies = client.policies().await.map_err(problem)?;

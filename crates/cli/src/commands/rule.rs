@@ -53,7 +53,8 @@ pub(crate) enum Command {
 pub(crate) struct Create {
     /// Unique name.
     name: String,
-    /// `cpu.usage_active > 60`, `cpu.usage_active.gt 60` or `mem.available < 4GiB`.
+    /// `cpu.usage_active > 60`, `cpu.usage_active.gt 60`, `mem.available < 4GiB` or
+    /// `power.watts > 250`.
     condition: String,
     #[command(flatten)]
     settings: Settings,
@@ -71,6 +72,9 @@ pub(crate) struct Update {
     /// Act again after a dry run.
     #[arg(long, conflicts_with = "dry_run")]
     act: bool,
+    /// No longer wake hosts.
+    #[arg(long, conflicts_with = "wake")]
+    no_wake: bool,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +110,9 @@ struct Settings {
     /// Plan and record, but move nothing.
     #[arg(long)]
     dry_run: bool,
+    /// When no host that is awake takes the guests, wake a parked one of the target hosts.
+    #[arg(long)]
+    wake: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -149,7 +156,8 @@ async fn test(context: &Context, rule: &str) -> Done {
             (None, true) => "it would fire".to_owned(),
             (None, false) => "it would not fire".to_owned(),
         };
-        format!("{}\n\n{verdict}", show::rule_hosts(&test.hosts))
+        let wake = test.wake.as_ref().map(|wake| format!("\n{wake}")).unwrap_or_default();
+        format!("{}\n\n{verdict}{wake}", show::rule_hosts(&test.hosts))
     })
 }
 
@@ -167,17 +175,15 @@ fn new_rule(create: Create) -> CreateRule {
         cooldown: settings.cooldown.unwrap_or_else(|| "10m".to_owned()),
         clear: settings.clear.filter(|clear| clear != DEFAULT),
         dry_run: settings.dry_run,
+        wake: settings.wake,
     };
     CreateRule { name: create.name, spec }
 }
 
 fn change(update: &Update) -> UpdateRule {
     let settings = &update.settings;
-    let dry_run = match (settings.dry_run, update.act) {
-        (true, _) => Some(true),
-        (false, true) => Some(false),
-        (false, false) => None,
-    };
+    let either = |on: bool, off: bool| if on { Some(true) } else { off.then_some(false) };
+    let dry_run = either(settings.dry_run, update.act);
     UpdateRule {
         condition: update.condition.clone(),
         period: settings.period.clone(),
@@ -190,6 +196,7 @@ fn change(update: &Update) -> UpdateRule {
         cooldown: settings.cooldown.clone(),
         clear: settings.clear.clone(),
         dry_run,
+        wake: either(settings.wake, update.no_wake),
         enabled: None,
     }
 }

@@ -45,8 +45,11 @@ pub(crate) fn labels(labels: &std::collections::BTreeMap<String, String>) -> Str
 }
 
 pub(crate) fn policies(policies: &v1::Policies) -> String {
+    let caps = &policies.power_caps;
     match &policies.balance {
-        Some(policy) => balance(policy),
+        Some(policy) if caps.is_empty() => balance(policy),
+        Some(policy) => format!("{}\n{}", balance(policy), super::energy::caps(caps)),
+        None if !caps.is_empty() => super::energy::caps(caps),
         None => "no policy stands; `drover policy set balance` makes one".to_owned(),
     }
 }

@@ -23,6 +23,9 @@ mod placement;
 mod plans;
 mod policies;
 mod power;
+mod power_caps;
+mod power_curve;
+mod power_report;
 mod preview;
 mod prometheus;
 mod remove_host;
@@ -97,6 +100,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/hosts/{host}", get(hosts::show).delete(remove_host::remove))
         .route("/v1/hosts/{host}/labels", patch(labels::update))
         .route("/v1/hosts/{host}/metrics/{metric}", get(metrics::host))
+        .route("/v1/hosts/{host}/power-curve", get(power_curve::show))
         .route("/v1/guests", get(guests::list))
         .route("/v1/guests/{guest}", get(guests::show))
         .route("/v1/guests/{guest}/check", get(check::check))
@@ -119,8 +123,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/rules/{rule}/test", post(rules::test))
         .route("/v1/placement-rules", get(placement::list).post(placement::create))
         .route("/v1/placement-rules/{name}", delete(placement::remove))
+        .route("/v1/power/report", get(power_report::show))
         .route("/v1/policies", get(policies::show))
         .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
+        .route("/v1/policies/power-caps/{name}", put(power_caps::set).delete(power_caps::unset))
         .route("/v1/baselines", get(baselines::list))
         .route("/v1/baselines/{group}", put(baselines::compute))
         .route("/v1/baselines/{group}/apply", post(baselines::apply))

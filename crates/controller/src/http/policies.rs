@@ -33,7 +33,8 @@ pub(super) async fn show(State(api): State<Arc<Api>>) -> Json<v1::Policies> {
     let tables = api.records.read();
     let record = tables.balance.get(PolicyName::Balance);
     let balance = record.map(|record| shown(&tables, record, api.clock.now()));
-    Json(v1::Policies { balance })
+    let power_caps = super::power_caps::all(&api, &tables);
+    Json(v1::Policies { balance, power_caps })
 }
 
 pub(super) async fn set(

@@ -178,6 +178,7 @@ fn what_if(placement: &mut PlacementPolicy, threshold: Option<f64>) -> Result<()
         placement.ceilings.push(drover_rules::constraint::Ceiling {
             condition,
             hosts: vec![],
+            watched: vec![],
             rule,
         });
     }

@@ -11,6 +11,7 @@ use drover_model::{HostState, Metric, MetricUnit};
 use drover_ports::Entity;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -71,6 +72,14 @@ fn registry(api: &Api) -> Registry {
         firing.get_or_create(&Of { name: rule.name.clone() }).set(count as i64);
     }
     registry.register("rule_firing_hosts", "Hosts on which a rule fires", firing);
+    let energy = Family::<Of, Counter<f64, AtomicU64>>::default();
+    for record in tables.hosts.iter() {
+        if let Some(kwh) = api.live.energy_kwh(record.host.id) {
+            energy.get_or_create(&Of { name: record.host.name.clone() }).inc_by(kwh);
+        }
+    }
+    let help = "Energy since this controller started, as far as it was measured, in kWh";
+    registry.register("host_energy_kwh", help, energy);
     let hosts = tables.hosts.iter().map(|r| ("host", r.host.name.clone(), Entity::Host(r.host.id)));
     let guests = tables
         .guests

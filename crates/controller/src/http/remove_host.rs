@@ -103,6 +103,7 @@ fn enter(
     txn.delete_host(host);
     txn.delete_labels_if(tables, host);
     txn.delete_maintenance_if(tables, host);
+    txn.delete_watts_if(tables, host);
     txn.delete_power_if(tables, host);
     Ok(name)
 }

@@ -103,6 +103,7 @@ pub(super) fn missing(kind: &str, name: &str) -> Failed {
         "guest" => "`drover guest list` shows the guests",
         "placement rule" => "`drover placement list` shows the placement rules",
         "rule" => "`drover rule list` shows the rules",
+        "power cap" => "`drover policy show` shows the power caps",
         "operation" => "`drover operation list` shows the operations",
         "baseline" => "`drover baseline compute` makes one",
         "plan" => "`drover plan history` shows the plans",

@@ -1,5 +1,6 @@
 //! `/v1/rules`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use super::reply::{Failed, Reply, bad, chain, missing};
 use super::show::{find_guest, find_host};
 use crate::events::{Draft, Severity};
 use crate::moment::{plan_id, rfc3339, rule_id};
-use crate::reconcile::rules::{Evaluation, evaluate, plan_for};
+use crate::reconcile::rule_wake::Next;
+use crate::reconcile::rules::{Evaluation, evaluate, next_wake, plan_for};
 use crate::records::{Cause, PlanRecord, PlanState, Tables, Txn};
 
 /// The word for the clear value that follows from the threshold.
 const DEFAULT: &str = "default";
 /// How conditions and their values are written.
-const CONDITION: &str =
-    "write for example `cpu.usage_active > 60` (percent) or `mem.available < 4GiB`";
+const CONDITION: &str = "write for example `cpu.usage_active > 60` (percent), `mem.available < 4GiB` or `power.watts > 250`";
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply<v1::List<v1::Rule>> {
     let mut rules: Vec<Rule> = api.records.read().rules.iter().cloned().collect();
@@ -136,7 +137,7 @@ pub(super) async fn test(
     let tables = api.records.read();
     let would_fire = !hot.is_empty();
     let plan = would_fire.then(|| {
-        let (plan, report) = plan_for(&tables, &rule, &evaluation.view, hot);
+        let (plan, report) = plan_for(&tables, &rule, &evaluation.view, hot.clone());
         let record = PlanRecord {
             settings: drover_model::MigrationSettings::default(),
             id: plan_id(),
@@ -151,7 +152,15 @@ pub(super) async fn test(
         super::show::plan(&tables, &record)
     });
     let hosts = rule_hosts(&rule, &evaluation);
-    Ok(Json(v1::RuleTest { hosts, would_fire, plan }))
+    let stuck = plan.as_ref().is_some_and(|plan| plan.batches.is_empty());
+    let wake = (rule.wake && stuck).then(|| {
+        match next_wake(&tables, &rule, &evaluation, &hot, &BTreeMap::new()) {
+            Next::Wait(why) => format!("it would wait: {why}"),
+            Next::Wake(host, why) => format!("it would wake {}: {why}", tables.host_name(host)),
+            Next::Nobody(why) => format!("it would wake nobody: {why}"),
+        }
+    });
+    Ok(Json(v1::RuleTest { hosts, would_fire, plan, wake }))
 }
 
 fn find(tables: &Tables, name: &str) -> Result<Rule, Failed> {
@@ -194,6 +203,7 @@ fn read_spec(
         max_moves: spec.max_moves,
         cooldown: span("cooldown", &spec.cooldown)?,
         dry_run: spec.dry_run,
+        wake: spec.wake,
         created,
     })
 }
@@ -212,7 +222,7 @@ fn changed(tables: &Tables, rule: &Rule, change: &v1::UpdateRule) -> Result<Rule
         ($($field:ident),+) => { $(if let Some(value) = change.$field.clone() { spec.$field = value; })+ };
     }
     take!(condition, period, aggregate, evaluations, source_hosts, target_hosts, guests);
-    take!(max_moves, cooldown, dry_run);
+    take!(max_moves, cooldown, dry_run, wake);
     match change.clear.as_deref() {
         Some(DEFAULT) => spec.clear = None,
         Some(_) => spec.clear.clone_from(&change.clear),
@@ -299,6 +309,7 @@ fn spec(tables: &Tables, rule: &Rule) -> v1::RuleSpec {
         cooldown: exact_duration(rule.cooldown),
         clear: Some(rule.condition.value_text(rule.clear)),
         dry_run: rule.dry_run,
+        wake: rule.wake,
     }
 }
 
@@ -326,7 +337,9 @@ fn rule_hosts(rule: &Rule, evaluation: &Evaluation) -> Vec<v1::RuleHost> {
         .iter()
         .map(|(id, state, _)| {
             let value = evaluation.view.host_value(*id, metric);
+            let estimate = value.is_some() && evaluation.view.is_estimate(*id, metric);
             let shown = match (value, state) {
+                (Some(value), _) if estimate => format!("{} by estimate", metric.show(value)),
                 (Some(value), _) => metric.show(value),
                 (None, HostFiring::Unknown { reason, .. }) => reason.to_string(),
                 (None, _) => "no value".to_owned(),
@@ -337,6 +350,7 @@ fn rule_hosts(rule: &Rule, evaluation: &Evaluation) -> Vec<v1::RuleHost> {
                 value,
                 shown,
                 since: state.since().map(rfc3339),
+                estimate,
             }
         })
         .collect();

@@ -223,6 +223,7 @@ fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
                 after: outlook.after,
                 relieved: outlook.unrelieved.is_none(),
                 reason: outlook.unrelieved.clone(),
+                estimate: outlook.estimate,
             })
             .collect(),
         refused: record

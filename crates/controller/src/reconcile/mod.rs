@@ -8,8 +8,12 @@ pub mod drain;
 mod hosts;
 mod housekeeping;
 mod operations;
+mod parked;
 mod plans;
 mod power;
+pub mod power_caps;
+mod power_lines;
+pub mod rule_wake;
 pub mod rules;
 mod watts;
 
@@ -22,8 +26,11 @@ pub use drain::DrainHosts;
 pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
+pub use parked::NoteParked;
 pub use plans::FollowPlans;
 pub use power::SwitchHosts;
+pub use power_caps::KeepPowerCaps;
+pub use power_lines::LearnPowerLines;
 pub use rules::EvaluateRules;
 pub use watts::MeasureBmcs;
 
@@ -55,5 +62,8 @@ debug_by_name!(
     ReviewCopies,
     BalanceCluster,
     DrainHosts,
-    AdvancePlans
+    AdvancePlans,
+    LearnPowerLines,
+    KeepPowerCaps,
+    NoteParked
 );

@@ -13,6 +13,7 @@ use drover_rules::{HostFiring, PlacementPolicy, Projection, Rule, Transition, ad
 use rand_pcg::Pcg64;
 
 use super::Reconcile;
+use super::rule_wake::{self, Next};
 use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
 use crate::launch::{LaunchError, Order, launch};
@@ -20,6 +21,7 @@ use crate::moment::{plan_id, seed};
 use crate::placement::standing;
 use crate::records::{Cause, FiringRecord, PlanRecord, PlanState, Records, Tables, Txn};
 use crate::view::{Over, cluster_view, samples};
+use crate::waker::{self, Standing};
 
 /// A firing that cannot act says so again after so long, even when nothing has changed.
 const REMIND_EVERY: Duration = Duration::from_secs(300);
@@ -42,6 +44,9 @@ pub struct EvaluateRules {
     pub sample_interval: Duration,
     /// What each rule said last about not acting, so that it is said once.
     pub said: Mutex<BTreeMap<RuleId, (String, Timestamp)>>,
+    /// Hosts that could not even be begun to be woken, and when. Lost with the process: then
+    /// it is said again.
+    pub unwakeable: Mutex<BTreeMap<HostId, Timestamp>>,
 }
 
 /// A rule's evaluation of the whole cluster.
@@ -81,7 +86,7 @@ impl Reconcile for EvaluateRules {
             if hot.is_empty() {
                 self.forget(rule.id);
             } else {
-                self.act(&rule, &evaluation.view, hot).await?;
+                self.act(&rule, &evaluation, hot).await?;
             }
         }
         Ok(())
@@ -115,7 +120,13 @@ impl EvaluateRules {
     }
 
     /// Plans for the hot hosts and starts the plan, or says why not.
-    async fn act(&self, rule: &Rule, view: &ClusterView, hot: Vec<HostId>) -> anyhow::Result<()> {
+    async fn act(
+        &self,
+        rule: &Rule,
+        evaluation: &Evaluation,
+        hot: Vec<HostId>,
+    ) -> anyhow::Result<()> {
+        let view = &evaluation.view;
         let running = running_plan(&self.records.read());
         if let Some(other) = running {
             let text = format!(
@@ -130,6 +141,9 @@ impl EvaluateRules {
             return Ok(());
         }
         let (plan, report) = plan_for(&self.records.read(), rule, view, hot.clone());
+        if plan.is_empty() && rule.wake && self.wake(rule, evaluation, &hot).await {
+            return Ok(());
+        }
         if plan.is_empty() {
             let key = format!("none {}", refusal_key(&report));
             self.say_once(rule, key, || no_plan_event(rule, view, &hot, &report)).await;
@@ -145,6 +159,55 @@ impl EvaluateRules {
         );
         anyhow::ensure!(violations.is_empty(), "the plan fails its audit: {violations:?}");
         self.start(rule, view, &hot, plan, report).await
+    }
+
+    /// Has a host woken for guests that no host takes. False where none can be.
+    async fn wake(&self, rule: &Rule, evaluation: &Evaluation, hot: &[HostId]) -> bool {
+        let view = &evaluation.view;
+        let unwakeable = self.unwakeable().clone();
+        let next = next_wake(&self.records.read(), rule, evaluation, hot, &unwakeable);
+        let (name, values) = (&rule.name, |draft| with_values(draft, rule, view, hot));
+        match next {
+            Next::Nobody(why) => {
+                tracing::debug!(rule = name, why, "wakes nobody");
+                return false;
+            }
+            Next::Wait(why) => {
+                let text = format!("rule {name} waits: {why}");
+                let draft = || values(Draft::new("rule.waiting", Severity::Info, text));
+                self.say_once(rule, format!("wait {why}"), draft).await;
+            }
+            Next::Wake(host, why) if rule.dry_run => {
+                let text = format!("rule {name} would wake {}: {why}", view.host_name(host));
+                let draft = || values(Draft::new("rule.wakes", Severity::Info, text));
+                self.say_once(rule, format!("dry wake {host}"), draft).await;
+            }
+            Next::Wake(host, why) => {
+                let woken = view.host_name(host);
+                let cause = Cause::Rule { id: rule.id, name: name.clone() };
+                let now = self.clock.now();
+                let (severity, text) = match waker::ask(&self.records, host, cause, now).await {
+                    Ok(()) => (
+                        Severity::Info,
+                        format!(
+                            "rule {name} wakes {woken}: no host that is awake takes a guest, {why}"
+                        ),
+                    ),
+                    Err(error) => {
+                        self.unwakeable().insert(host, now);
+                        (Severity::Warning, format!("rule {name} cannot wake {woken}: {error}"))
+                    }
+                };
+                let draft =
+                    || values(Draft::new("rule.wakes", severity, text)).with("woken", woken);
+                self.say_once(rule, format!("wake {host}"), draft).await;
+            }
+        }
+        true
+    }
+
+    fn unwakeable(&self) -> std::sync::MutexGuard<'_, BTreeMap<HostId, Timestamp>> {
+        self.unwakeable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn start(
@@ -236,6 +299,25 @@ pub async fn evaluate(
     Ok(Evaluation { view, hosts })
 }
 
+/// Which host the rule has woken where there is no move. The `unwakeable` failed at a moment.
+pub fn next_wake(
+    tables: &Tables,
+    rule: &Rule,
+    evaluation: &Evaluation,
+    hot: &[HostId],
+    unwakeable: &BTreeMap<HostId, Timestamp>,
+) -> Next {
+    let fired = evaluation.hosts.iter().filter(|(host, _, _)| hot.contains(host));
+    let fired = fired.filter_map(|(_, state, _)| state.since()).min();
+    let (view, mut sleepers) = (&evaluation.view, waker::sleepers(tables));
+    for one in sleepers.iter_mut().filter(|one| one.standing == Standing::Parked) {
+        if let Some(at) = unwakeable.get(&one.host) {
+            one.standing = Standing::Failed { at: *at };
+        }
+    }
+    rule_wake::next(tables, rule, view, hot, &sleepers, fired.unwrap_or(view.at))
+}
+
 /// What the planner says for these hosts.
 pub fn plan_for(
     tables: &Tables,
@@ -243,8 +325,19 @@ pub fn plan_for(
     view: &ClusterView,
     hosts: Vec<HostId>,
 ) -> (Plan, PlanReport) {
+    plan_within(tables, rule, view, hosts, placement(tables, rule))
+}
+
+/// The same where a plan must keep something else.
+pub fn plan_within(
+    tables: &Tables,
+    rule: &Rule,
+    view: &ClusterView,
+    hosts: Vec<HostId>,
+    placement: PlacementPolicy,
+) -> (Plan, PlanReport) {
     let goal = Goal::Relieve { condition: rule.condition, hosts };
-    let policy = Policy::new(goal, placement(tables, rule));
+    let policy = Policy::new(goal, placement);
     let budget = Budget { max_moves: rule.max_moves as usize, ..crate::queue::budget(tables) };
     plan(view, &policy, &budget, &mut Pcg64::new(seed().into(), 1))
 }
@@ -254,7 +347,8 @@ pub fn ceilings(tables: &Tables) -> Vec<Ceiling> {
     tables.rules.iter().filter(|rule| rule.acts()).map(Rule::ceiling).collect()
 }
 
-fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
+/// What the rule's plans must keep.
+pub fn placement(tables: &Tables, rule: &Rule) -> PlacementPolicy {
     rule.placement(tables.rules.iter(), standing(tables))
 }
 
@@ -301,6 +395,8 @@ fn transition_event(
     let metric = rule.condition.metric;
     let shown = view.host_value(host, metric).map(|value| metric.show(value));
     let shown = shown.unwrap_or_else(|| "no value".to_owned());
+    let shown =
+        format!("{shown}{}", if view.is_estimate(host, metric) { " by estimate" } else { "" });
     let over = format!("{:.0} s", rule.period.as_secs_f64());
     let draft = match transition {
         Transition::None | Transition::Regained => return None,
@@ -336,7 +432,11 @@ fn with_values(draft: Draft, rule: &Rule, view: &ClusterView, hosts: &[HostId]) 
         .filter_map(|host| Some((view.host_value(*host, metric)?, *host)))
         .max_by(|a, b| rule.condition.excess(a.0).total_cmp(&rule.condition.excess(b.0)));
     match worst {
-        Some((value, host)) => draft.host(view.host_name(host)).with("value", value),
+        Some((value, host)) => {
+            let draft = draft.host(view.host_name(host)).with("value", value);
+            let estimate = view.is_estimate(host, metric);
+            if estimate { draft.with("estimate", true) } else { draft }
+        }
         None => draft,
     }
 }

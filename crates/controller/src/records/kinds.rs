@@ -249,12 +249,15 @@ pub struct LabelsRecord {
 pub enum PolicyName {
     /// Even out the load.
     Balance,
+    /// Keep groups of hosts below their caps.
+    PowerCap,
 }
 
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Balance => f.write_str("balance"),
+            Self::PowerCap => f.write_str("power-cap"),
         }
     }
 }
@@ -265,6 +268,7 @@ impl FromStr for PolicyName {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "balance" => Ok(Self::Balance),
+            "power-cap" => Ok(Self::PowerCap),
             other => Err(format!("there is no policy `{other}`")),
         }
     }

@@ -10,6 +10,7 @@ mod maintenance;
 mod power;
 mod refusal;
 mod table;
+mod watts;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
@@ -28,6 +29,7 @@ pub use power::{
 };
 pub use refusal::{RefusalRecord, Refused};
 pub use table::{Kept, Record, Table, Txn};
+pub use watts::{CappedHosts, ParkedRecord, PowerCapRecord, PowerLineRecord};
 
 use table::Write;
 
@@ -60,6 +62,12 @@ pub struct Tables {
     pub maintenance: Table<MaintenanceRecord>,
     /// Where guests were not let go of late.
     pub refusals: Table<RefusalRecord>,
+    /// What hosts draw by their CPU use, where it has been learned.
+    pub power_lines: Table<PowerLineRecord>,
+    /// What groups of hosts may draw.
+    pub power_caps: Table<PowerCapRecord>,
+    /// When hosts were parked.
+    pub parked: Table<ParkedRecord>,
     /// How many migrations may be under way at once, where somebody has set it.
     pub limits: Table<LimitsRecord>,
     /// How hosts are switched on and off, of those where anything is known of it.
@@ -212,6 +220,9 @@ tables! {
     Maintenance => maintenance: MaintenanceRecord,
     Refusal => refusals: RefusalRecord,
     Limits => limits: LimitsRecord,
+    PowerLine => power_lines: PowerLineRecord,
+    Parked => parked: ParkedRecord,
+    PowerCap => power_caps: PowerCapRecord,
     Power => power: PowerRecord,
     HostSecret => host_secrets: HostSecretRecord,
     Reserve => reserve: ReserveRecord,

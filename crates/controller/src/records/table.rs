@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
     GuestRecord, HostRecord, HostSecretRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord,
-    MaintenanceRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName, PowerRecord,
-    RecordError, RefusalRecord, ReserveName, ReserveRecord, Tables, TokenRecord,
+    MaintenanceRecord, OperationRecord, ParkedRecord, PlacementRecord, PlanRecord, PolicyName,
+    PowerCapRecord, PowerLineRecord, PowerRecord, RecordError, RefusalRecord, ReserveName,
+    ReserveRecord, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -150,6 +151,9 @@ kinds! {
     Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
     Refusal(RefusalRecord, GuestId, "refusal/", |r| r.guest),
     Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
+    PowerCap(PowerCapRecord, RuleId, "power-cap/", |r| r.id),
+    Parked(ParkedRecord, HostId, "parked/", |r| r.host),
+    PowerLine(PowerLineRecord, HostId, "power-line/", |r| r.host),
     Power(PowerRecord, HostId, "host-power/", |r| r.host),
     HostSecret(HostSecretRecord, HostId, "host-secret/", |r| r.host),
     Reserve(ReserveRecord, ReserveName, "reserve/", |_| ReserveName::Cluster),
@@ -218,6 +222,21 @@ impl Txn {
         }
     }
 
+    /// Forgets what is known of a host's draw, if anything is.
+    pub fn delete_watts_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.power_lines.get(host).is_some() {
+            self.writes.push(Write::PowerLine(host, None));
+        }
+        if tables.parked.get(host).is_some() {
+            self.writes.push(Write::Parked(host, None));
+        }
+    }
+
+    /// Ends a power cap.
+    pub fn delete_power_cap(&mut self, id: RuleId) {
+        self.writes.push(Write::PowerCap(id, None));
+    }
+
     /// Forgets how a host is switched on and off, secrets included, if anything is known.
     pub fn delete_power_if(&mut self, tables: &Tables, host: HostId) {
         if tables.power.get(host).is_some() {
@@ -276,6 +295,7 @@ fn same_record(a: &Write, b: &Write) -> bool {
         (Write::Owner(a, _), Write::Owner(b, _)) => a == b,
         (Write::Operation(a, _), Write::Operation(b, _)) => a == b,
         (Write::Plan(a, _), Write::Plan(b, _)) => a == b,
+        (Write::PowerLine(a, _), Write::PowerLine(b, _)) => a == b,
         (Write::Firing(a, _), Write::Firing(b, _)) | (Write::Rule(a, _), Write::Rule(b, _)) => {
             a == b
         }

@@ -13,4 +13,5 @@ mod inventory;
 mod power;
 mod preflight;
 mod queue;
+mod watts;
 mod world;

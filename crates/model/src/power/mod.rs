@@ -2,10 +2,12 @@
 
 mod bmc;
 mod curve;
+mod line;
 mod reading;
 mod wake;
 
 pub use bmc::{BmcAddress, BmcAddressError, BmcProtocol, BmcTls, PowerState};
 pub use curve::PowerCurve;
+pub use line::{LineBasis, PowerLine};
 pub use reading::{PowerReading, PowerSource};
 pub use wake::{MacAddress, MacError, MagicPacket, SecureOn, WakeMethod};

@@ -1,6 +1,8 @@
 //! What hosts have and guests need, column by column.
 
-use drover_model::{ClusterView, GuestId, HostId, Metric};
+use std::collections::BTreeMap;
+
+use drover_model::{ClusterView, GuestId, HostId, Metric, MetricUnit};
 use drover_rules::constraint::Ceiling;
 use drover_rules::{Comparison, PlacementPolicy, Projection};
 
@@ -10,6 +12,10 @@ use crate::policy::{Basis, Policy};
 pub(crate) const CPU: usize = 0;
 /// Column of memory, bytes.
 pub(crate) const MEMORY: usize = 1;
+
+/// Cores by which a limit is lowered, so that what just fits here also fits where the same
+/// is reckoned in watts.
+const ROUNDING: f64 = 1e-5;
 
 /// The tables of an instance.
 pub(super) struct Columns {
@@ -43,8 +49,10 @@ impl Columns {
         for (unit, home) in units.iter().zip(home) {
             columns.add_unit(projection, policy, unit, *home as usize);
         }
+        let caps = cap_limits(projection, &policy.placement);
         for (number, host) in hosts.iter().enumerate() {
-            columns.add_host(projection, policy, number, *host);
+            let capped = caps.get(host).copied().unwrap_or(f64::INFINITY);
+            columns.add_host(projection, policy, number, *host, capped);
         }
         for flight in &view.in_flight {
             columns.add_arrival(projection, policy, hosts, flight.guest, flight.to);
@@ -87,6 +95,7 @@ impl Columns {
         policy: &Policy,
         number: usize,
         host: HostId,
+        capped: f64,
     ) {
         let view = projection.view();
         let base = &mut self.base[number * self.resources..][..self.resources];
@@ -99,7 +108,9 @@ impl Columns {
         };
         // Guests can be measured a moment after their host: never below nothing.
         base[CPU] = (base[CPU] + used).max(0.0);
-        self.capacity.push(cpu_limit(&policy.placement, host) * cores);
+        let busy = cpu_limit(&policy.placement, host) * cores;
+        let watts = watts_limit(projection, &policy.placement, host);
+        self.capacity.push(busy.min(watts).min(capped));
         // Memory: what is free now less what must stay free is what guests may add.
         let available = view.host_value(host, Metric::MemAvailable).unwrap_or(0.0);
         let used = installed - available;
@@ -162,6 +173,55 @@ fn cpu_limit(policy: &PlacementPolicy, host: HostId) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
+/// Cores that a host may use for it to stay below every ceiling in watts with its margin: a
+/// host's watts are a line over its cores, so that no column of their own is needed.
+fn watts_limit(projection: &Projection<'_>, policy: &PlacementPolicy, host: HostId) -> f64 {
+    let Some(load) = projection.load(host) else { return f64::INFINITY };
+    let in_watts = |ceiling: &&Ceiling| ceiling.condition.metric.unit() == MetricUnit::Watts;
+    let about = policy.ceilings.iter().filter(|ceiling| ceiling.is_about(host)).filter(in_watts);
+    about
+        .filter_map(|ceiling| {
+            let metric = ceiling.condition.metric;
+            let most = ceiling.condition.threshold * (1.0 - policy.margin_memory);
+            let nothing = 0.0;
+            match load.value(metric) {
+                None => ceiling.watches(host).then_some(nothing),
+                Some(watts) => load
+                    .cores_within(metric, most)
+                    .map(|cores| cores - ROUNDING)
+                    .or_else(|| (watts >= most).then_some(nothing)),
+            }
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+/// Cores that the hosts of capped groups may use: what a group has left is dealt out to its
+/// hosts by what each could add with its idle cores. Any plan that keeps each host within its
+/// part keeps the group within the cap at every moment.
+fn cap_limits(projection: &Projection<'_>, policy: &PlacementPolicy) -> BTreeMap<HostId, f64> {
+    let mut limits: BTreeMap<HostId, f64> = BTreeMap::new();
+    for cap in &policy.power_caps {
+        let left = cap.peak(projection).map_or(0.0, |watts| cap.watts - watts).max(0.0);
+        let could = |host: &HostId| {
+            let load = projection.load(*host)?;
+            let idle = (load.cores - load.used_cores?).max(0.0);
+            Some(idle * load.machine.per_core()?)
+        };
+        let all: f64 = cap.hosts.iter().filter_map(could).sum();
+        for host in &cap.hosts {
+            let part = could(host).map_or(0.0, |watts| left * watts / all.max(f64::MIN_POSITIVE));
+            let load = projection.load(*host);
+            let cores = load.and_then(|load| {
+                load.cores_within(Metric::PowerWatts, load.machine.peak()? + part)
+            });
+            let cores = cores.map_or(0.0, |cores| if left > 0.0 { cores - ROUNDING } else { 0.0 });
+            let limit = limits.entry(*host).or_insert(f64::INFINITY);
+            *limit = limit.min(cores);
+        }
+    }
+    limits
+}
+
 /// Memory that must stay available on a host, bytes.
 fn memory_floor(policy: &PlacementPolicy, host: HostId) -> f64 {
     ceilings(policy, host, Metric::MemAvailable, |comparison| comparison == Comparison::Below)
@@ -175,7 +235,7 @@ fn ceilings(
     metric: Metric,
     wanted: fn(Comparison) -> bool,
 ) -> impl Iterator<Item = f64> {
-    let about = move |ceiling: &&Ceiling| ceiling.hosts.is_empty() || ceiling.hosts.contains(&host);
+    let about = move |ceiling: &&Ceiling| ceiling.is_about(host);
     policy
         .ceilings
         .iter()

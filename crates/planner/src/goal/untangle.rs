@@ -81,6 +81,7 @@ fn limit_to(
     instance.objective.limit = vec![f64::INFINITY; instance.capacity.len()];
     instance.objective.overload = vec![0.0; r];
     let mut sizes = 0.0;
+    let projection = Projection::of(view);
     for (number, host) in dense.hosts.iter().enumerate().filter(|(_, host)| hosts.contains(host)) {
         let of = &view.hosts.get(host)?.host.capabilities;
         #[expect(clippy::cast_precision_loss, reason = "memory sizes stay below 2^53")]
@@ -89,7 +90,10 @@ fn limit_to(
             Metric::MemAvailable => {
                 (MEMORY, of.memory.0 as f64, of.memory.0 as f64 - condition.threshold)
             }
-            _ => return None,
+            metric => {
+                let load = projection.load(*host)?;
+                (CPU, of.cores.0, load.cores_within(metric, condition.threshold)?)
+            }
         };
         instance.objective.limit[number * r + column] = limit;
         sizes += size;

@@ -9,6 +9,7 @@ mod properties;
 mod relief;
 mod scenario;
 mod search;
+mod watts;
 
 use std::time::Duration;
 
@@ -21,7 +22,12 @@ use rand_pcg::Pcg64;
 fn relief_policy(condition: &str, hosts: Vec<HostId>) -> Policy {
     let condition: Condition = condition.parse().unwrap();
     let placement = PlacementPolicy {
-        ceilings: vec![Ceiling { condition, hosts: vec![], rule: "hot".to_owned() }],
+        ceilings: vec![Ceiling {
+            condition,
+            hosts: vec![],
+            watched: vec![],
+            rule: "hot".to_owned(),
+        }],
         cooldown: Duration::from_secs(600),
         ..PlacementPolicy::default()
     };

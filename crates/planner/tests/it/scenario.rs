@@ -116,6 +116,7 @@ impl Given {
                 "ceiling" => placement.ceilings.push(Ceiling {
                     condition: rest.parse().unwrap(),
                     hosts: vec![],
+                    watched: vec![],
                     rule: "limit".to_owned(),
                 }),
                 "draining" => placement.draining.extend(hosts_of(rest)),

@@ -19,6 +19,7 @@ mod network;
 mod on_hosts;
 mod overcommit;
 mod peer;
+mod power_cap;
 mod preflight;
 mod selected;
 mod spread;
@@ -37,6 +38,7 @@ use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
 use crate::{Condition, Projection};
 
 pub use cpu_model::NAME as CPU_MODEL;
+pub use power_cap::{NAME as POWER_CAP, PowerCap};
 pub use preflight::{KnownRefusal, KnownRefusals, Way};
 pub use together::NAME as TOGETHER;
 
@@ -78,7 +80,7 @@ pub struct PlacementPolicy {
     pub ceilings: Vec<Ceiling>,
     /// Distance to keep from a percent threshold, percent points.
     pub margin_percent: f64,
-    /// Distance to keep from a memory threshold, as a part of it (0.1 is a tenth).
+    /// Distance to keep from a threshold in bytes or watts, as a part of it (0.1 is a tenth).
     pub margin_memory: f64,
     /// Memory that must stay available on a target, bytes, whatever the rules say.
     pub memory_reserve: u64,
@@ -101,6 +103,9 @@ pub struct PlacementPolicy {
     /// more than there is. None: only what is really free counts.
     #[serde(default)]
     pub memory_overcommit: Option<f64>,
+    /// Groups of hosts that may draw no more than so many watts.
+    #[serde(default)]
+    pub power_caps: Vec<PowerCap>,
     /// Hosts that may fail at once without a guest being left without a place, where a plan
     /// empties hosts.
     #[serde(default)]
@@ -137,8 +142,23 @@ pub struct Ceiling {
     pub condition: Condition,
     /// Hosts it is about; empty means all.
     pub hosts: Vec<HostId>,
+    /// Hosts that its rule watches; empty means all.
+    #[serde(default)]
+    pub watched: Vec<HostId>,
     /// The rule it comes from, for the reason.
     pub rule: String,
+}
+
+impl Ceiling {
+    /// Whether it is about this host.
+    pub fn is_about(&self, host: HostId) -> bool {
+        self.hosts.is_empty() || self.hosts.contains(&host)
+    }
+
+    /// Whether its rule watches this host, so that an unknown value there counts against it.
+    pub fn watches(&self, host: HostId) -> bool {
+        self.is_about(host) && (self.watched.is_empty() || self.watched.contains(&host))
+    }
 }
 
 impl Default for PlacementPolicy {
@@ -156,6 +176,7 @@ impl Default for PlacementPolicy {
             labels: Labels::new(),
             draining: Vec::new(),
             memory_overcommit: None,
+            power_caps: Vec::new(),
             survive_failures: 0,
             mode: MigrationMode::Live,
             copies_storage: false,
@@ -252,6 +273,7 @@ const PLACEMENT: &[(&str, PlacementCheck)] = &[
     ("spread", spread::check),
     ("overcommit", overcommit::check),
     (PREFLIGHT, preflight::placement),
+    (POWER_CAP, power_cap::check),
 ];
 
 /// Placement constraints that no move of another guest can change: what the pair of guest

@@ -1,4 +1,9 @@
 //! No move may bring its target near a threshold of any rule, in any metric.
+//!
+//! CPU and memory of a target must be known. Watts need not be: many machines measure none,
+//! and a cluster in which some do must still be able to use the others, whose CPU and memory
+//! are judged. But where a rule watches a host in watts, somebody cares what it draws, and a
+//! value that is missing there passes nothing: the guest could be what trips the fuse.
 
 use drover_model::MetricUnit;
 
@@ -13,10 +18,18 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
         .policy
         .ceilings
         .iter()
-        .filter(|ceiling| ceiling.hosts.is_empty() || ceiling.hosts.contains(&target.id))
+        .filter(|ceiling| ceiling.is_about(target.id))
         .filter_map(|ceiling| {
             let metric = ceiling.condition.metric;
-            let value = after.value(metric)?;
+            let Some(value) = after.value(metric) else {
+                return ceiling.watches(target.id).then(|| {
+                    let name = &target.name;
+                    format!(
+                        "{metric} of {name} is not known, and rule `{}` watches it",
+                        ceiling.rule
+                    )
+                });
+            };
             let margin = margin(ceiling, case);
             (!ceiling.condition.kept_with_margin(value, margin)).then(|| {
                 let now = case.projection.value(target.id, metric).unwrap_or(value);

@@ -27,7 +27,11 @@ pub(super) struct Over {
 /// modelled: disks, networks, processors.
 pub(super) fn first_view(settings: &Settings) -> ClusterView {
     let cluster = &settings.cluster;
-    let host = |spec| HostView { host: host(spec, settings.start), readings: BTreeMap::new() };
+    let host = |spec| HostView {
+        host: host(spec, settings.start),
+        readings: BTreeMap::new(),
+        lines: BTreeMap::new(),
+    };
     let guest =
         |spec| GuestView { guest: guest(spec), readings: BTreeMap::new(), last_moved: None };
     ClusterView {

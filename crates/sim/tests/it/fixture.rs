@@ -62,6 +62,7 @@ pub fn rule(condition: &str) -> Rule {
         max_moves: 4,
         cooldown: secs(600),
         dry_run: false,
+        wake: false,
         created: Timestamp::EPOCH,
     }
 }

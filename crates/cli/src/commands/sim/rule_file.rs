@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use drover_api::{Problem, v1};
-use drover_model::{GuestId, HostId, RuleId, Timestamp, parse_duration};
+use drover_model::{GuestId, HostId, MetricUnit, RuleId, Timestamp, parse_duration};
 use drover_rules::{Aggregate, Condition, Rule};
 use drover_sim::Cluster;
 use drover_sim::read::files;
@@ -73,6 +73,10 @@ fn rule(file: &RuleFile, id: RuleId, cluster: &Cluster) -> Result<Rule, Problem>
             .hint("write for example `cpu.usage_active > 60` or `mem.available < 4GiB`")
     };
     let condition: Condition = spec.condition.parse().map_err(|error| of_condition(&error))?;
+    if condition.metric.unit() == MetricUnit::Watts {
+        return Err(bad(format!("{} is not modelled here", condition.metric))
+            .hint("the simulator knows cpu.usage_active and mem.available"));
+    }
     let clear = match spec.clear.as_deref().filter(|text| *text != "default") {
         Some(text) => condition.parse_value(text).map_err(|error| of_condition(&error))?,
         None => condition.default_clear(),
@@ -103,6 +107,7 @@ fn rule(file: &RuleFile, id: RuleId, cluster: &Cluster) -> Result<Rule, Problem>
         max_moves: spec.max_moves,
         cooldown: span("cooldown", &spec.cooldown)?,
         dry_run: false,
+        wake: false,
         created: Timestamp::EPOCH,
     };
     let wrong: Vec<String> = rule.check().iter().map(ToString::to_string).collect();
