@@ -25,7 +25,7 @@ pub use constraint::{
     PlacementPolicy, Refusal, Verdict, allows_statically, check_movable, check_placement,
 };
 pub use firing::{HostFiring, Transition, advance};
-pub use forecast::{Forecast, Pattern, forecast};
+pub use forecast::{COURSE_STEP, Forecast, Pattern, course, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{HostLoad, Move, Projection};
 pub use protection::{DiskProtection, Protection, protection};
