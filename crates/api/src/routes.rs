@@ -81,6 +81,9 @@ routes! {
     GET "/v1/policies" VIEWER, None, Some("Policies"), None, 200, "Show the standing policies.";
     PUT "/v1/policies/balance" OPERATOR, Some("SetBalance"), Some("BalancePolicy"), None, 200, "Keep the load even from now on.";
     DELETE "/v1/policies/balance" OPERATOR, None, None, None, 204, "No longer keep the load even.";
+    PUT "/v1/policies/power" OPERATOR, Some("SetPower"), Some("PowerPolicy"), None, 200, "Park and wake hosts from now on.";
+    DELETE "/v1/policies/power" OPERATOR, None, None, None, 204, "No longer park and wake hosts.";
+    GET "/v1/policies/power/decision" VIEWER, None, Some("PowerDecision"), None, 200, "Show what the power policy decided last, with its numbers.";
     GET "/v1/operations" VIEWER, None, Some("[Operation]"), None, 200, "List operations, the newest first.";
     GET "/v1/operations/{operation}" VIEWER, None, Some("Operation"), None, 200, "Show an operation.";
     PATCH "/v1/operations/{operation}" OPERATOR, Some("AdjustRequest"), Some("Operation"), None, 202, "Change a live migration that is under way: downtime, bandwidth, post-copy.";

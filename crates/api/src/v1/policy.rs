@@ -63,4 +63,7 @@ pub struct BalancePolicy {
 pub struct Policies {
     /// Even out the load; none where it is not wanted.
     pub balance: Option<BalancePolicy>,
+    /// Park and wake hosts; none where it is not wanted.
+    #[serde(default)]
+    pub power: Option<super::PowerPolicy>,
 }

@@ -11,6 +11,7 @@ mod operation;
 mod placement;
 mod plan;
 mod policy;
+mod power;
 mod preview;
 mod rule;
 mod several;
@@ -79,6 +80,9 @@ enum Command {
     /// Policies: what is done all the time, beside rules.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Power: what the power policy decides, and why.
+    #[command(subcommand)]
+    Power(power::Command),
     /// Plans: what would be done, what is, and why.
     #[command(subcommand)]
     Plan(plan::Command),
@@ -163,6 +167,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Placement(command) => placement::run(&context, command).await,
         Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
+        Command::Power(command) => power::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,
         Command::Limit(command) => limit::run(&context, command).await,

@@ -45,10 +45,13 @@ pub(crate) fn labels(labels: &std::collections::BTreeMap<String, String>) -> Str
 }
 
 pub(crate) fn policies(policies: &v1::Policies) -> String {
-    match &policies.balance {
-        Some(policy) => balance(policy),
-        None => "no policy stands; `drover policy set balance` makes one".to_owned(),
+    let balance = policies.balance.as_ref().map(balance);
+    let power = policies.power.as_ref().map(super::power_policy::power);
+    let all: Vec<String> = balance.into_iter().chain(power).collect();
+    if all.is_empty() {
+        return "no policy stands; `drover policy set` makes one".to_owned();
     }
+    all.join("\n")
 }
 
 pub(crate) fn balance(policy: &v1::BalancePolicy) -> String {

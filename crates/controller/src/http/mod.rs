@@ -21,6 +21,7 @@ mod operations;
 mod placement;
 mod plans;
 mod policies;
+mod power_policy;
 mod preview;
 mod prometheus;
 mod remove_host;
@@ -108,6 +109,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/placement-rules/{name}", delete(placement::remove))
         .route("/v1/policies", get(policies::show))
         .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
+        .route("/v1/policies/power", put(power_policy::set).delete(power_policy::unset))
+        .route("/v1/policies/power/decision", get(power_policy::decision))
         .route("/v1/baselines", get(baselines::list))
         .route("/v1/baselines/{group}", put(baselines::compute))
         .route("/v1/baselines/{group}/apply", post(baselines::apply))

@@ -33,7 +33,9 @@ pub(super) async fn show(State(api): State<Arc<Api>>) -> Json<v1::Policies> {
     let tables = api.records.read();
     let record = tables.balance.get(PolicyName::Balance);
     let balance = record.map(|record| shown(&tables, record, api.clock.now()));
-    Json(v1::Policies { balance })
+    let power = tables.power_policy.get(PolicyName::Power);
+    let power = power.map(|record| super::power_policy::shown(&tables, record));
+    Json(v1::Policies { balance, power })
 }
 
 pub(super) async fn set(

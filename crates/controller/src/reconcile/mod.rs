@@ -10,6 +10,7 @@ mod housekeeping;
 mod operations;
 mod plans;
 pub mod rules;
+pub mod saving;
 
 use async_trait::async_trait;
 
@@ -22,6 +23,7 @@ pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
 pub use plans::FollowPlans;
 pub use rules::EvaluateRules;
+pub use saving::ManagePower;
 
 /// One reconciler.
 #[async_trait]
@@ -51,5 +53,6 @@ debug_by_name!(
     ReviewCopies,
     BalanceCluster,
     DrainHosts,
+    ManagePower,
     AdvancePlans
 );

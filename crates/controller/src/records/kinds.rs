@@ -242,12 +242,15 @@ pub struct LabelsRecord {
 pub enum PolicyName {
     /// Even out the load.
     Balance,
+    /// Park and wake hosts.
+    Power,
 }
 
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Balance => f.write_str("balance"),
+            Self::Power => f.write_str("power"),
         }
     }
 }
@@ -258,6 +261,7 @@ impl FromStr for PolicyName {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "balance" => Ok(Self::Balance),
+            "power" => Ok(Self::Power),
             other => Err(format!("there is no policy `{other}`")),
         }
     }

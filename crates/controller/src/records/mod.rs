@@ -7,6 +7,7 @@
 
 mod kinds;
 mod maintenance;
+mod saving;
 mod table;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -20,6 +21,7 @@ pub use kinds::{
     PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
 pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
+pub use saving::{PowerPolicyRecord, PowerTurnRecord};
 pub use table::{Kept, Record, Table, Txn};
 
 use table::Write;
@@ -47,6 +49,10 @@ pub struct Tables {
     pub labels: Table<LabelsRecord>,
     /// The balance policy, if there is one.
     pub balance: Table<BalanceRecord>,
+    /// The power policy, if there is one.
+    pub power_policy: Table<PowerPolicyRecord>,
+    /// What it decided last.
+    pub power_turn: Table<PowerTurnRecord>,
     /// CPU baselines of groups of hosts.
     pub baselines: Table<BaselineRecord>,
     /// Hosts that are emptied, or are to stay empty.
@@ -193,6 +199,8 @@ tables! {
     GuestPolicy => guest_policies: GuestPolicyRecord,
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
+    PowerPolicy => power_policy: PowerPolicyRecord,
+    PowerTurn => power_turn: PowerTurnRecord,
     Baseline => baselines: BaselineRecord,
     Maintenance => maintenance: MaintenanceRecord,
     Limits => limits: LimitsRecord,

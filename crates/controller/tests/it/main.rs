@@ -11,4 +11,5 @@ mod drain;
 mod engine;
 mod inventory;
 mod queue;
+mod saving;
 mod world;
