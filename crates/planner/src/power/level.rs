@@ -66,8 +66,9 @@ impl PowerLevel {
         self as u8 + 1
     }
 
-    /// The table. The windows lie about DPM's 5 and 40 minutes (Broadcom KB 310527); reserves
-    /// and prices were chosen on the PlanetLab days (docs/benchmarks.md, Power levels).
+    /// The table. The windows lie about DPM's 5 and 40 minutes (Broadcom KB 310527); the
+    /// reserves of level 5 are about those of `consolidate`, and each level below keeps more.
+    /// What they come to is in docs/benchmarks.md, Power levels.
     pub const fn parameters(self) -> Parameters {
         let row = Parameters {
             follows_load: true,
