@@ -6,18 +6,33 @@ set -eu
 PACKAGES="gcc libc6-dev pkg-config protobuf-compiler libvirt-dev
   libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
   qemu-system-x86 qemu-utils qemu-block-extra tgt busybox-static cpio kmod gzip
-  iproute2 iputils-ping util-linux procps curl"
+  iproute2 iputils-ping util-linux procps curl
+  openipmi libopenipmi-dev ipmitool python3-venv"
+# The Redfish services of the lab's BMCs; crates/lab/src/bmc/config.rs names the same place.
+REDFISH=/usr/local/lib/drover-lab/redfish
 
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 missing=""
 for package in $PACKAGES; do installed "$package" || missing="$missing $package"; done
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup, then run this again" >&2; exit 1; }
-[ -z "$missing" ] && exit 0
+wanted=$(dirname "$0")/redfish-requirements.txt
+redfish_is_there() { cmp -s "$wanted" "$REDFISH/requirements.txt"; }
+[ -z "$missing" ] && redfish_is_there && exit 0
+[ -n "$missing" ] || missing=" sushy-tools"
 [ "$(id -u)" = 0 ] || { echo "setup: these packages are missing, and only root can install them:$missing" >&2; exit 1; }
 command -v apt-get >/dev/null || { echo "setup: this is not Debian; install the like of:$missing" >&2; exit 1; }
 
 echo "setup: installing$missing"
+install_redfish() {
+    redfish_is_there && return
+    rm -rf "$REDFISH"
+    /usr/bin/python3 -m venv "$REDFISH"
+    "$REDFISH/bin/pip" install -q --disable-pip-version-check --no-deps -r "$wanted"
+    # Last: it says that all before it is there.
+    cp "$wanted" "$REDFISH/requirements.txt"
+}
+if [ "$missing" = " sushy-tools" ]; then install_redfish; exit; fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # A newer qemu-utils, from backports, would keep the release's QEMU from being installed:
@@ -35,3 +50,4 @@ if [ ! -e $policy ]; then
 fi
 # shellcheck disable=SC2086
 apt-get install -qq -y --no-install-recommends --allow-downgrades $missing >/dev/null
+install_redfish

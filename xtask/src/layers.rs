@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("drover-agent-api", &[]),
     ("drover-planner", &["drover-model", "drover-rules"]),
     ("drover-adapter-libvirt", &["drover-model", "drover-ports"]),
+    ("drover-adapter-power", &["drover-model", "drover-ports"]),
     ("drover-adapter-sqlite", &["drover-model", "drover-ports"]),
     (
         "drover-controller",
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "drover-ports",
             "drover-api",
             "drover-agent-api",
+            "drover-adapter-power",
             "drover-adapter-sqlite",
         ],
     ),

@@ -289,6 +289,68 @@ impl Client {
         self.delete(&format!("/v1/hosts/{}/maintenance", escaped(host))).await
     }
 
+    /// `GET /v1/hosts/{host}/power`
+    pub async fn host_power(&self, host: &str) -> Answer<v1::HostPower> {
+        self.get(&format!("/v1/hosts/{}/power", escaped(host))).await
+    }
+
+    /// `PATCH /v1/hosts/{host}/power`
+    pub async fn set_host_power(
+        &self,
+        host: &str,
+        change: &v1::SetHostPower,
+    ) -> Answer<v1::HostPower> {
+        let path = format!("/v1/hosts/{}/power", escaped(host));
+        self.answer(self.request(Method::PATCH, &path).json(change)).await
+    }
+
+    /// `GET /v1/hosts/{host}/bmc`
+    pub async fn bmc(&self, host: &str) -> Answer<v1::HostBmc> {
+        self.get(&format!("/v1/hosts/{}/bmc", escaped(host))).await
+    }
+
+    /// `PUT /v1/hosts/{host}/bmc`
+    pub async fn set_bmc(&self, host: &str, bmc: &v1::SetBmc) -> Answer<v1::HostBmc> {
+        let path = format!("/v1/hosts/{}/bmc", escaped(host));
+        self.answer(self.request(Method::PUT, &path).json(bmc)).await
+    }
+
+    /// `DELETE /v1/hosts/{host}/bmc`
+    pub async fn remove_bmc(&self, host: &str) -> Answer<()> {
+        self.delete(&format!("/v1/hosts/{}/bmc", escaped(host))).await
+    }
+
+    /// `POST /v1/hosts/{host}/wake`
+    pub async fn wake_host(&self, host: &str) -> Answer<v1::HostPower> {
+        let path = format!("/v1/hosts/{}/wake", escaped(host));
+        self.answer(self.request(Method::POST, &path)).await
+    }
+
+    /// `POST /v1/hosts/{host}/park`
+    pub async fn park_host(
+        &self,
+        host: &str,
+        request: &v1::ParkRequest,
+    ) -> Answer<v1::ParkResponse> {
+        self.post(&format!("/v1/hosts/{}/park", escaped(host)), request).await
+    }
+
+    /// `POST /v1/hosts/{host}/check-wake`
+    pub async fn check_wake(&self, host: &str) -> Answer<v1::HostPower> {
+        let path = format!("/v1/hosts/{}/check-wake", escaped(host));
+        self.answer(self.request(Method::POST, &path)).await
+    }
+
+    /// `GET /v1/reserve`
+    pub async fn reserve(&self) -> Answer<v1::Reserve> {
+        self.get("/v1/reserve").await
+    }
+
+    /// `PUT /v1/reserve`
+    pub async fn set_reserve(&self, reserve: &v1::Reserve) -> Answer<v1::Reserve> {
+        self.answer(self.request(Method::PUT, "/v1/reserve").json(reserve)).await
+    }
+
     /// `GET /v1/limits`
     pub async fn limits(&self) -> Answer<v1::LimitsInForce> {
         self.get("/v1/limits").await

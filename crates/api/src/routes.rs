@@ -65,6 +65,16 @@ routes! {
     POST "/v1/migrations" OPERATOR, Some("MigrateSeveralRequest"), Some("MigrateSeveralResponse"), None, 202, "Move several guests by one plan.";
     PUT "/v1/hosts/{host}/maintenance" OPERATOR, Some("DrainRequest"), Some("DrainResponse"), None, 202, "Empty a host and keep it empty.";
     DELETE "/v1/hosts/{host}/maintenance" OPERATOR, None, None, None, 204, "Use a host again.";
+    GET "/v1/hosts/{host}/power" VIEWER, None, Some("HostPower"), None, 200, "Show what a host draws and how it is switched on and off.";
+    PATCH "/v1/hosts/{host}/power" OPERATOR, Some("SetHostPower"), Some("HostPower"), None, 200, "Say how a host is woken and whether it may be parked.";
+    GET "/v1/hosts/{host}/bmc" VIEWER, None, Some("HostBmc"), None, 200, "Show a host's BMC, without its password.";
+    PUT "/v1/hosts/{host}/bmc" ADMIN, Some("SetBmc"), Some("HostBmc"), None, 200, "Name a host's BMC and the password for it.";
+    DELETE "/v1/hosts/{host}/bmc" ADMIN, None, None, None, 204, "Forget a host's BMC and its password.";
+    POST "/v1/hosts/{host}/wake" OPERATOR, None, Some("HostPower"), None, 202, "Wake a host and see to it that it is of use.";
+    POST "/v1/hosts/{host}/park" OPERATOR, Some("ParkRequest"), Some("ParkResponse"), None, 202, "Empty a host and switch it off to save power.";
+    POST "/v1/hosts/{host}/check-wake" OPERATOR, None, Some("HostPower"), None, 202, "Park a host and wake it again, as a test.";
+    GET "/v1/reserve" VIEWER, None, Some("Reserve"), None, 200, "Show how much of the cluster stays awake.";
+    PUT "/v1/reserve" OPERATOR, Some("Reserve"), Some("Reserve"), None, 200, "Say how much of the cluster stays awake.";
     GET "/v1/limits" VIEWER, None, Some("LimitsInForce"), None, 200, "Show how many migrations may be under way at once.";
     PUT "/v1/limits" OPERATOR, Some("Limits"), Some("LimitsInForce"), None, 200, "Set how many migrations may be under way at once.";
     GET "/v1/history" VIEWER, None, Some("HistoryPage"), Some("HistoryQuery"), 200, "Read everyone's history of what rules look at, page by page.";

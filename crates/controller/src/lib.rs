@@ -34,6 +34,7 @@ pub mod moment;
 mod notes;
 pub mod picture;
 pub mod placement;
+pub mod power;
 pub mod preflight;
 pub mod queue;
 pub mod reconcile;

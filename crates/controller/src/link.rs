@@ -2,6 +2,7 @@
 //!
 //! An agent is who its certificate says: the fingerprint that was recorded when it joined.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::events::{Draft, Events, Severity};
 use crate::inventory::{Finding, compare, enter};
 use crate::live::{Live, SESSION_QUEUE};
 use crate::moment::sha256_hex;
+use crate::power::BmcWatts;
 use crate::records::{DefinitionRecord, HostRecord, Records, Tables, Txn};
 
 /// Most samples that one message may carry; more is cut off and logged.
@@ -53,6 +55,8 @@ pub struct Link {
     pub history: Arc<dyn History>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What BMCs say that hosts draw.
+    pub watts: Arc<BmcWatts>,
     /// How often agents sample.
     pub sample_interval: Duration,
 }
@@ -74,8 +78,12 @@ impl AgentLink for Link {
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let host = self.who(&request)?;
+        let beside = comes_from_here(request.remote_addr(), request.local_addr());
         let (sender, receiver) = mpsc::channel(SESSION_QUEUE);
         let number = self.live.connect(host, sender, self.clock.now());
+        if beside {
+            self.live.is_beside(host, number);
+        }
         let link = self.clone();
         let inbound = request.into_inner();
         tokio::spawn(async move { link.serve(host, number, inbound).await });
@@ -164,6 +172,7 @@ impl Link {
         };
         let body = Some(from_controller::Body::Welcome(welcome));
         self.live.send(host, FromController { body });
+        self.live.introduced(host, hello.incarnation);
         let capabilities: HostCapabilities =
             serde_json::from_slice(&hello.capabilities_json).unwrap_or_default();
         let name = self
@@ -219,11 +228,13 @@ impl Link {
             .take(MAX_SAMPLES)
             .filter_map(|sample| point(host, sample))
             .collect();
-        self.live.sampled(&points);
+        let (shown, kept) = self.watts.overlay(&self.records.read(), host, points);
+        let shown = shown.as_ref().unwrap_or(&kept);
+        self.live.sampled(shown);
         if self.events.is_watched() {
-            self.publish(&points);
+            self.publish(shown);
         }
-        match self.history.append(points).await {
+        match self.history.append(kept).await {
             Ok(()) => {
                 let ack = SamplesAck { sequence: samples.sequence };
                 let body = Some(from_controller::Body::SamplesAck(ack));
@@ -393,6 +404,11 @@ impl Link {
         let ContinuityReport { blackout_ms: millis, still_silent, .. } = report;
         self.engine.take(operation, MigrationEvent::Blackout { millis, still_silent }).await;
     }
+}
+
+/// A connection from an address of this machine to the same one comes from this machine.
+fn comes_from_here(remote: Option<SocketAddr>, local: Option<SocketAddr>) -> bool {
+    matches!((remote, local), (Some(remote), Some(local)) if remote.ip() == local.ip())
 }
 
 fn unclear(findings: &[Finding]) -> Vec<Guest> {

@@ -22,6 +22,9 @@ struct Session {
     hypervisor_connected: bool,
     active: HashSet<GuestId>,
     heard: Timestamp,
+    since: Timestamp,
+    incarnation: Option<String>,
+    beside: bool,
 }
 
 /// Newest sample of a host or guest.
@@ -62,9 +65,11 @@ pub struct Live(Mutex<Inner>);
 
 /// Questions to agents.
 mod ask;
+mod session;
 
 use ask::Questions;
 pub use ask::{Answer, AskError, Question};
+pub use session::SessionSeen;
 
 impl Live {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -90,6 +95,9 @@ impl Live {
                 hypervisor_connected: false,
                 active: HashSet::new(),
                 heard: now,
+                since: now,
+                incarnation: None,
+                beside: false,
             },
         );
         number

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use drover_adapter_power::BmcPower;
 use drover_adapter_sqlite::{SqliteHistory, SqliteStore};
 use drover_agent_api::MAX_MESSAGE_BYTES;
 use drover_agent_api::v1::agent_link_server::AgentLinkServer;
@@ -20,14 +21,14 @@ use crate::http::{Api, router};
 use crate::link::Link;
 use crate::live::Live;
 use crate::moment::SystemClock;
+use crate::power::{BmcWatts, Bmcs, Switchboard, Vault};
 use crate::reconcile::balance::Last;
 use crate::reconcile::saving::TURN;
 use crate::reconcile::{
     AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
-    KeepHouse, ManagePower, Reconcile, ReviewCopies, WatchHosts,
+    KeepHouse, ManagePower, MeasureBmcs, Reconcile, ReviewCopies, SwitchHosts, WatchHosts,
 };
 use crate::records::{Records, Txn};
-use crate::saving::SuggestOnly;
 use crate::tokens::new_token;
 use crate::{driver, files};
 
@@ -41,6 +42,8 @@ const WATCH_HOSTS_EVERY: Duration = Duration::from_secs(2);
 const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
 /// Hosts that are to be empty are looked at so often.
 const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
+/// Hosts that are switched on or off are looked at so often.
+const SWITCH_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// A silent agent connection is probed so often; HTTP/2 ping.
@@ -56,6 +59,7 @@ struct Parts {
     history: Arc<dyn History>,
     clock: Arc<dyn Clock>,
     authority: Arc<Authority>,
+    power: Switchboard,
 }
 
 /// Runs the controller until it is told to stop.
@@ -103,7 +107,20 @@ async fn open(config: &Config) -> anyhow::Result<Parts> {
         Arc::clone(&clock),
     );
     let authority = Arc::new(Authority::open(dir)?);
-    Ok(Parts { records, live, events, engine, history, clock, authority })
+    let power = Switchboard {
+        records: Arc::clone(&records),
+        live: Arc::clone(&live),
+        events: Arc::clone(&events),
+        history: Arc::clone(&history),
+        clock: Arc::clone(&clock),
+        bmcs: Arc::new(Bmcs::new(Arc::new(BmcPower::default()), Vault::in_dir(dir))),
+        watts: Arc::new(BmcWatts::default()),
+        sample_interval: config.sample_interval,
+        unreachable_after: config.unreachable_after,
+        asked: Arc::default(),
+        searching: Arc::default(),
+    };
+    Ok(Parts { records, live, events, engine, history, clock, authority, power })
 }
 
 /// The first start makes the administrator's token; `admin.toml` is a client configuration
@@ -183,7 +200,10 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 10] = [
+    let power = || parts.power.clone();
+    let all: [(Duration, Arc<dyn Reconcile>); 12] = [
+        (SWITCH_HOSTS_EVERY, Arc::new(SwitchHosts::new(power()))),
+        (sample_interval, Arc::new(MeasureBmcs::new(power()))),
         (TURN, Arc::new(manage_power(config, parts))),
         (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
@@ -216,7 +236,7 @@ fn manage_power(config: &Config, parts: &Parts) -> ManagePower {
         events: Arc::clone(&parts.events),
         history: Arc::clone(&parts.history),
         clock: Arc::clone(&parts.clock),
-        switches: Arc::new(SuggestOnly),
+        switches: Arc::new(parts.power.clone()),
         sample_interval: config.sample_interval,
         last: Mutex::default(),
     }
@@ -230,6 +250,7 @@ fn link(config: &Config, parts: &Parts) -> Link {
         engine: parts.engine.clone(),
         history: Arc::clone(&parts.history),
         clock: Arc::clone(&parts.clock),
+        watts: Arc::clone(&parts.power.watts),
         sample_interval: config.sample_interval,
     }
 }
@@ -242,6 +263,7 @@ fn api(config: &Config, parts: &Parts) -> Arc<Api> {
         engine: parts.engine.clone(),
         history: Arc::clone(&parts.history),
         clock: Arc::clone(&parts.clock),
+        power: parts.power.clone(),
         authority: Arc::clone(&parts.authority),
         sample_interval: config.sample_interval,
         api_url: config.api_url(),

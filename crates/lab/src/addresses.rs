@@ -61,6 +61,8 @@ impl Network {
 pub const CONTROLLER: u8 = 100;
 /// Number of the storage server; it is a member of the storage network only.
 pub const STORAGE_SERVER: u8 = 101;
+/// Number of the BMCs' own namespace; a host's BMC has this and the host's number.
+pub const BMCS: u8 = 200;
 
 /// The number in `h3` or `vm12`.
 pub fn number_of(name: &str) -> Option<u8> {

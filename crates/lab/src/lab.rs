@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{CONTROLLER, Network, guest_address, host_address, number_of};
+use crate::bmc::BMC;
 use crate::fault::ProxyHandle;
 use crate::hostinit::environment;
 use crate::root::DROPPED_NAMES;
@@ -95,6 +96,9 @@ impl Lab {
         lab.start_member(CTL)?;
         for host in lab.spec.host_names() {
             let number = number_of(&host).context("a host is called h and a number")?;
+            if lab.stands_by(&host) {
+                lab.switch_on(&host)?;
+            }
             network::make_member(&lab.spec.name, &host, number)?;
             lab.write_host_config(&host)?;
             lab.start_member(&host)?;
@@ -103,6 +107,10 @@ impl Lab {
         if lab.spec.storage.disk == GuestDisk::Iscsi || lab.spec.dir.join("luns").exists() {
             say(initiator().as_str());
             lab.start_storage()?;
+        }
+        if lab.spec.bmc {
+            say("BMCs");
+            lab.start_bmcs()?;
         }
         say("libvirt");
         for host in lab.spec.host_names() {
@@ -131,6 +139,8 @@ impl Lab {
 
     /// Takes everything down and removes its directory, but for the guest image.
     pub fn down(&self) -> anyhow::Result<()> {
+        // First: they could switch a host on again.
+        kill_all_in(&self.namespace(BMC))?;
         let mut members = self.spec.host_names();
         members.extend([CTL.to_owned(), STORAGE.to_owned()]);
         for member in &members {
@@ -204,23 +214,25 @@ impl Lab {
     /// that peers see silence and no reset; then everything in it dies at once.
     pub fn power_off(&self, host: &str) -> anyhow::Result<()> {
         self.known_machine(host)?;
+        let _held = self.hold_switch(host)?;
         for &network in network::cables(host) {
             network::set_link(&self.spec.name, host, network, false)?;
         }
-        self.kill_member(host)
+        self.kill_member(host)?;
+        if self.has_bmc(host) { self.stand_by(host) } else { Ok(()) }
     }
 
     /// Switches a host on and returns when its libvirtd answers; or the storage server,
     /// and returns when it exports its LUNs.
     pub fn power_on(&self, host: &str) -> anyhow::Result<()> {
         self.known_machine(host)?;
-        for &network in network::cables(host) {
-            network::set_link(&self.spec.name, host, network, true)?;
-        }
         if host == STORAGE {
+            for &network in network::cables(host) {
+                network::set_link(&self.spec.name, host, network, true)?;
+            }
             return self.start_storage();
         }
-        self.start_member(host)?;
+        self.switch_on(host)?;
         self.wait_for_libvirt(host)
     }
 
@@ -374,7 +386,7 @@ impl Lab {
         network::namespace(&self.spec.name, member)
     }
 
-    fn known_host(&self, host: &str) -> anyhow::Result<()> {
+    pub(crate) fn known_host(&self, host: &str) -> anyhow::Result<()> {
         if self.spec.host_names().iter().any(|name| name == host) {
             return Ok(());
         }
@@ -391,6 +403,16 @@ impl Lab {
             "this lab has no storage server: it comes with the first guest that has an iSCSI disk"
         );
         Ok(())
+    }
+
+    /// Whether a host is switched on.
+    pub fn is_on(&self, host: &str) -> bool {
+        self.init_of(host).is_some()
+    }
+
+    /// The process that is PID 1 of a member, as the machine sees it.
+    pub(crate) fn init_pid(&self, member: &str) -> Option<i32> {
+        self.init_of(member).map(|init| init.pid)
     }
 
     /// PID 1 of a member, if it lives.
@@ -435,7 +457,10 @@ impl Lab {
         })?;
         let pid = pid.with_context(|| self.why_not(member))?;
         let start_time = start_time(pid).with_context(|| self.why_not(member))?;
-        write(&dir.join("init.json"), &serde_json::to_string(&Init { pid, start_time })?)
+        write(&dir.join("init.json"), &serde_json::to_string(&Init { pid, start_time })?)?;
+        // The agent of a host that has joined starts with it.
+        let joined = dir.join("agent/lab-joined").exists();
+        if joined { write(&dir.join("run-lab/joined"), "") } else { Ok(()) }
     }
 
     fn why_not(&self, member: &str) -> String {

@@ -9,6 +9,7 @@
 #![allow(clippy::print_stderr, reason = "PID 1 of a host has no other log than stderr")]
 
 pub mod addresses;
+pub mod bmc;
 mod claim;
 mod demo;
 mod domain_xml;

@@ -5,6 +5,7 @@
 //! is pulled by setting the port down.
 
 use crate::addresses::{CONTROLLER, Network};
+use crate::bmc::BMC;
 use crate::storage::STORAGE;
 use crate::tools::run;
 
@@ -81,7 +82,11 @@ pub(crate) fn make_member(lab: &str, member: &str, number: u8) -> anyhow::Result
 
 /// The networks that a member is plugged in to.
 pub(crate) fn cables(member: &str) -> &'static [Network] {
-    if member == STORAGE { &[Network::Storage] } else { &Network::ALL }
+    match member {
+        STORAGE => &[Network::Storage],
+        BMC => &[Network::Management],
+        _ => &Network::ALL,
+    }
 }
 
 /// A host's guest network is a bridge; the controller is a plain member of it.

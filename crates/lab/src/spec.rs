@@ -40,6 +40,9 @@ pub struct LabSpec {
     /// The lock daemon of every host.
     #[serde(default)]
     pub locks: Locks,
+    /// Every host has a BMC, and a network card that magic packets wake.
+    #[serde(default)]
+    pub bmc: bool,
 }
 
 impl LabSpec {
@@ -58,6 +61,7 @@ impl LabSpec {
             bare: false,
             storage: GuestStorage::default(),
             locks: Locks::default(),
+            bmc: false,
         }
     }
 

@@ -10,6 +10,7 @@ mod departure;
 mod epoch;
 pub mod forecast;
 mod migration;
+pub mod power;
 pub mod queue;
 
 pub use answer::answer;

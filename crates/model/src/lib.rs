@@ -42,8 +42,8 @@ pub use migration::{
 };
 pub use owner::{Epoch, OwnerPhase, OwnerRecord};
 pub use power::{
-    BmcAddress, BmcProtocol, BmcTls, MacAddress, MacError, MagicPacket, PowerCurve, PowerReading,
-    PowerSource, PowerState, SecureOn, WakeMethod,
+    BmcAddress, BmcAddressError, BmcProtocol, BmcTls, MacAddress, MacError, MagicPacket,
+    PowerCurve, PowerReading, PowerSource, PowerState, SecureOn, WakeMethod,
 };
 pub use reading::{MissingReason, Reading};
 pub use sample::{GuestSample, HostSample};

@@ -75,3 +75,21 @@ pub enum PowerError {
     #[error("{0}")]
     Broken(String),
 }
+
+impl PowerError {
+    /// What a person can do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Retry(_) => {
+                "is the BMC powered and reachable from the controller (IPMI: UDP 623, Redfish: \
+                 TCP 443), and is IPMI over LAN or Redfish switched on in it?"
+            }
+            Self::Denied(_) => {
+                "look at the BMC's user: enabled, this password, privilege operator or more for \
+                 IPMI, role Operator for Redfish; where its certificate is not trusted, pin it"
+            }
+            Self::Refused(_) => "use a function that this BMC has, or update its firmware",
+            Self::Broken(_) => "docs/guide/bmc.md tells what has to be installed and set up",
+        }
+    }
+}

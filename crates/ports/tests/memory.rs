@@ -1,13 +1,15 @@
 //! The in-memory twins keep the contracts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use drover_model::{GuestId, HostId};
+use drover_model::{BmcAddress, BmcProtocol, BmcTls, GuestId, HostId, PowerState};
 use drover_ports::contract;
 use drover_ports::contract::history::{Step, rollups_agree_with_recomputation};
 use drover_ports::contract::hypervisor::Rig;
-use drover_ports::memory::{MemoryHistory, MemoryHosts, MemoryStore};
-use drover_ports::{History, Store};
+use drover_ports::contract::power::PowerRig;
+use drover_ports::memory::{BmcFault, MemoryHistory, MemoryHosts, MemoryPower, MemoryStore};
+use drover_ports::{Bmc, History, POWER_TIMEOUT_S, Power, PowerError, Secret, Store};
 use proptest::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +41,58 @@ async fn the_memory_hypervisor_keeps_the_contract() {
         }
     })
     .await;
+}
+
+fn bmc() -> Bmc {
+    let address = BmcAddress {
+        protocol: BmcProtocol::Ipmi,
+        host: "bmc1".to_owned(),
+        port: 623,
+        user: "drover".to_owned(),
+        cipher_suite: None,
+        system: None,
+        tls: BmcTls::System,
+    };
+    Bmc { address, password: Secret::new("right") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_power_keeps_the_contract() {
+    for watts in [Some(120.0), None] {
+        contract::power::run(async || {
+            let (power, bmc) = (MemoryPower::default(), bmc());
+            power.add(&bmc, PowerState::On, watts);
+            let (machines, address) = (power.clone(), bmc.address.clone());
+            PowerRig {
+                power: Arc::new(power),
+                nobody: BmcAddress { host: "bmc2".to_owned(), ..address.clone() },
+                bmc,
+                measures: watts.is_some(),
+                is_on: Arc::new(move || machines.is(&address) == Some(PowerState::On)),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bmc_in_memory_has_every_fault() {
+    let (power, bmc) = (MemoryPower::default(), bmc());
+    power.add(&bmc, PowerState::Off, Some(120.0));
+    power.set_fault(&bmc.address, BmcFault::IgnoresSwitches);
+    power.switch_on(&bmc).await.unwrap();
+    assert_eq!(power.state(&bmc).await, Ok(PowerState::Off));
+    assert_eq!(power.orders(&bmc.address), [PowerState::On]);
+    power.set_fault(&bmc.address, BmcFault::Denies);
+    assert!(matches!(power.state(&bmc).await, Err(PowerError::Denied(_))));
+    power.set_fault(&bmc.address, BmcFault::None);
+    power.set_delay(&bmc.address, Duration::from_secs(3));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(power.state(&bmc).await, Ok(PowerState::Off));
+    assert_eq!(begun.elapsed().as_secs(), 3);
+    power.set_delay(&bmc.address, Duration::from_secs(300));
+    assert!(matches!(power.state(&bmc).await, Err(PowerError::Retry(_))));
+    assert_eq!(begun.elapsed().as_secs(), 3 + POWER_TIMEOUT_S);
 }
 
 fn step() -> impl Strategy<Value = Step> {

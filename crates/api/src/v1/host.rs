@@ -13,7 +13,8 @@ pub struct Host {
     /// Its name.
     pub name: String,
     /// `online`, `degraded` (agent there, libvirtd not), `connecting` (no agent, not yet for
-    /// long) or `unreachable`.
+    /// long) or `unreachable`; of a host that is switched off or on `parking`, `parked`, `waking`
+    /// or `wake-failed`.
     pub state: String,
     /// When its agent was last heard.
     pub last_seen: Time,

@@ -10,7 +10,7 @@ use drover_ports::Entity;
 
 use super::reply::{Reply, missing};
 use super::show::{age, by_name, bytes, find_host, fresh};
-use super::{Api, maintenance};
+use super::{Api, maintenance, power};
 use crate::moment::rfc3339;
 use crate::records::{HostRecord, Tables};
 
@@ -91,6 +91,12 @@ fn host(api: &Api, tables: &Tables, record: &HostRecord) -> v1::Host {
         // Between the loss of the session and the deadline it is not known to be up.
         HostState::Online if !api.live.is_connected(host.id) => "connecting",
         state => state.as_str(),
+    };
+    let state = match power::state(tables, host.id) {
+        // It came up by itself, and not all that it had is there yet.
+        Some("parked") if api.live.is_connected(host.id) => state,
+        Some(going) => going,
+        None => state,
     };
     v1::Host {
         id: host.id.to_string(),

@@ -161,6 +161,14 @@ fn end(tables: &Tables, txn: &mut Txn, name: &str) -> Result<(String, Vec<Operat
         let problem = Problem::new(ProblemKind::Conflict, format!("{name} is in use already"));
         return Err(Failed(problem.hint("`drover host list` shows which hosts are not")));
     };
+    if let Some(going) = super::power::state(tables, host).filter(|going| *going != "wake-failed") {
+        let problem = Problem::new(ProblemKind::Conflict, format!("{name} is {going}"));
+        return Err(Failed(problem.hint("`drover host wake` takes it into use again")));
+    }
+    // Whoever uses it as it is gives up what it had.
+    if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
+        txn.put(power.clone().given_up());
+    }
     let queued = drain::operations(tables, record)
         .filter(|of| matches!(of.migration.state, MigrationState::Admitted));
     let queued = queued.map(|of| of.migration.operation).collect();

@@ -4,6 +4,7 @@ mod adjust;
 mod apply;
 mod auth;
 mod baselines;
+mod bmc;
 mod check;
 mod enroll;
 mod events;
@@ -21,6 +22,7 @@ mod operations;
 mod placement;
 mod plans;
 mod policies;
+mod power;
 mod power_policy;
 mod preview;
 mod prometheus;
@@ -30,6 +32,7 @@ mod rules;
 mod settings;
 mod several;
 mod show;
+mod switch;
 mod tokens;
 mod trapped;
 mod watch;
@@ -46,6 +49,7 @@ use crate::ca::Authority;
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::live::Live;
+use crate::power::Switchboard;
 use crate::records::Records;
 
 pub use show::operation_view;
@@ -64,6 +68,8 @@ pub struct Api {
     pub history: Arc<dyn History>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Switches hosts on and off.
+    pub power: Switchboard,
     /// Certificates.
     pub authority: Arc<Authority>,
     /// Of healthy agents.
@@ -100,6 +106,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
         .route("/v1/migrations", post(several::migrate))
         .route("/v1/hosts/{host}/maintenance", put(maintenance::enter).delete(maintenance::leave))
+        .route("/v1/hosts/{host}/power", get(power::show).patch(power::update))
+        .route("/v1/hosts/{host}/bmc", get(bmc::show).put(bmc::set).delete(bmc::remove))
+        .route("/v1/hosts/{host}/wake", post(switch::wake))
+        .route("/v1/hosts/{host}/park", post(switch::park))
+        .route("/v1/hosts/{host}/check-wake", post(switch::check_wake))
+        .route("/v1/reserve", get(power::reserve).put(power::set_reserve))
         .route("/v1/limits", get(limits::show).put(limits::set))
         .route("/v1/history", get(history::page))
         .route("/v1/rules", get(rules::list).post(rules::create))

@@ -18,7 +18,7 @@ use crate::events::{Draft, Severity};
 use crate::records::{GuestRecord, OperationRecord, Tables, Txn};
 
 /// Guests and operations that one commit can change beside the host itself.
-const MAX_CHANGED: usize = drover_ports::MAX_CHANGES - 4;
+const MAX_CHANGED: usize = drover_ports::MAX_CHANGES - 6;
 
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
@@ -103,6 +103,7 @@ fn enter(
     txn.delete_host(host);
     txn.delete_labels_if(tables, host);
     txn.delete_maintenance_if(tables, host);
+    txn.delete_power_if(tables, host);
     Ok(name)
 }
 

@@ -10,7 +10,7 @@ use drover_ports::Clock;
 use super::Reconcile;
 use crate::events::{Draft, Events, Severity};
 use crate::live::Live;
-use crate::records::{HostRecord, Records, Txn};
+use crate::records::{HostRecord, PowerRecord, Records, Txn};
 
 /// See the module.
 #[derive(Clone)]
@@ -61,6 +61,13 @@ impl Reconcile for WatchHosts {
                 for record in &lost {
                     txn.put(record.clone());
                 }
+                // A host that is off is not lost.
+                let explained = |record: &HostRecord| {
+                    let power = tables.power.get(record.host.id);
+                    power.is_some_and(PowerRecord::explains_silence)
+                };
+                let lost: Vec<HostRecord> =
+                    lost.into_iter().filter(|record| !explained(record)).collect();
                 (txn, lost)
             })
             .await?;

@@ -9,8 +9,10 @@ mod hosts;
 mod housekeeping;
 mod operations;
 mod plans;
+mod power;
 pub mod rules;
 pub mod saving;
+mod watts;
 
 use async_trait::async_trait;
 
@@ -22,8 +24,10 @@ pub use hosts::WatchHosts;
 pub use housekeeping::KeepHouse;
 pub use operations::CarryOutOperations;
 pub use plans::FollowPlans;
+pub use power::SwitchHosts;
 pub use rules::EvaluateRules;
 pub use saving::ManagePower;
+pub use watts::MeasureBmcs;
 
 /// One reconciler.
 #[async_trait]

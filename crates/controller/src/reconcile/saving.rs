@@ -11,13 +11,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_api::v1;
 use drover_model::{HostId, Timestamp};
-use drover_planner::power::{Decision, Expected, State, View, decide};
+use drover_planner::power::{Ask, Decision, Expected, PowerPolicy, State, View, Window, decide};
 use drover_ports::{Clock, History};
 use drover_rules::{Aggregate, COURSE_STEP};
 
 use super::Reconcile;
 use crate::events::{Draft, Events, Severity};
-use crate::records::{Cause, PolicyName, PowerPolicyRecord, PowerTurnRecord, Records, Txn};
+use crate::records::{
+    Cause, PolicyName, PowerPolicyRecord, PowerTurnRecord, Records, ReserveName, ReserveRecord, Txn,
+};
 use crate::saving::{Switches, expected, facts, offset, past, power_view, told};
 use crate::view::{Over, cluster_view, samples};
 
@@ -70,12 +72,13 @@ impl Reconcile for ManagePower {
         let period = NOW_OVER;
         let (aggregate, sample_interval) = (Aggregate::Mean, self.sample_interval);
         let series = samples(self.history.as_ref(), now, period).await?;
-        let (cluster, mut facts, before) = {
+        let (cluster, mut facts, reserve, before) = {
             let tables = self.records.read();
             let over = Over { period, aggregate, sample_interval };
             let view = cluster_view(&tables, &series, now, over);
             let before = tables.power_turn.get(PolicyName::Power).cloned();
-            (view, facts(self.switches.as_ref(), &tables), before)
+            let reserve = tables.reserve.get(ReserveName::Cluster).copied().unwrap_or_default();
+            (view, facts(self.switches.as_ref(), &tables), reserve, before)
         };
         let past = past(&cluster, self.history.as_ref()).await?;
         let course = self.course(&cluster).await?;
@@ -90,8 +93,7 @@ impl Reconcile for ManagePower {
             }
         }
         let seen = power_view(&cluster, &past, &facts, &policy, course);
-        let mut asked = policy.policy.clone();
-        asked.utc_offset_s = offset(&policy.zone, now).unwrap_or_default();
+        let asked = asked(&policy, &reserve, now);
         let (state, decision) = decided(seen.view.clone(), asked, state, now).await?;
         let only = self.suggested_only(&policy);
         let mut told = {
@@ -106,10 +108,23 @@ impl Reconcile for ManagePower {
     }
 }
 
+/// The policy with what holds for every park, whoever asks for it: hosts that must stay awake
+/// at all times, and failures to survive.
+fn asked(policy: &PowerPolicyRecord, reserve: &ReserveRecord, now: Timestamp) -> PowerPolicy {
+    const EVERY_DAY: u8 = 0b111_1111;
+    const DAY_MIN: u16 = 24 * 60;
+    let mut asked = policy.policy.clone();
+    asked.utc_offset_s = offset(&policy.zone, now).unwrap_or_default();
+    asked.survive_failures = asked.survive_failures.max(reserve.survive_failures);
+    let ask = Ask::Awake(Some(reserve.min_awake));
+    asked.schedule.push(Window { ask, days: EVERY_DAY, from: 0, to: DAY_MIN });
+    asked
+}
+
 /// Deciding takes a core for a while in a large cluster.
 async fn decided(
     view: View,
-    policy: drover_planner::power::PowerPolicy,
+    policy: PowerPolicy,
     state: State,
     now: Timestamp,
 ) -> anyhow::Result<(State, Decision)> {

@@ -7,6 +7,7 @@
 
 mod kinds;
 mod maintenance;
+mod power;
 mod saving;
 mod table;
 
@@ -21,6 +22,10 @@ pub use kinds::{
     PlacementRecord, PlanRecord, PlanState, PolicyName, TokenRecord,
 };
 pub use maintenance::{Hanging, LimitsName, LimitsRecord, MaintenancePhase, MaintenanceRecord};
+pub use power::{
+    Belongings, HostSecretRecord, PowerOutcome, PowerPhase, PowerRecord, PowerSettings,
+    ReserveName, ReserveRecord, Sealed, WattsFrom,
+};
 pub use saving::{PowerPolicyRecord, PowerTurnRecord};
 pub use table::{Kept, Record, Table, Txn};
 
@@ -59,6 +64,12 @@ pub struct Tables {
     pub maintenance: Table<MaintenanceRecord>,
     /// How many migrations may be under way at once, where somebody has set it.
     pub limits: Table<LimitsRecord>,
+    /// How hosts are switched on and off, of those where anything is known of it.
+    pub power: Table<PowerRecord>,
+    /// Their secrets, sealed.
+    pub host_secrets: Table<HostSecretRecord>,
+    /// How much of the cluster must stay awake, where somebody has set it.
+    pub reserve: Table<ReserveRecord>,
     /// Operations, finished ones included.
     pub operations: Table<OperationRecord>,
     /// Plans.
@@ -204,6 +215,9 @@ tables! {
     Baseline => baselines: BaselineRecord,
     Maintenance => maintenance: MaintenanceRecord,
     Limits => limits: LimitsRecord,
+    Power => power: PowerRecord,
+    HostSecret => host_secrets: HostSecretRecord,
+    Reserve => reserve: ReserveRecord,
     Operation => operations: OperationRecord,
     Plan => plans: PlanRecord,
     Token => tokens: TokenRecord,

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
-    GuestRecord, HostRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord, MaintenanceRecord,
-    OperationRecord, PlacementRecord, PlanRecord, PolicyName, PowerPolicyRecord, PowerTurnRecord,
-    RecordError, Tables, TokenRecord,
+    GuestRecord, HostRecord, HostSecretRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord,
+    MaintenanceRecord, OperationRecord, PlacementRecord, PlanRecord, PolicyName, PowerPolicyRecord,
+    PowerRecord, PowerTurnRecord, RecordError, ReserveName, ReserveRecord, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -151,6 +151,9 @@ kinds! {
     Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
     Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
     Limits(LimitsRecord, LimitsName, "limits/", |_| LimitsName::Migrations),
+    Power(PowerRecord, HostId, "host-power/", |r| r.host),
+    HostSecret(HostSecretRecord, HostId, "host-secret/", |r| r.host),
+    Reserve(ReserveRecord, ReserveName, "reserve/", |_| ReserveName::Cluster),
     Operation(OperationRecord, OperationId, "operation/", |r| r.migration.operation),
     Plan(PlanRecord, PlanId, "plan/", |r| r.id),
     Token(TokenRecord, TokenId, "token/", |r| r.id),
@@ -206,6 +209,21 @@ impl Txn {
     pub fn delete_maintenance_if(&mut self, tables: &Tables, host: HostId) {
         if tables.maintenance.get(host).is_some() {
             self.writes.push(Write::Maintenance(host, None));
+        }
+    }
+
+    /// Forgets how a host is switched on and off, secrets included, if anything is known.
+    pub fn delete_power_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.power.get(host).is_some() {
+            self.writes.push(Write::Power(host, None));
+        }
+        self.delete_secrets_if(tables, host);
+    }
+
+    /// Forgets the secrets of a host, if it has any.
+    pub fn delete_secrets_if(&mut self, tables: &Tables, host: HostId) {
+        if tables.host_secrets.get(host).is_some() {
+            self.writes.push(Write::HostSecret(host, None));
         }
     }
 

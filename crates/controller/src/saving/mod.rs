@@ -1,6 +1,7 @@
 //! The power policy's view of the cluster. What to do is decided by `drover_planner::power`;
 //! `reconcile::ManagePower` takes the turns.
 
+mod board;
 mod tell;
 mod view;
 

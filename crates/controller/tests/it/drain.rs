@@ -76,14 +76,14 @@ impl Cluster {
     }
 
     /// The controller is killed and started again.
-    async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let world = self.world.restarted().await;
         let (most, fails) = (self.most, self.fails);
         Self { most, fails, ..Self::around(world, self.token, self.hosts) }
     }
 
     /// A guest on h1.
-    async fn add(&self, n: u128, memory_mib: u64) {
+    pub(crate) async fn add(&self, n: u128, memory_mib: u64) {
         let record =
             GuestRecord { guest: guest(n, 1, memory_mib), last_moved: None, absent: false };
         let owner = OwnerRecord {

@@ -10,6 +10,7 @@ mod check;
 mod drain;
 mod engine;
 mod inventory;
+mod power;
 mod queue;
 mod saving;
 mod world;

@@ -8,9 +8,12 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use drover_api::v1::{EventQuery, Role};
 use drover_controller::reconcile::{ManagePower, Reconcile};
-use drover_controller::records::{Cause, GuestRecord, HostRecord, PolicyName, Tables};
+use drover_controller::records::{
+    Cause, GuestRecord, HostRecord, PolicyName, PowerPhase, PowerRecord, Tables,
+};
 use drover_controller::saving::{Facts, SuggestOnly, Switches};
-use drover_model::{HostId, Metric, Timestamp};
+use drover_lifecycle::power::OffProof;
+use drover_model::{HostId, HostState, Metric, Timestamp};
 use drover_planner::power::MachineState;
 use drover_ports::{Clock, Entity, SamplePoint};
 use drover_testkit::{guest, guest_id, host, host_id};
@@ -150,7 +153,7 @@ async fn decision(world: &World) -> Value {
 async fn events(world: &World, kind: &str) -> Vec<String> {
     let events = world.api.events.query(&EventQuery::default()).await.unwrap();
     let of = events.into_iter().filter(|event| event.kind == kind);
-    of.map(|event| event.text).collect()
+    of.map(|event| event.message).collect()
 }
 
 #[tokio::test]
@@ -258,4 +261,29 @@ async fn the_policy_is_set_shown_and_ended_and_bad_ones_are_refused() {
     let (status, _) = world.call("DELETE", "/v1/policies/power", Some(&token), None).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(world.records.read().power_policy.get(PolicyName::Power).is_none());
+}
+
+#[tokio::test]
+async fn the_board_tells_who_sleeps_and_who_is_left_alone() {
+    let world = cluster().await;
+    let at = Timestamp::from_millis(7);
+    let phase = |n, phase| PowerRecord { phase, ..PowerRecord::new(host_id(n), at) };
+    world
+        .update(|txn| {
+            txn.put(phase(1, PowerPhase::Settled));
+            txn.put(phase(2, PowerPhase::Parked(OffProof::Bmc)));
+            let mut silent = host(3, 8.0, 64);
+            silent.state = HostState::Unreachable;
+            txn.put(HostRecord { host: silent, disturbed: None });
+        })
+        .await;
+    let board = &world.api.power;
+    let tables = world.records.read();
+    let facts = |n| board.facts(&tables, host_id(n));
+    assert_eq!(facts(1).state, MachineState::On { since: at });
+    assert_eq!(facts(1).may_not_wake.as_deref(), Some("no way to wake it is known"));
+    let may_not = facts(1).may_not_park.unwrap();
+    assert!(may_not.contains("nothing is known that wakes it"), "{may_not}");
+    assert_eq!(facts(2).state, MachineState::Off { since: at });
+    assert_eq!(facts(3).state, MachineState::Away);
 }

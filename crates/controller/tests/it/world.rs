@@ -11,10 +11,11 @@ use drover_controller::engine::Engine;
 use drover_controller::events::Events;
 use drover_controller::http::{Api, router};
 use drover_controller::live::Live;
+use drover_controller::power::{BmcWatts, Bmcs, Switchboard, Vault};
 use drover_controller::records::{Records, Tables, Txn};
 use drover_controller::tokens::new_token;
 use drover_model::Timestamp;
-use drover_ports::memory::{MemoryClock, MemoryHistory, MemoryStore};
+use drover_ports::memory::{MemoryClock, MemoryHistory, MemoryPower, MemoryStore};
 use drover_ports::{Clock, History, Store};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -27,28 +28,36 @@ pub(crate) struct World {
     pub(crate) api: Arc<Api>,
     /// Kinds of events that a test collected itself.
     pub(crate) said: Mutex<Vec<String>>,
-    _dir: tempfile::TempDir,
+    /// Machines behind BMCs.
+    pub(crate) machines: MemoryPower,
+    /// The state directory.
+    pub(crate) dir: Arc<tempfile::TempDir>,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let clock = Arc::new(MemoryClock::at(Timestamp::from_millis(1_800_000_000_000)));
-        Self::over(Arc::new(MemoryStore::default()), clock, Arc::new(MemoryHistory::default()))
-            .await
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let history = Arc::new(MemoryHistory::default());
+        let machines = MemoryPower::default();
+        Self::over(Arc::new(MemoryStore::default()), clock, history, machines, dir).await
     }
 
     /// The controller after a restart: only what is stored is left.
     pub(crate) async fn restarted(&self) -> Self {
         let store = Arc::clone(self.records.store());
-        Self::over(store, Arc::clone(&self.clock), Arc::clone(&self.api.history)).await
+        let history = Arc::clone(&self.api.history);
+        let (machines, dir) = (self.machines.clone(), Arc::clone(&self.dir));
+        Self::over(store, Arc::clone(&self.clock), history, machines, dir).await
     }
 
     async fn over(
         store: Arc<dyn Store>,
         clock: Arc<MemoryClock>,
         history: Arc<dyn History>,
+        machines: MemoryPower,
+        dir: Arc<tempfile::TempDir>,
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let as_clock: Arc<dyn Clock> = clock.clone();
         let records = Arc::new(Records::load(Arc::clone(&store)).await.unwrap());
         let live = Arc::new(Live::default());
@@ -59,6 +68,20 @@ impl World {
             Arc::clone(&events),
             Arc::clone(&as_clock),
         );
+        let sample_interval = Duration::from_secs(5);
+        let power = Switchboard {
+            records: Arc::clone(&records),
+            live: Arc::clone(&live),
+            events: Arc::clone(&events),
+            history: Arc::clone(&history),
+            clock: Arc::clone(&as_clock),
+            bmcs: Arc::new(Bmcs::new(Arc::new(machines.clone()), Vault::in_dir(dir.path()))),
+            watts: Arc::new(BmcWatts::default()),
+            sample_interval,
+            unreachable_after: Duration::from_secs(15),
+            asked: Arc::default(),
+            searching: Arc::default(),
+        };
         let api = Arc::new(Api {
             records: Arc::clone(&records),
             live: Arc::clone(&live),
@@ -66,12 +89,13 @@ impl World {
             engine: engine.clone(),
             history,
             clock: as_clock,
+            power,
             authority: Arc::new(Authority::open(dir.path()).unwrap()),
-            sample_interval: Duration::from_secs(5),
+            sample_interval,
             api_url: "https://ctl:7440".to_owned(),
             agent_url: "https://ctl:7441".to_owned(),
         });
-        Self { records, live, engine, clock, api, said: Mutex::default(), _dir: dir }
+        Self { records, live, engine, clock, api, said: Mutex::default(), machines, dir }
     }
 
     /// A new token with this role.

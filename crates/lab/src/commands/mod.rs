@@ -1,5 +1,7 @@
 //! The command line of drover-lab.
 
+mod bmc;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,6 +74,11 @@ enum Command {
     PowerOn {
         /// The host, or `st`, the storage server.
         host: String,
+    },
+    /// The hosts' BMCs, and what wakes them.
+    Bmc {
+        #[command(subcommand)]
+        command: bmc::BmcCommand,
     },
     /// Pull or plug in a host's cable.
     Link {
@@ -236,6 +243,9 @@ struct Up {
     /// The lock daemon of every host.
     #[arg(long, value_enum, default_value_t)]
     locks: Locks,
+    /// Give every host a BMC (IPMI and Redfish) and a network card that wakes it.
+    #[arg(long)]
+    bmc: bool,
     /// Hypervisors and guests only: no droverd, no agents.
     #[arg(long)]
     bare: bool,
@@ -267,6 +277,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         }
         Command::PowerOff { host } => open()?.power_off(&host)?,
         Command::PowerOn { host } => power_on(&open()?, &host)?,
+        Command::Bmc { command } => return bmc::run(&open()?, command),
         Command::Link { host, state, network } => {
             let state = if matches!(state, UpDown::Up) { LinkState::Up } else { LinkState::Down };
             open()?.link(&host, network, state)?;
@@ -400,6 +411,7 @@ fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
         bare: arguments.bare,
         storage: GuestStorage { disk: arguments.storage, lease: lease_of(arguments.lease) },
         locks: arguments.locks,
+        bmc: arguments.bmc,
         ..LabSpec::new(&arguments.name, dir, bin_dir)
     };
     status(&bring_up(spec)?, false)

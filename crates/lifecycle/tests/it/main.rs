@@ -6,6 +6,7 @@
 mod convergence;
 mod forecast;
 mod paths;
+mod power;
 mod precopy;
 mod queue;
 

@@ -5,7 +5,7 @@ mod curve;
 mod reading;
 mod wake;
 
-pub use bmc::{BmcAddress, BmcProtocol, BmcTls, PowerState};
+pub use bmc::{BmcAddress, BmcAddressError, BmcProtocol, BmcTls, PowerState};
 pub use curve::PowerCurve;
 pub use reading::{PowerReading, PowerSource};
 pub use wake::{MacAddress, MacError, MagicPacket, SecureOn, WakeMethod};

@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod hypervisor;
+pub mod power;
 mod report;
 pub mod store;
 

@@ -5,10 +5,12 @@ mod history;
 mod hypervisor;
 mod image;
 mod inspection;
+mod power;
 mod store;
 
 pub use clock::MemoryClock;
 pub use history::{MemoryHistory, roll_up};
 pub use hypervisor::{MemoryHosts, MemoryHypervisor};
 pub use image::FileSink;
+pub use power::{BmcFault, MemoryPower};
 pub use store::{MemoryStore, check_limits};

@@ -1,0 +1,104 @@
+//! Passwords go in and never come out: not by the API, not in the store, not in an event.
+
+use axum::http::StatusCode;
+use drover_api::v1::Role;
+use drover_controller::power::KEY_FILE;
+use drover_model::HostId;
+use serde_json::json;
+
+use super::stage::{PASSWORD, Stage, address};
+
+const SECURE_ON: &str = "0a:0b:0c:0d:0e:0f";
+
+fn shows(bytes: &[u8], secret: &str) -> bool {
+    bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
+}
+
+#[tokio::test]
+async fn a_password_is_nowhere_but_sealed() {
+    let mut stage = Stage::new(2, 0).await;
+    stage.with_bmc(2).await;
+    stage.set(2, json!({ "secure_on": SECURE_ON })).await;
+    let rows = stage.world().records.store().list("").await.unwrap();
+    assert!(rows.iter().any(|(key, _)| key.starts_with("host-secret/")), "it is stored");
+    for (key, row) in &rows {
+        for secret in [PASSWORD, SECURE_ON] {
+            assert!(!shows(&row.value, secret), "{key}");
+        }
+    }
+    for path in
+        ["/v1/hosts/h2/bmc", "/v1/hosts/h2/power", "/v1/hosts/h2", "/v1/events", "/v1/hosts"]
+    {
+        let (status, answer) = stage.call("GET", path, None).await;
+        assert_eq!(status, StatusCode::OK);
+        let text = answer.to_string();
+        assert!(!text.contains(PASSWORD) && !text.contains(SECURE_ON), "{path}: {text}");
+    }
+    let shown = format!("{:?}", stage.world().records.read().host_secrets);
+    assert!(shown.contains("Sealed(…)") && !shown.contains(PASSWORD), "{shown}");
+    // The key is beside the database, not in it, and still opens after a restart.
+    let key = std::fs::read_to_string(stage.world().dir.path().join(KEY_FILE)).unwrap();
+    assert!(rows.iter().all(|(_, row)| !shows(&row.value, key.trim())));
+    stage = stage.restart().await;
+    let board = &stage.world().api.power;
+    let host = HostId::from_u128(2);
+    assert!(board.bmcs.state(&board.records, host).await.is_ok());
+}
+
+#[tokio::test]
+async fn without_the_key_a_bmc_is_not_asked() {
+    let stage = Stage::new(2, 0).await;
+    stage.with_bmc(2).await;
+    std::fs::remove_file(stage.world().dir.path().join(KEY_FILE)).unwrap();
+    let stage = stage.restart().await;
+    let board = &stage.world().api.power;
+    let answer = board.bmcs.state(&board.records, HostId::from_u128(2)).await;
+    let said = answer.unwrap_err().to_string();
+    assert!(said.contains("secrets.key is missing"), "{said}");
+}
+
+#[tokio::test]
+async fn a_password_is_not_sent_to_another_machine_than_it_was_set_for() {
+    let stage = Stage::new(2, 0).await;
+    stage.with_bmc(2).await;
+    let admin = stage.world().token(Role::Admin).await;
+    let put =
+        async |body| stage.world().call("PUT", "/v1/hosts/h2/bmc", Some(&admin), Some(body)).await;
+    let same = json!({ "protocol": "ipmi", "address": "bmc2", "user": "root" });
+    let (status, answer) = put(same).await;
+    assert_eq!((status, &answer["user"]), (StatusCode::OK, &json!("root")), "{answer}");
+    let other = json!({ "protocol": "ipmi", "address": "evil", "user": "root" });
+    let (status, problem) = put(other).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("no password"), "{problem}");
+    let bmc = stage.record(2).unwrap().settings.bmc.unwrap();
+    assert_eq!(bmc.host, address(2).host);
+}
+
+#[tokio::test]
+async fn a_removed_bmc_leaves_no_password() {
+    let stage = Stage::new(2, 0).await;
+    stage.with_bmc(2).await;
+    let admin = stage.world().token(Role::Admin).await;
+    let call =
+        async |method| stage.world().call(method, "/v1/hosts/h2/bmc", Some(&admin), None).await.0;
+    assert_eq!(call("DELETE").await, StatusCode::NO_CONTENT);
+    assert_eq!(call("GET").await, StatusCode::NOT_FOUND);
+    assert_eq!(call("DELETE").await, StatusCode::NOT_FOUND);
+    assert!(stage.world().records.read().host_secrets.is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_good_is_not_repeated() {
+    let stage = Stage::new(2, 0).await;
+    let admin = stage.world().token(Role::Admin).await;
+    for (method, path, body) in [
+        ("PUT", "/v1/hosts/h2/bmc", json!({ "protocol": "ipmi", "password": 12_345_678 })),
+        ("PUT", "/v1/hosts/h2/bmc", json!({ "password": { "text": "12345678" } })),
+        ("PATCH", "/v1/hosts/h2/power", json!({ "secure_on": 12_345_678 })),
+    ] {
+        let (status, problem) = stage.world().call(method, path, Some(&admin), Some(body)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(!problem.to_string().contains("12345678"), "{problem}");
+    }
+}

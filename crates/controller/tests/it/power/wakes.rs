@@ -1,0 +1,243 @@
+//! Waking: by each method, failing with its cause, and over a restart of the controller.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use drover_controller::power::{Asked, WakeError, request_wake};
+use drover_controller::records::{Cause, PowerPhase};
+use drover_model::{HostState, PowerState};
+use drover_ports::Clock as _;
+use drover_ports::memory::BmcFault;
+use drover_testkit::host_id;
+use serde_json::json;
+
+use super::stage::{BOOT, Quirk, Stage, address, mac};
+
+async fn wake(stage: &Stage, n: u128) {
+    let (status, answer) = stage.call("POST", &format!("/v1/hosts/h{n}/wake"), None).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    assert_eq!(answer["state"], "waking", "{answer}");
+}
+
+#[tokio::test]
+async fn a_parked_host_is_woken_by_its_bmc_and_is_used_again() {
+    let mut stage = Stage::new(3, 2).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    let shown = stage.cluster.host("h3").await;
+    assert_eq!((&shown["state"], &shown["maintenance"]), (&json!("parked"), &json!("drained")));
+    for _ in 0..60 {
+        stage.turn().await;
+    }
+    assert_eq!(stage.events("host.unreachable").await, [""; 0], "it is not lost");
+    wake(&stage, 3).await;
+    stage.turn().await;
+    assert_eq!(stage.cluster.host("h3").await["state"], "waking");
+    stage.until_phase(3, "settled").await;
+    let shown = stage.cluster.host("h3").await;
+    assert_eq!((&shown["state"], &shown["maintenance"]), (&json!("online"), &json!("active")));
+    assert_eq!(stage.world().machines.orders(&address(3)), [PowerState::On]);
+    assert_eq!(stage.packets.lock().unwrap().len(), 0);
+    let power = stage.power(3).await;
+    let learned = power["learned_wake_seconds"].as_f64().unwrap();
+    assert!((f64::from(BOOT)..f64::from(BOOT) + 10.0).contains(&learned), "{power}");
+    let told = stage.events("host.awake").await;
+    assert!(told.len() == 1 && told[0].contains("1 tries"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_parked_host_is_woken_by_its_neighbours_with_the_cards_password() {
+    let mut stage = Stage::new(3, 2).await;
+    stage.with_card(3).await;
+    stage.set(3, json!({ "secure_on": "01:02:03:04:05:06" })).await;
+    stage.parked(3).await;
+    let told = stage.events("host.parked").await;
+    assert!(told[0].contains("as far as can be told"), "{told:?}");
+    wake(&stage, 3).await;
+    stage.until_phase(3, "settled").await;
+    let packets = stage.packets.lock().unwrap().clone();
+    let senders: Vec<_> = packets.iter().map(|(host, ..)| *host).collect();
+    assert!(senders.contains(&host_id(1)) && senders.contains(&host_id(2)), "{packets:?}");
+    assert!(packets.iter().all(|(_, card, length)| *card == mac(host_id(3)) && *length == 6));
+    // Without a BMC nothing tells that it boots: tries go on until its agent is there.
+    assert!((2 * BOOT as usize / 10..30).contains(&packets.len()), "{}", packets.len());
+}
+
+#[tokio::test]
+async fn where_the_bmc_is_dead_the_magic_packet_is_sent_in_the_same_try() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.with_card(3).await;
+    stage.parked(3).await;
+    stage.world().machines.set_fault(&address(3), BmcFault::Unreachable);
+    wake(&stage, 3).await;
+    for _ in 0..3 {
+        stage.turn().await;
+    }
+    assert!(!stage.packets.lock().unwrap().is_empty());
+    stage.until_phase(3, "settled").await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_up_is_awake_at_once() {
+    let mut stage = Stage::new(2, 0).await;
+    stage.with_bmc(2).await;
+    wake(&stage, 2).await;
+    assert!(stage.until_phase(2, "settled").await <= 3);
+    assert_eq!(stage.events("host.awake").await, ["h2 is up already"]);
+    assert_eq!(stage.world().machines.orders(&address(2)), []);
+    assert_eq!(stage.power(2).await["learned_wake_seconds"], json!(null));
+}
+
+#[tokio::test]
+async fn a_wake_fails_with_its_cause_and_other_hosts_are_untouched() {
+    for (quirk, cause) in [
+        (Quirk::DeadNic, "no sign of life after 12 tries"),
+        (Quirk::NoPool, "it is up, but pool fast is missing"),
+        (Quirk::NoLibvirt, "it is up, but libvirtd does not answer"),
+    ] {
+        let mut stage = Stage::new(4, 0).await;
+        stage.with_card(3).await;
+        stage.with_bmc(4).await;
+        stage.parked(3).await;
+        stage.parked(4).await;
+        stage.quirk(3, quirk);
+        wake(&stage, 3).await;
+        let turns = stage.until_phase(3, "wake-failed").await;
+        assert!((290..310).contains(&turns), "{turns}");
+        let told = stage.events("host.wake_failed").await;
+        assert!(told.len() == 1 && told[0].contains(cause), "{told:?}");
+        let shown = stage.cluster.host("h3").await;
+        assert_eq!(shown["maintenance"], "drained", "nothing is placed on it");
+        assert_eq!(stage.phase(4).as_str(), "parked");
+        // The next one is tried.
+        wake(&stage, 4).await;
+        stage.until_phase(4, "settled").await;
+        assert_eq!(stage.phase(3).as_str(), "wake-failed");
+    }
+}
+
+#[tokio::test]
+async fn a_bmc_that_says_off_ends_the_tries_early() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    stage.world().machines.set_fault(&address(3), BmcFault::IgnoresSwitches);
+    wake(&stage, 3).await;
+    let turns = stage.until_phase(3, "wake-failed").await;
+    assert!((110..150).contains(&turns), "{turns}");
+    assert_eq!(stage.world().machines.orders(&address(3)).len(), 12);
+}
+
+#[tokio::test]
+async fn a_host_whose_storage_comes_late_is_used_once_it_is_there() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    stage.quirk(3, Quirk::NoPool);
+    stage.set(3, json!({ "deadline": "2m" })).await;
+    wake(&stage, 3).await;
+    stage.until_phase(3, "wake-failed").await;
+    stage.quirk(3, Quirk::None);
+    stage
+        .world()
+        .update_with(|tables, txn| {
+            let mut record = tables.hosts.get(host_id(3)).unwrap().clone();
+            record.host.capabilities.pools[0].active = true;
+            txn.put(record);
+        })
+        .await;
+    stage.until_phase(3, "settled").await;
+    assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
+    assert!(stage.events("host.awake").await[0].contains("at last"));
+}
+
+#[tokio::test]
+async fn whoever_uses_a_host_as_it_is_gives_up_what_it_had() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    let (status, problem) = stage.call("DELETE", "/v1/hosts/h3/maintenance", None).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    assert!(problem["hint"].as_str().unwrap().contains("host wake"), "{problem}");
+    stage.quirk(3, Quirk::NoPool);
+    stage.set(3, json!({ "deadline": "2m" })).await;
+    wake(&stage, 3).await;
+    stage.until_phase(3, "wake-failed").await;
+    let (status, _) = stage.call("DELETE", "/v1/hosts/h3/maintenance", None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(stage.phase(3), PowerPhase::Settled);
+    assert_eq!(stage.cluster.host("h3").await["state"], "online");
+}
+
+#[tokio::test]
+async fn a_restart_of_the_controller_in_every_turn_of_a_wake_loses_nothing() {
+    for methods in ["bmc", "card"] {
+        let mut stage = Stage::new(3, 0).await;
+        match methods {
+            "bmc" => stage.with_bmc(3).await,
+            _ => stage.with_card(3).await,
+        }
+        stage.parked(3).await;
+        wake(&stage, 3).await;
+        let mut turns = 0;
+        while stage.phase(3) != PowerPhase::Settled {
+            turns += 1;
+            assert!(turns < 100, "{:?}", stage.phase(3));
+            stage.turn().await;
+            stage = stage.restart().await;
+        }
+        assert_eq!(stage.cluster.host("h3").await["state"], "online");
+        assert_eq!(stage.record(3).unwrap().wake_times.count(), 1, "{methods}");
+        assert_eq!(stage.events("host.awake").await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn somebody_presses_the_button_of_a_parked_host() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    stage.press(3);
+    stage.until_phase(3, "settled").await;
+    assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
+    assert!(stage.events("host.awake").await[0].contains("by itself"));
+}
+
+#[tokio::test]
+async fn a_rule_asks_for_a_wake_as_a_person_does() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    let id = drover_model::RuleId::from_u128(1);
+    let rule = || Cause::Rule { id, name: "hot".to_owned() };
+    let now = stage.world().clock.now();
+    let ask = async |n| request_wake(&stage.world().records, host_id(n), rule(), now).await;
+    assert!(matches!(ask(3).await, Ok(Asked::Begun)));
+    assert!(matches!(ask(3).await, Ok(Asked::UnderWay)));
+    assert!(matches!(ask(2).await, Ok(Asked::Up)));
+    assert!(matches!(ask(9).await, Err(WakeError::NoHost)));
+    stage.until_phase(3, "settled").await;
+    assert!(stage.events("host.waking").await[0].contains("rule hot"));
+}
+
+#[tokio::test]
+async fn a_lost_host_is_woken_too_and_without_a_way_it_is_refused() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.world().machines.set_state(&address(2), PowerState::Off);
+    let lost = |of: &Stage| {
+        let tables = of.world().records.read();
+        tables.hosts.get(host_id(2)).unwrap().host.state == HostState::Unreachable
+    };
+    stage.until("h2 is lost", lost).await;
+    let (status, problem) = stage.call("POST", "/v1/hosts/h2/wake", None).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("no way to wake h2"), "{problem}");
+    stage.with_bmc(2).await;
+    wake(&stage, 2).await;
+    stage.until_phase(2, "settled").await;
+    assert!(stage.is_up(2));
+    assert!(
+        stage.world().clock.now().since(stage.record(2).unwrap().since) < Duration::from_secs(5)
+    );
+}
