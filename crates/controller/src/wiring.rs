@@ -234,6 +234,7 @@ fn manage_power(config: &Config, parts: &Parts) -> ManagePower {
     ManagePower {
         records: Arc::clone(&parts.records),
         events: Arc::clone(&parts.events),
+        engine: parts.engine.clone(),
         history: Arc::clone(&parts.history),
         clock: Arc::clone(&parts.clock),
         switches: Arc::new(parts.power.clone()),

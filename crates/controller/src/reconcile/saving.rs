@@ -2,7 +2,7 @@
 //! and parked.
 //!
 //! What was decided is kept with its numbers (`drover power explain`); a change of it is an
-//! event. Where hosts cannot be switched, or the policy only suggests, that is all.
+//! event. Where the policy only suggests, that is all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_api::v1;
 use drover_model::{HostId, Timestamp};
-use drover_planner::power::{Ask, Decision, Expected, PowerPolicy, State, View, Window, decide};
+use drover_planner::power::{
+    Ask, Decision, Expected, Machine, MachineState, PowerPolicy, State, View, WakeReason, Window,
+    decide,
+};
 use drover_ports::{Clock, History};
 use drover_rules::{Aggregate, COURSE_STEP};
 
 use super::Reconcile;
+use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
 use crate::records::{
     Cause, PolicyName, PowerPolicyRecord, PowerTurnRecord, Records, ReserveName, ReserveRecord, Txn,
@@ -29,6 +33,8 @@ pub const TURN: Duration = Duration::from_secs(60);
 const NOW_OVER: Duration = Duration::from_secs(300);
 /// A host whose parking was refused is not asked again for so long.
 const RESPITE: Duration = Duration::from_secs(15 * 60);
+/// A host that was woken for load is looked at for so long, that guests may be moved to it.
+const AWAITED: Duration = Duration::from_secs(30 * 60);
 
 /// See the module.
 pub struct ManagePower {
@@ -36,6 +42,8 @@ pub struct ManagePower {
     pub records: Arc<Records>,
     /// Event log.
     pub events: Arc<Events>,
+    /// Operations.
+    pub engine: Engine,
     /// Metric history.
     pub history: Arc<dyn History>,
     /// Time.
@@ -82,9 +90,9 @@ impl Reconcile for ManagePower {
         };
         let past = past(&cluster, self.history.as_ref()).await?;
         let course = self.course(&cluster).await?;
-        let (state, mut refused) = match before {
-            Some(turn) => (turn.state, turn.refused),
-            None => (State::default(), BTreeMap::new()),
+        let (state, mut refused, mut awaited) = match before {
+            Some(turn) => (turn.state, turn.refused, turn.awaited),
+            None => (State::default(), BTreeMap::new(), BTreeMap::new()),
         };
         refused.retain(|_, (at, _)| now.since(*at) < RESPITE);
         for (host, (_, why)) in &refused {
@@ -95,16 +103,18 @@ impl Reconcile for ManagePower {
         let seen = power_view(&cluster, &past, &facts, &policy, course);
         let asked = asked(&policy, &reserve, now);
         let (state, decision) = decided(seen.view.clone(), asked, state, now).await?;
-        let only = self.suggested_only(&policy);
+        let only = policy.suggest.then(|| "the policy only suggests".to_owned());
         let mut told = {
             let tables = self.records.read();
             told(&tables, &seen, &decision, policy.policy.level, only)
         };
         if told.suggested_only.is_none() {
             self.act(&decision, &mut told, &mut refused, now).await;
+            awaited.extend(woken_for_load(&decision, &told, now));
+            self.receive(&seen.view, &mut awaited, now).await?;
         }
         self.say(&told).await;
-        self.keep(PowerTurnRecord { state, told, refused }).await
+        self.keep(PowerTurnRecord { state, told, refused, awaited }).await
     }
 }
 
@@ -121,6 +131,26 @@ fn asked(policy: &PowerPolicyRecord, reserve: &ReserveRecord, now: Timestamp) ->
     asked
 }
 
+/// Hosts that are being woken to take over load.
+fn woken_for_load(
+    decision: &Decision,
+    told: &v1::PowerDecision,
+    now: Timestamp,
+) -> Vec<(HostId, Timestamp)> {
+    let begun = decision.wakes.iter().zip(&told.wakes).filter(|(_, told)| told.failure.is_none());
+    let takes_load = |why: &WakeReason| {
+        matches!(
+            why,
+            WakeReason::Pressed { .. }
+                | WakeReason::Expected { .. }
+                | WakeReason::Load { .. }
+                | WakeReason::Reserve { reserve: 0, failures: 0, .. }
+        )
+    };
+    let hosts = begun.filter(|(wake, _)| takes_load(&wake.why));
+    hosts.map(|(wake, _)| (wake.host, now)).collect()
+}
+
 /// Deciding takes a core for a while in a large cluster.
 async fn decided(
     view: View,
@@ -132,11 +162,6 @@ async fn decided(
 }
 
 impl ManagePower {
-    fn suggested_only(&self, policy: &PowerPolicyRecord) -> Option<String> {
-        let asked = policy.suggest.then(|| "the policy only suggests".to_owned());
-        asked.or_else(|| self.switches.idle())
-    }
-
     /// The coming day, read from history once a quarter of an hour.
     async fn course(&self, view: &drover_model::ClusterView) -> anyhow::Result<Vec<Expected>> {
         let known = self.last().course.clone();
@@ -148,6 +173,23 @@ impl ManagePower {
         let course = expected(view, self.history.as_ref()).await?;
         self.last().course = Some((view.at, course.clone()));
         Ok(course)
+    }
+
+    /// Moves guests to awaited hosts that are up. The next turn goes on where one cannot tell.
+    async fn receive(
+        &self,
+        view: &View,
+        awaited: &mut BTreeMap<HostId, Timestamp>,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        awaited.retain(|_, woken| now.since(*woken) < AWAITED);
+        let on = |machine: &&Machine| matches!(machine.state, MachineState::On { .. });
+        let up = view.machines.iter().filter(on).map(|machine| machine.id);
+        let up: Vec<HostId> = up.filter(|host| awaited.contains_key(host)).collect();
+        if !up.is_empty() && self.fill(&up, now).await? {
+            awaited.retain(|host, _| !up.contains(host));
+        }
+        Ok(())
     }
 
     async fn act(

@@ -38,4 +38,7 @@ pub struct PowerTurnRecord {
     /// Hosts whose parking was refused, when and why: not asked again at once.
     #[serde(default)]
     pub refused: BTreeMap<HostId, (Timestamp, String)>,
+    /// Hosts that were woken to take over load, and when: guests are moved to them.
+    #[serde(default)]
+    pub awaited: BTreeMap<HostId, Timestamp>,
 }

@@ -21,10 +21,6 @@ impl Switches for Switchboard {
         }
     }
 
-    fn idle(&self) -> Option<String> {
-        None
-    }
-
     async fn wake(&self, host: HostId, cause: Cause) -> Result<(), String> {
         let asked = request_wake(&self.records, host, cause, self.clock.now()).await;
         match asked {

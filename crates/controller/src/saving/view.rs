@@ -84,8 +84,8 @@ pub fn offset(zone: &str, at: Timestamp) -> Option<i32> {
     Some(zone.to_offset(at).seconds())
 }
 
-/// Puts picture, history and facts together. A guest without measurements counts as one that
-/// needs all it may have.
+/// Puts picture, history and facts together. A guest that is not measured over the whole window
+/// counts as it was last seen, and one that was never seen as one that needs all it may have.
 pub fn power_view(
     cluster: &ClusterView,
     past: &Past,
@@ -109,8 +109,10 @@ pub fn power_view(
             continue;
         }
         let size = f64::from(of.guest.vcpus.0).max(f64::MIN_POSITIVE);
-        let now = cluster.guest_value(*id, Metric::GuestCpuCores);
-        let earlier = past.guests.get(id).into_iter().flatten().copied();
+        let earlier = past.guests.get(id).map(Vec::as_slice).unwrap_or_default();
+        let measured = cluster.guest_value(*id, Metric::GuestCpuCores);
+        let now = measured.or_else(|| earlier.first().copied());
+        let earlier = earlier.iter().copied();
         let history = now.into_iter().chain(earlier).map(|cores| cores / size);
         let memory_mb = bytes(of.guest.memory_demand().0) / MIB;
         let image = cluster.guest_value(*id, Metric::GuestResident);

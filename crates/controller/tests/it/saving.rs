@@ -11,7 +11,7 @@ use drover_controller::reconcile::{ManagePower, Reconcile};
 use drover_controller::records::{
     Cause, GuestRecord, HostRecord, PolicyName, PowerPhase, PowerRecord, Tables,
 };
-use drover_controller::saving::{Facts, SuggestOnly, Switches};
+use drover_controller::saving::{Facts, Switches};
 use drover_lifecycle::power::OffProof;
 use drover_model::{HostId, HostState, Metric, Timestamp};
 use drover_planner::power::MachineState;
@@ -19,6 +19,7 @@ use drover_ports::{Clock, Entity, SamplePoint};
 use drover_testkit::{guest, guest_id, host, host_id};
 use serde_json::{Value, json};
 
+use crate::balance::uneven;
 use crate::world::World;
 
 /// Hosts that do at once what they are told, and one that never parks.
@@ -45,10 +46,6 @@ impl Switches for Machines {
         let state = self.states.lock().unwrap()[&host];
         let wake_time = Some(Duration::from_secs(120));
         Facts { state, wake_time, curve: None, may_not_park: None, may_not_wake: None }
-    }
-
-    fn idle(&self) -> Option<String> {
-        None
     }
 
     async fn wake(&self, host: HostId, cause: Cause) -> Result<(), String> {
@@ -109,6 +106,7 @@ fn manager(world: &World, switches: Arc<dyn Switches>) -> ManagePower {
     ManagePower {
         records: Arc::clone(&world.records),
         events: Arc::clone(&world.api.events),
+        engine: world.engine.clone(),
         history: Arc::clone(&world.api.history),
         clock: world.clock.clone(),
         switches,
@@ -175,11 +173,39 @@ async fn a_needless_host_is_parked_after_the_window_and_woken_when_load_comes() 
 
     // asleep for long enough, then both guests ask for more than two hosts have in comfort
     machines.set(host_id(3), MachineState::Off { since: Timestamp::EPOCH });
-    machines.set(host_id(2), MachineState::On { since: world.clock.now() });
+    for n in 1..=2 {
+        machines.set(host_id(n), MachineState::On { since: world.clock.now() });
+    }
     turns(&world, &manager, 8, [7.6, 7.6]).await;
     let asked = machines.asked();
     assert_eq!(asked, [format!("wake {} for policy power", host_id(3))]);
     assert!(decision(&world).await["held"].as_str().unwrap().contains("is being woken"));
+}
+
+#[tokio::test]
+async fn a_host_that_was_woken_for_load_gets_guests() {
+    let (world, _) = uneven().await;
+    let machines = machines(&world, None);
+    machines.set(host_id(2), MachineState::Off { since: Timestamp::EPOCH });
+    let manager = manager(&world, machines.clone());
+    set(&world, json!({ "level": 2 })).await;
+    for _ in 0..5 {
+        manager.reconcile().await.unwrap();
+        world.clock.advance(Duration::from_secs(60));
+        crate::balance::measure(&world, world.clock.now()).await;
+    }
+    assert_eq!(machines.asked(), [format!("wake {} for policy power", host_id(2))]);
+    assert_eq!(world.records.read().plans.len(), 0, "it is not up yet");
+    machines.set(host_id(2), MachineState::On { since: world.clock.now() });
+    manager.reconcile().await.unwrap();
+    let turn = world.records.read().power_turn.get(PolicyName::Power).cloned().unwrap();
+    let plan = world.records.read().plans.iter().next().cloned();
+    let said = events(&world, "power.fills").await;
+    let plan = plan.unwrap_or_else(|| panic!("no plan: {said:?}"));
+    assert_eq!(plan.cause, Cause::Policy { name: PolicyName::Power });
+    assert!(plan.plan.moves().all(|step| step.step.to == host_id(2)), "{plan:?}");
+    assert_eq!(events(&world, "power.fills").await.len(), 1);
+    assert!(turn.awaited.is_empty());
 }
 
 #[tokio::test]
@@ -197,24 +223,18 @@ async fn a_refused_host_is_left_alone_for_a_while_and_the_next_is_parked() {
 }
 
 #[tokio::test]
-async fn without_switches_or_when_asked_it_only_suggests() {
+async fn when_asked_it_only_suggests() {
     let world = cluster().await;
-    let blind = manager(&world, Arc::new(SuggestOnly));
-    set(&world, json!({ "level": 4, "min_on": "1m" })).await;
-    turns(&world, &blind, 35, [1.0, 0.5]).await;
-    let told = decision(&world).await;
-    assert_eq!(told["suggested_only"], "this controller cannot switch hosts on and off");
-    assert_eq!(told["parks"][0]["host"], "h3");
-    assert_eq!(events(&world, "power.suggested").await.len(), 1, "said once");
-
     let machines = machines(&world, None);
-    let seeing = manager(&world, machines.clone());
+    let manager = manager(&world, machines.clone());
     set(&world, json!({ "level": 4, "suggest": true, "exclude_hosts": ["h3"] })).await;
-    turns(&world, &seeing, 35, [1.0, 0.5]).await;
+    turns(&world, &manager, 35, [1.0, 0.5]).await;
     let told = decision(&world).await;
+    assert_eq!(told["suggested_only"], "the policy only suggests");
     assert_eq!(told["parks"][0]["host"], "h2");
-    assert_eq!(told["parks"][0]["moves"][0], json!({ "guest": "vm2", "to": "h1" }));
+    assert_eq!(told["parks"][0]["moves"][0], json!({ "guest": "vm2", "to": "h3" }));
     assert!(told["kept"].to_string().contains("the policy leaves it alone"), "{told}");
+    assert_eq!(events(&world, "power.suggested").await.len(), 1, "said once");
     assert_eq!(machines.asked(), Vec::<String>::new());
 }
 
@@ -236,7 +256,7 @@ async fn the_policy_is_set_shown_and_ended_and_bad_ones_are_refused() {
         (json!({ "level": 6 }), "level 6 is not 1 to 5"),
         (json!({ "level": 3, "schedule": ["at night"] }), "`at night` is no window"),
         (json!({ "level": 3, "time_zone": "Mars/Base" }), "there is no time zone `Mars/Base`"),
-        (json!({ "level": 3, "min_on": "5s" }), "the min_on must be 1m to 24h"),
+        (json!({ "level": 3, "min_on": "5s" }), "the min_on must be 1m to 1d"),
         (json!({ "level": 3, "reserve": 2000 }), "reserve must be at most 1000"),
         (json!({ "level": 3, "survive_failures": 9 }), "survive_failures must be at most 8"),
         (json!({ "level": 3, "exclude_hosts": ["h9"] }), "h9"),
