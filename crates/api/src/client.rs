@@ -507,6 +507,21 @@ impl Client {
         self.delete("/v1/policies/balance").await
     }
 
+    /// `PUT /v1/policies/power`
+    pub async fn set_power(&self, policy: &v1::SetPower) -> Answer<v1::PowerPolicy> {
+        self.answer(self.request(Method::PUT, "/v1/policies/power").json(policy)).await
+    }
+
+    /// `DELETE /v1/policies/power`
+    pub async fn unset_power(&self) -> Answer<()> {
+        self.delete("/v1/policies/power").await
+    }
+
+    /// `GET /v1/policies/power/decision`
+    pub async fn power_decision(&self) -> Answer<v1::PowerDecision> {
+        self.get("/v1/policies/power/decision").await
+    }
+
     /// `GET /v1/events`
     pub async fn events(&self, query: &v1::EventQuery) -> Answer<Vec<v1::Event>> {
         let request = self.request(Method::GET, "/v1/events").query(query);

@@ -95,6 +95,9 @@ routes! {
     DELETE "/v1/policies/balance" OPERATOR, None, None, None, 204, "No longer keep the load even.";
     PUT "/v1/policies/power-caps/{name}" OPERATOR, Some("SetPowerCap"), Some("PowerCap"), None, 200, "Cap what a group of hosts draws.";
     DELETE "/v1/policies/power-caps/{name}" OPERATOR, None, None, None, 204, "End a power cap.";
+    PUT "/v1/policies/power" OPERATOR, Some("SetPower"), Some("PowerPolicy"), None, 200, "Park and wake hosts from now on.";
+    DELETE "/v1/policies/power" OPERATOR, None, None, None, 204, "No longer park and wake hosts.";
+    GET "/v1/policies/power/decision" VIEWER, None, Some("PowerDecision"), None, 200, "Show what the power policy decided last, with its numbers.";
     GET "/v1/operations" VIEWER, None, Some("[Operation]"), None, 200, "List operations, the newest first.";
     GET "/v1/operations/{operation}" VIEWER, None, Some("Operation"), None, 200, "Show an operation.";
     PATCH "/v1/operations/{operation}" OPERATOR, Some("AdjustRequest"), Some("Operation"), None, 202, "Change a live migration that is under way: downtime, bandwidth, post-copy.";

@@ -65,6 +65,9 @@ enum Which {
     Synth(synth::Arguments),
     /// Replays a day of the PlanetLab consolidation experiment.
     Planetlab(planetlab::Arguments),
+    /// Rows: the power levels on PlanetLab days, beside always-on and published policies, where
+    /// waking a host takes time and energy.
+    PlanetlabPower(planetlab::power::PowerArguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -111,6 +114,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Which::Roadef(arguments)) => output::json(&roadef::run(&arguments)?)?,
         Some(Which::Synth(arguments)) => output::json(&synth::run(&arguments)?)?,
         Some(Which::Planetlab(arguments)) => output::json(&planetlab::run(&arguments)?)?,
+        Some(Which::PlanetlabPower(arguments)) => planetlab::power::run(&arguments)?,
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::htools;
 
 #[derive(Debug, clap::Args)]
+#[group(id = "planning")]
 pub(crate) struct Arguments {
     /// All instances of ROADEF_DIR, and the peer where it takes minutes.
     #[arg(long)]

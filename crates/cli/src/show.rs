@@ -7,6 +7,7 @@ pub(crate) mod forecast;
 pub(crate) mod placement;
 pub(crate) mod power;
 pub(crate) mod power_curve;
+pub(crate) mod power_policy;
 
 use drover_api::v1;
 

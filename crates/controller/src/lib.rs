@@ -42,6 +42,7 @@ pub mod preflight;
 pub mod queue;
 pub mod reconcile;
 pub mod records;
+pub mod saving;
 pub mod tokens;
 pub mod view;
 pub mod waker;

@@ -22,10 +22,11 @@ use crate::live::Live;
 use crate::moment::SystemClock;
 use crate::power::{BmcWatts, Bmcs, Switchboard, Vault};
 use crate::reconcile::balance::Last;
+use crate::reconcile::saving::TURN;
 use crate::reconcile::{
     AdvancePlans, BalanceCluster, CarryOutOperations, DrainHosts, EvaluateRules, FollowPlans,
-    KeepHouse, KeepPowerCaps, LearnPowerLines, MeasureBmcs, NoteParked, Reconcile, ReviewCopies,
-    SwitchHosts, WatchHosts,
+    KeepHouse, KeepPowerCaps, LearnPowerLines, ManagePower, MeasureBmcs, NoteParked, Reconcile,
+    ReviewCopies, SwitchHosts, WatchHosts,
 };
 use crate::records::{Records, Txn};
 use crate::tokens::new_token;
@@ -204,7 +205,8 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
         clock: Arc::clone(&clock),
     };
     let house = KeepHouse { records, events, history, clock };
-    let all: [(Duration, Arc<dyn Reconcile>); 9] = [
+    let all: [(Duration, Arc<dyn Reconcile>); 10] = [
+        (TURN, Arc::new(manage_power(config, parts))),
         (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
@@ -241,6 +243,19 @@ fn drain_hosts(config: &Config, parts: &Parts) -> DrainHosts {
         clock: Arc::clone(&parts.clock),
         sample_interval: config.sample_interval,
         tried: Mutex::default(),
+    }
+}
+
+fn manage_power(config: &Config, parts: &Parts) -> ManagePower {
+    ManagePower {
+        records: Arc::clone(&parts.records),
+        events: Arc::clone(&parts.events),
+        engine: parts.engine.clone(),
+        history: Arc::clone(&parts.history),
+        clock: Arc::clone(&parts.clock),
+        switches: Arc::new(parts.power.clone()),
+        sample_interval: config.sample_interval,
+        last: Mutex::default(),
     }
 }
 

@@ -17,6 +17,7 @@ mod improve;
 mod objective;
 mod place;
 mod policy;
+pub mod power;
 mod relieve;
 mod report;
 pub mod search;

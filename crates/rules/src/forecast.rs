@@ -50,27 +50,48 @@ pub fn forecast(samples: &[(Timestamp, f64)], now: Timestamp, ahead: Duration) -
         let most = samples.iter().map(|(_, value)| *value).fold(last, f64::max);
         return Some(Forecast { mean: last, p95: most, pattern: Pattern::None });
     }
-    let naive = error(samples.windows(2).map(|pair| pair[1].1 - pair[0].1));
-    let span = samples.last()?.0.as_millis() - samples.first()?.0.as_millis();
-    let found = [(Pattern::Weekly, WEEK_MS), (Pattern::Daily, DAY_MS)]
-        .into_iter()
-        .filter(|(_, period)| span >= PERIODS * period)
-        .map(|(pattern, period)| (pattern, Seasonal::of(samples, period)))
-        .find(|(_, seasonal)| seasonal.error <= CONVINCING * deviation(samples).max(naive));
-    match found {
-        Some((pattern, seasonal)) => {
-            let slots = seasonal.slots(now, ahead);
-            let mean = slots.iter().sum::<f64>() / real(slots.len().max(1));
-            let highest = slots.iter().copied().fold(mean, f64::max);
-            let p95 = highest + quantile(&seasonal.residuals, 0.95).max(0.0);
-            Some(Forecast { mean, p95, pattern })
-        }
+    match pattern(samples) {
+        Some((pattern, seasonal)) => seasonal.forecast(pattern, now, ahead),
         None => {
             let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
             let p95 = quantile(&values, 0.95).max(last);
             Some(Forecast { mean: last, p95, pattern: Pattern::None })
         }
     }
+}
+
+/// Forecasts each quarter of an hour from the one that `now` lies in until `ahead` after it, with
+/// its begin. Empty where the load has no pattern: then every quarter would be alike.
+pub fn course(
+    samples: &[(Timestamp, f64)],
+    now: Timestamp,
+    ahead: Duration,
+) -> Vec<(Timestamp, Forecast)> {
+    if samples.len() < FEW {
+        return Vec::new();
+    }
+    let Some((pattern, seasonal)) = pattern(samples) else { return Vec::new() };
+    let first = now.as_millis().div_euclid(SLOT_MS) * SLOT_MS;
+    let end = now.plus(ahead).as_millis();
+    (0..)
+        .map(|step| Timestamp::from_millis(first + step * SLOT_MS))
+        .take_while(|at| at.as_millis() < end)
+        .filter_map(|at| Some((at, seasonal.forecast(pattern, at, COURSE_STEP)?)))
+        .collect()
+}
+
+/// Length of the quarters of [`course`].
+pub const COURSE_STEP: Duration = Duration::from_millis(SLOT_MS.unsigned_abs());
+
+/// The pattern that explains the samples, if one does.
+fn pattern(samples: &[(Timestamp, f64)]) -> Option<(Pattern, Seasonal)> {
+    let naive = error(samples.windows(2).map(|pair| pair[1].1 - pair[0].1));
+    let span = samples.last()?.0.as_millis() - samples.first()?.0.as_millis();
+    [(Pattern::Weekly, WEEK_MS), (Pattern::Daily, DAY_MS)]
+        .into_iter()
+        .filter(|(_, period)| span >= PERIODS * period)
+        .map(|(pattern, period)| (pattern, Seasonal::of(samples, period)))
+        .find(|(_, seasonal)| seasonal.error <= CONVINCING * deviation(samples).max(naive))
 }
 
 /// Mean of the newest samples, each weighing 0.85 of the next newer one.
@@ -89,7 +110,8 @@ fn recent(samples: &[(Timestamp, f64)]) -> Option<f64> {
 struct Seasonal {
     period: i64,
     medians: Vec<Option<f64>>,
-    residuals: Vec<f64>,
+    /// What past values exceeded theirs by in a twentieth of the time.
+    spread: f64,
     error: f64,
 }
 
@@ -117,7 +139,17 @@ impl Seasonal {
             residuals.push(value - others);
         }
         let error = error(residuals.iter().copied());
-        Self { period, medians, residuals, error }
+        let spread = quantile(&residuals, 0.95).max(0.0);
+        Self { period, medians, spread, error }
+    }
+
+    /// What the past says of the `ahead` after `from`; none where it knows nothing of then.
+    fn forecast(&self, pattern: Pattern, from: Timestamp, ahead: Duration) -> Option<Forecast> {
+        let slots = self.slots(from, ahead);
+        let mean = slots.iter().sum::<f64>() / real(slots.len().max(1));
+        let highest = slots.iter().copied().fold(mean, f64::max);
+        let p95 = highest + self.spread;
+        (!slots.is_empty()).then_some(Forecast { mean, p95, pattern })
     }
 
     /// What the slots of the coming time were like.
@@ -207,6 +239,17 @@ mod tests {
         assert!((known.mean - 8.0).abs() < 1e-9 && known.p95 >= 8.0, "{known:?}");
         let night = forecast(&series(4, office), at(4, 2), AN_HOUR).unwrap();
         assert!((night.mean - 1.0).abs() < 1e-9, "{night:?}");
+    }
+
+    #[test]
+    fn the_course_of_a_day_is_told_by_quarters() {
+        let office = |t| if (8..18).contains(&hour(t)) { 8.0 } else { 1.0 };
+        let now = at(4, 7).plus(Duration::from_secs(600));
+        let known = course(&series(4, office), now, 2 * AN_HOUR);
+        assert_eq!(known[0].0, at(4, 7), "the quarter that is under way");
+        let begins = known.iter().find(|(_, of)| of.mean > 2.0).unwrap();
+        assert_eq!((begins.0, known.len()), (at(4, 8), 9));
+        assert_eq!(course(&series(4, |_| 2.0)[..FEW - 1], now, AN_HOUR), []);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use constraint::{
 };
 pub use disk_copy::why_not_copied;
 pub use firing::{HostFiring, Transition, advance};
-pub use forecast::{Forecast, Pattern, forecast};
+pub use forecast::{COURSE_STEP, Forecast, Pattern, course, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};
 pub use projection::{Draw, HostLoad, Move, Projection};
 pub use protection::{DiskProtection, Protection, protection};

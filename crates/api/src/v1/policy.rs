@@ -66,4 +66,7 @@ pub struct Policies {
     /// Groups of hosts that may draw no more than so much.
     #[serde(default)]
     pub power_caps: Vec<super::PowerCap>,
+    /// Park and wake hosts; none where it is not wanted.
+    #[serde(default)]
+    pub power: Option<super::PowerPolicy>,
 }

@@ -20,11 +20,12 @@ pub(crate) const LENGTH: f64 = 86_400.0;
 /// State of a run.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    hosts: Vec<Host>,
-    vms: Vec<Vm>,
-    updated: f64,
-    joules: f64,
-    migrations: usize,
+    pub(super) hosts: Vec<Host>,
+    pub(super) vms: Vec<Vm>,
+    /// When the last update was.
+    pub(super) updated: f64,
+    pub(super) joules: f64,
+    pub(super) migrations: usize,
     memory: Memory,
 }
 
@@ -84,7 +85,7 @@ impl Engine {
 
     /// What the policy may see. While VMs are created they claim their full size; afterwards they
     /// claim their CPU demand and the memory [`Memory`] says. Source: CloudSim 3.0.3 `Vm`.
-    fn view(&self, creating: bool) -> LoadView {
+    pub(super) fn view(&self, creating: bool) -> LoadView {
         let claims_memory = creating || self.memory == Memory::Kept;
         let vms = self.vms.iter().map(|vm| GuestLoad {
             size: vm.mips,
@@ -106,7 +107,7 @@ impl Engine {
     }
 
     /// Places the VMs for the first time; memory must suffice.
-    fn create(&mut self, places: &[usize]) -> Result<()> {
+    pub(super) fn create(&mut self, places: &[usize]) -> Result<()> {
         ensure!(places.len() == self.vms.len(), "{} places", places.len());
         for (id, &place) in places.iter().enumerate() {
             self.hosts[place].guests.push(id);
@@ -124,7 +125,7 @@ impl Engine {
     ///
     /// A VM whose demand is exactly zero outside a migration is taken for completed and never
     /// comes back. Source: CloudSim 3.0.3 `PowerDatacenter` and `HostDynamicWorkload`.
-    fn advance(&mut self, now: f64) {
+    pub(super) fn advance(&mut self, now: f64) {
         for host in &mut self.hosts {
             host.update(now, &mut self.vms);
         }

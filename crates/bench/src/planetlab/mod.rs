@@ -24,6 +24,7 @@ mod engine;
 mod host;
 mod metrics;
 mod policies;
+pub(crate) mod power;
 mod shares;
 mod stats;
 mod traces;

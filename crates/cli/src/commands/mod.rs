@@ -84,7 +84,7 @@ enum Command {
     /// Policies: what is done all the time, beside rules.
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Power: what hosts have drawn.
+    /// Power: what hosts have drawn, and what the power policy decides.
     #[command(subcommand)]
     Power(power_report::Command),
     /// Plans: what would be done, what is, and why.

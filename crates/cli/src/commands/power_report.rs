@@ -10,6 +10,8 @@ use crate::{output, show};
 pub(crate) enum Command {
     /// Tell what hosts have drawn and what parking has saved, by host, day and month.
     Report(Report),
+    /// Show what the power policy decided last, and the numbers behind it.
+    Explain,
 }
 
 #[derive(Debug, Args)]
@@ -29,9 +31,17 @@ pub(crate) struct Report {
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
-    let Command::Report(Report { days, co2, host, json }) = command;
+    let Report { days, co2, host, json } = match command {
+        Command::Report(report) => report,
+        Command::Explain => return explain(context).await,
+    };
     let query = PowerReportQuery { days: Some(days), co2, host };
     let report = context.client.power_report(&query).await.map_err(problem)?;
     let format = if json { output::Format::Json } else { context.format };
     output::print(format, &report, |_| show::energy::report(&report))
+}
+
+async fn explain(context: &Context) -> Done {
+    let decision = context.client.power_decision().await.map_err(problem)?;
+    output::print(context.format, &decision, |_| show::power_policy::decision(&decision))
 }

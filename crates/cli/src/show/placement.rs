@@ -45,13 +45,15 @@ pub(crate) fn labels(labels: &std::collections::BTreeMap<String, String>) -> Str
 }
 
 pub(crate) fn policies(policies: &v1::Policies) -> String {
-    let caps = &policies.power_caps;
-    match &policies.balance {
-        Some(policy) if caps.is_empty() => balance(policy),
-        Some(policy) => format!("{}\n{}", balance(policy), super::energy::caps(caps)),
-        None if !caps.is_empty() => super::energy::caps(caps),
-        None => "no policy stands; `drover policy set balance` makes one".to_owned(),
+    let balance = policies.balance.as_ref().map(balance);
+    let power = policies.power.as_ref().map(super::power_policy::power);
+    let caps = Some(&policies.power_caps).filter(|caps| !caps.is_empty());
+    let caps = caps.map(|caps| super::energy::caps(caps));
+    let all: Vec<String> = balance.into_iter().chain(power).chain(caps).collect();
+    if all.is_empty() {
+        return "no policy stands; `drover policy set` makes one".to_owned();
     }
+    all.join("\n")
 }
 
 pub(crate) fn balance(policy: &v1::BalancePolicy) -> String {

@@ -25,6 +25,7 @@ mod policies;
 mod power;
 mod power_caps;
 mod power_curve;
+mod power_policy;
 mod power_report;
 mod preview;
 mod prometheus;
@@ -127,6 +128,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/policies", get(policies::show))
         .route("/v1/policies/balance", put(policies::set).delete(policies::unset))
         .route("/v1/policies/power-caps/{name}", put(power_caps::set).delete(power_caps::unset))
+        .route("/v1/policies/power", put(power_policy::set).delete(power_policy::unset))
+        .route("/v1/policies/power/decision", get(power_policy::decision))
         .route("/v1/baselines", get(baselines::list))
         .route("/v1/baselines/{group}", put(baselines::compute))
         .route("/v1/baselines/{group}/apply", post(baselines::apply))

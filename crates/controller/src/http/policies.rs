@@ -33,8 +33,10 @@ pub(super) async fn show(State(api): State<Arc<Api>>) -> Json<v1::Policies> {
     let tables = api.records.read();
     let record = tables.balance.get(PolicyName::Balance);
     let balance = record.map(|record| shown(&tables, record, api.clock.now()));
+    let power = tables.power_policy.get(PolicyName::Power);
+    let power = power.map(|record| super::power_policy::shown(&tables, record));
     let power_caps = super::power_caps::all(&api, &tables);
-    Json(v1::Policies { balance, power_caps })
+    Json(v1::Policies { balance, power_caps, power })
 }
 
 pub(super) async fn set(

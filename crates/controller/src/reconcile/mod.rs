@@ -15,6 +15,7 @@ pub mod power_caps;
 mod power_lines;
 pub mod rule_wake;
 pub mod rules;
+pub mod saving;
 mod watts;
 
 use async_trait::async_trait;
@@ -32,6 +33,7 @@ pub use power::SwitchHosts;
 pub use power_caps::KeepPowerCaps;
 pub use power_lines::LearnPowerLines;
 pub use rules::EvaluateRules;
+pub use saving::ManagePower;
 pub use watts::MeasureBmcs;
 
 /// One reconciler.
@@ -62,6 +64,7 @@ debug_by_name!(
     ReviewCopies,
     BalanceCluster,
     DrainHosts,
+    ManagePower,
     AdvancePlans,
     LearnPowerLines,
     KeepPowerCaps,

@@ -251,6 +251,8 @@ pub enum PolicyName {
     Balance,
     /// Keep groups of hosts below their caps.
     PowerCap,
+    /// Park and wake hosts.
+    Power,
 }
 
 impl fmt::Display for PolicyName {
@@ -258,6 +260,7 @@ impl fmt::Display for PolicyName {
         match self {
             Self::Balance => f.write_str("balance"),
             Self::PowerCap => f.write_str("power-cap"),
+            Self::Power => f.write_str("power"),
         }
     }
 }
@@ -269,6 +272,7 @@ impl FromStr for PolicyName {
         match text {
             "balance" => Ok(Self::Balance),
             "power-cap" => Ok(Self::PowerCap),
+            "power" => Ok(Self::Power),
             other => Err(format!("there is no policy `{other}`")),
         }
     }

@@ -9,6 +9,7 @@ mod kinds;
 mod maintenance;
 mod power;
 mod refusal;
+mod saving;
 mod table;
 mod watts;
 
@@ -28,6 +29,7 @@ pub use power::{
     ReserveName, ReserveRecord, Sealed, WattsFrom,
 };
 pub use refusal::{RefusalRecord, Refused};
+pub use saving::{PowerPolicyRecord, PowerTurnRecord};
 pub use table::{Kept, Record, Table, Txn};
 pub use watts::{CappedHosts, ParkedRecord, PowerCapRecord, PowerLineRecord};
 
@@ -56,6 +58,10 @@ pub struct Tables {
     pub labels: Table<LabelsRecord>,
     /// The balance policy, if there is one.
     pub balance: Table<BalanceRecord>,
+    /// The power policy, if there is one.
+    pub power_policy: Table<PowerPolicyRecord>,
+    /// What it decided last.
+    pub power_turn: Table<PowerTurnRecord>,
     /// CPU baselines of groups of hosts.
     pub baselines: Table<BaselineRecord>,
     /// Hosts that are emptied, or are to stay empty.
@@ -216,6 +222,8 @@ tables! {
     GuestPolicy => guest_policies: GuestPolicyRecord,
     Labels => labels: LabelsRecord,
     Balance => balance: BalanceRecord,
+    PowerPolicy => power_policy: PowerPolicyRecord,
+    PowerTurn => power_turn: PowerTurnRecord,
     Baseline => baselines: BaselineRecord,
     Maintenance => maintenance: MaintenanceRecord,
     Refusal => refusals: RefusalRecord,

@@ -16,8 +16,8 @@ use super::{
     AgentRecord, BalanceRecord, BaselineRecord, DefinitionRecord, FiringRecord, GuestPolicyRecord,
     GuestRecord, HostRecord, HostSecretRecord, JoinRecord, LabelsRecord, LimitsName, LimitsRecord,
     MaintenanceRecord, OperationRecord, ParkedRecord, PlacementRecord, PlanRecord, PolicyName,
-    PowerCapRecord, PowerLineRecord, PowerRecord, RecordError, RefusalRecord, ReserveName,
-    ReserveRecord, Tables, TokenRecord,
+    PowerCapRecord, PowerLineRecord, PowerPolicyRecord, PowerRecord, PowerTurnRecord, RecordError,
+    RefusalRecord, ReserveName, ReserveRecord, Tables, TokenRecord,
 };
 
 /// A kind of record.
@@ -147,6 +147,8 @@ kinds! {
     GuestPolicy(GuestPolicyRecord, GuestId, "guest-policy/", |r| r.guest),
     Labels(LabelsRecord, HostId, "labels/", |r| r.host),
     Balance(BalanceRecord, PolicyName, "policy/", |_| PolicyName::Balance),
+    PowerPolicy(PowerPolicyRecord, PolicyName, "power-policy/", |_| PolicyName::Power),
+    PowerTurn(PowerTurnRecord, PolicyName, "power-turn/", |_| PolicyName::Power),
     Baseline(BaselineRecord, BaselineId, "baseline/", |r| r.id),
     Maintenance(MaintenanceRecord, HostId, "maintenance/", |r| r.host),
     Refusal(RefusalRecord, GuestId, "refusal/", |r| r.guest),
@@ -255,6 +257,17 @@ impl Txn {
     /// Ends the balance policy.
     pub fn delete_balance(&mut self) {
         self.writes.push(Write::Balance(PolicyName::Balance, None));
+    }
+
+    /// Ends the power policy, if there is one, and forgets what it decided.
+    pub fn delete_power_policy_if(&mut self, tables: &Tables) {
+        let power = PolicyName::Power;
+        if tables.power_policy.get(power).is_some() {
+            self.writes.push(Write::PowerPolicy(power, None));
+        }
+        if tables.power_turn.get(power).is_some() {
+            self.writes.push(Write::PowerTurn(power, None));
+        }
     }
 
     /// Deletes an API token.

@@ -98,7 +98,7 @@ pub(crate) async fn uneven() -> (World, BalanceCluster) {
 }
 
 /// Samples of the last two intervals.
-async fn measure(world: &World, now: Timestamp) {
+pub(crate) async fn measure(world: &World, now: Timestamp) {
     let gib = f64::from(1 << 30);
     let mut points = Vec::new();
     for step in 0..24 {

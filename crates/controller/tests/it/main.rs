@@ -14,4 +14,5 @@ mod power;
 mod preflight;
 mod queue;
 mod watts;
+mod saving;
 mod world;

@@ -8,7 +8,7 @@ use super::scratch::Scratch;
 ///
 /// With `n` hosts each has mean `mean / n` and deviation `sqrt(variance / n)`; setting their
 /// weighted sum equal to the capacity is a quadratic in `sqrt(n)`.
-pub(super) fn hosts_needed(mean: f64, variance: f64, sigmas: f64, capacity: f64) -> f64 {
+pub(crate) fn hosts_needed(mean: f64, variance: f64, sigmas: f64, capacity: f64) -> f64 {
     let spread = sigmas * variance.sqrt();
     let root = (spread + (spread * spread + 4.0 * capacity * mean).sqrt()) / (2.0 * capacity);
     root * root

@@ -6,7 +6,7 @@ use super::GuestLoad;
 
 /// What is expected of a guest, compute units.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Demand {
+pub(crate) struct Demand {
     /// Demand now.
     pub now: f64,
     /// Expected demand over the next steps.
@@ -73,7 +73,7 @@ impl Estimator {
     }
 
     /// Estimates every guest.
-    pub(super) fn estimate(&self, guests: &[GuestLoad]) -> Vec<Demand> {
+    pub(crate) fn estimate(&self, guests: &[GuestLoad]) -> Vec<Demand> {
         let moments: Vec<Moments> =
             guests.iter().map(|guest| self.moments(&guest.history, guest.size)).collect();
         let most = |guest: &GuestLoad, mean: f64| mean * (guest.size - mean).max(0.0);

@@ -26,9 +26,12 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use drain::hosts_needed;
+pub(crate) use estimate::Demand;
 pub use estimate::Estimator;
 pub use load::{GuestLoad, HostLoad, LoadMove, LoadView};
-use scratch::Scratch;
+pub(crate) use relief::relieve;
+pub(crate) use scratch::Scratch;
 
 /// Parameters.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,6 +108,21 @@ impl Consolidate {
             || spread::spread(&mut scratch, &self.parameters);
         if !woken {
             drain::drain(&mut scratch, &self.parameters);
+        }
+        scratch.moves()
+    }
+
+    /// What to move where somebody else decides which hosts are on (`power`): hosts that are
+    /// short now are relieved among the `open` ones, and the `fresh` ones, which have just been
+    /// woken, take over their share.
+    pub fn even_out(&self, view: &LoadView, open: &[bool], fresh: &[usize]) -> Vec<LoadMove> {
+        let demand = self.parameters.estimator.estimate(&view.guests);
+        let mut scratch = Scratch::new(view, demand).limited_to(open.to_vec());
+        relief::relieve(&mut scratch, &self.parameters);
+        for &to in fresh {
+            let active: Vec<usize> =
+                scratch.active().into_iter().filter(|&host| host != to).collect();
+            spread::fill(&mut scratch, &active, to, &self.parameters);
         }
         scratch.moves()
     }

@@ -5,7 +5,7 @@ use super::scratch::Scratch;
 
 /// Moves guests off every host whose demand exceeds `hot` of its capacity, the worst first. Returns
 /// whether a host had to be woken for it.
-pub(super) fn relieve(scratch: &mut Scratch<'_>, parameters: &Parameters) -> bool {
+pub(crate) fn relieve(scratch: &mut Scratch<'_>, parameters: &Parameters) -> bool {
     let excess = |scratch: &Scratch<'_>, host: usize| {
         scratch.slots[host].now - parameters.hot * scratch.view.hosts[host].capacity
     };

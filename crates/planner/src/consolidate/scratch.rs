@@ -5,7 +5,7 @@ use super::{LoadMove, LoadView};
 
 /// A host in the scratch assignment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// guests assigned.
     pub guests: Vec<usize>,
     /// Demand now, compute units.
@@ -20,7 +20,7 @@ pub(super) struct Slot {
 
 /// Sums over several hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Total {
+pub(crate) struct Total {
     /// CPU capacity, compute units.
     pub capacity: f64,
     /// Expected demand, compute units.
@@ -31,7 +31,7 @@ pub(super) struct Total {
 
 /// The assignment.
 #[derive(Debug, Clone)]
-pub(super) struct Scratch<'a> {
+pub(crate) struct Scratch<'a> {
     /// The facts.
     pub view: &'a LoadView,
     /// What is expected of each guest.
@@ -40,16 +40,23 @@ pub(super) struct Scratch<'a> {
     pub slots: Vec<Slot>,
     /// Planned host of each guest.
     places: Vec<Option<usize>>,
+    /// Hosts that may be given guests and looked at; all where it is empty.
+    open: Vec<bool>,
 }
 
 impl<'a> Scratch<'a> {
     /// The assignment in force. Missing estimates count as no demand.
-    pub(super) fn new(view: &'a LoadView, mut demand: Vec<Demand>) -> Self {
+    pub(crate) fn new(view: &'a LoadView, mut demand: Vec<Demand>) -> Self {
         demand.resize(view.guests.len(), Demand::default());
         let slots =
             view.hosts.iter().map(|host| Slot { free_mb: host.memory_mb, ..Slot::default() });
-        let mut scratch =
-            Self { view, demand, slots: slots.collect(), places: vec![None; view.guests.len()] };
+        let mut scratch = Self {
+            view,
+            demand,
+            slots: slots.collect(),
+            places: vec![None; view.guests.len()],
+            open: Vec::new(),
+        };
         for (host, facts) in view.hosts.iter().enumerate() {
             for &guest in &facts.guests {
                 scratch.shift(guest, host);
@@ -58,8 +65,13 @@ impl<'a> Scratch<'a> {
         scratch
     }
 
+    /// The same, with hosts that are not open neither relieved nor given guests.
+    pub(crate) fn limited_to(self, open: Vec<bool>) -> Self {
+        Self { open, ..self }
+    }
+
     /// Assigns `guest` to `host`.
-    pub(super) fn shift(&mut self, guest: usize, host: usize) {
+    pub(crate) fn shift(&mut self, guest: usize, host: usize) {
         if let Some(old) = self.places[guest].replace(host) {
             self.slots[old].guests.retain(|other| *other != guest);
             self.recount(old);
@@ -83,7 +95,7 @@ impl<'a> Scratch<'a> {
     }
 
     /// Whether memory and core speed of `host` allow `guest`.
-    pub(super) fn has_room(&self, host: usize, guest: usize) -> bool {
+    pub(crate) fn has_room(&self, host: usize, guest: usize) -> bool {
         let (facts, guest) = (&self.view.hosts[host], &self.view.guests[guest]);
         facts.core >= guest.size && self.slots[host].free_mb >= guest.memory_mb
     }
@@ -100,7 +112,7 @@ impl<'a> Scratch<'a> {
     /// The host among `targets` with the largest reserve left after taking `guest`. It must have
     /// room, stay within `ceiling` of its capacity by demand now, and keep `sigmas` standard
     /// deviations of reserve by expected demand.
-    pub(super) fn roomiest(
+    pub(crate) fn roomiest(
         &self,
         guest: usize,
         targets: &[usize],
@@ -120,7 +132,7 @@ impl<'a> Scratch<'a> {
     }
 
     /// Capacity and expected load of `hosts` together.
-    pub(super) fn total(&self, hosts: &[usize]) -> Total {
+    pub(crate) fn total(&self, hosts: &[usize]) -> Total {
         let mut total = Total::default();
         for &host in hosts {
             total.capacity += self.view.hosts[host].capacity;
@@ -130,32 +142,38 @@ impl<'a> Scratch<'a> {
         total
     }
 
-    /// The most efficient host without guests.
-    pub(super) fn best_idle(&self) -> Option<usize> {
-        self.by_efficiency().into_iter().find(|&host| self.slots[host].guests.is_empty())
+    /// The most efficient open host without guests.
+    pub(crate) fn best_idle(&self) -> Option<usize> {
+        let idle = |&host: &usize| self.is_open(host) && self.slots[host].guests.is_empty();
+        self.by_efficiency().into_iter().find(idle)
     }
 
-    /// Hosts that have at least one guest.
-    pub(super) fn active(&self) -> Vec<usize> {
-        (0..self.slots.len()).filter(|&host| !self.slots[host].guests.is_empty()).collect()
+    /// Open hosts that have at least one guest.
+    pub(crate) fn active(&self) -> Vec<usize> {
+        let active = |&host: &usize| self.is_open(host) && !self.slots[host].guests.is_empty();
+        (0..self.slots.len()).filter(active).collect()
+    }
+
+    fn is_open(&self, host: usize) -> bool {
+        self.open.get(host).copied().unwrap_or(true)
     }
 
     /// All hosts, the one that draws least per compute units at four fifths of its capacity first.
-    pub(super) fn by_efficiency(&self) -> Vec<usize> {
+    pub(crate) fn by_efficiency(&self) -> Vec<usize> {
         let mut hosts: Vec<usize> = (0..self.slots.len()).collect();
         hosts.sort_by(|&a, &b| self.watts_per_unit(a).total_cmp(&self.watts_per_unit(b)));
         hosts
     }
 
     /// Watts per compute units at the utilisation a packed host runs at.
-    pub(super) fn watts_per_unit(&self, host: usize) -> f64 {
+    pub(crate) fn watts_per_unit(&self, host: usize) -> f64 {
         const PACKED: f64 = 0.8;
         let facts = &self.view.hosts[host];
         facts.power.watts(PACKED) / (PACKED * facts.capacity)
     }
 
     /// The migrations that lead from the facts to the assignment, by guest.
-    pub(super) fn moves(&self) -> Vec<LoadMove> {
+    pub(crate) fn moves(&self) -> Vec<LoadMove> {
         let planned = self.places.iter().zip(&self.view.guests).enumerate();
         planned
             .filter_map(|(guest, (&place, facts))| {

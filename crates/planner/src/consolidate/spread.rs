@@ -16,10 +16,22 @@ pub(super) fn spread(scratch: &mut Scratch<'_>, parameters: &Parameters) -> bool
         return false;
     }
     let Some(to) = scratch.best_idle() else { return false };
+    fill(scratch, &active, to, parameters)
+}
+
+/// Hands `to` the largest guests of the fullest of the `active` hosts as long as it stays below
+/// the average. Returns whether it got any.
+pub(super) fn fill(
+    scratch: &mut Scratch<'_>,
+    active: &[usize],
+    to: usize,
+    parameters: &Parameters,
+) -> bool {
+    let total = scratch.total(active);
     let share = total.mean / (total.capacity + scratch.view.hosts[to].capacity);
     let mut moved = false;
     for _ in 0..parameters.wake_moves {
-        let Some(guest) = largest_of_fullest(scratch, &active, to, share) else { break };
+        let Some(guest) = largest_of_fullest(scratch, active, to, share) else { break };
         scratch.shift(guest, to);
         moved = true;
     }

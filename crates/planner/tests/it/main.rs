@@ -5,6 +5,7 @@
 mod exact;
 mod goals;
 mod place;
+mod power;
 mod properties;
 mod relief;
 mod scenario;
