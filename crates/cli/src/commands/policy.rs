@@ -143,6 +143,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         Command::Unset(Unset::PowerCap { name }) => {
             client.unset_power_cap(&name).await.map_err(problem)?;
             done(context, &format!("what the hosts of {name} draw is no longer capped"))
+        }
         Command::Set(Set::Power(power)) => {
             let policy = SetPower {
                 level: power.level,

@@ -136,6 +136,7 @@ impl KeepPowerCaps {
             cause: Cause::Policy { name: PolicyName::PowerCap },
             settings: MigrationSettings::default(),
             measure_over: record.window,
+            cleared: Vec::new(),
         };
         match launch(&self.records, &self.engine, order, id, now, false).await {
             Ok(_) => Ok(()),

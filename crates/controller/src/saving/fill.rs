@@ -81,6 +81,7 @@ impl ManagePower {
             cause: Cause::Policy { name: PolicyName::Power },
             settings: MigrationSettings::default(),
             measure_over: PERIOD,
+            cleared: Vec::new(),
         };
         match launch(&self.records, &self.engine, order, id, now, false).await {
             Ok(_) => {

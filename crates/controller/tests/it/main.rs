@@ -13,6 +13,6 @@ mod inventory;
 mod power;
 mod preflight;
 mod queue;
-mod watts;
 mod saving;
+mod watts;
 mod world;
