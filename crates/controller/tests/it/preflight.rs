@@ -68,10 +68,11 @@ async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
     let mut guests: Vec<GuestId> = failed.iter().map(|(guest, ..)| *guest).collect();
     guests.dedup();
     assert_eq!(guests.len(), failed.len(), "nobody is sent to h2 twice");
-    let tables = cluster.world.records.read();
-    assert!(tables.owners.iter().all(|owner| owner.phase == OwnerPhase::Settled));
-    assert!(tables.plans.iter().any(|plan| plan.state == PlanState::Failed));
-    drop(tables);
+    {
+        let tables = cluster.world.records.read();
+        assert!(tables.owners.iter().all(|owner| owner.phase == OwnerPhase::Settled));
+        assert!(tables.plans.iter().any(|plan| plan.state == PlanState::Failed));
+    }
     let events = cluster.world.api.events.query(&EventQuery::default()).await.unwrap();
     let told = events.iter().filter(|event| event.kind == "migration.failed");
     assert!(
