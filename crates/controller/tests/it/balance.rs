@@ -29,7 +29,7 @@ use crate::world::World;
 const INTERVAL: Duration = Duration::from_secs(60);
 const HOLD: Duration = Duration::from_secs(600);
 
-fn policy(level: Level) -> BalanceRecord {
+pub(crate) fn policy(level: Level) -> BalanceRecord {
     BalanceRecord {
         level,
         interval: INTERVAL,
@@ -295,7 +295,7 @@ async fn a_plan_that_was_applied_goes_on_batch_by_batch_and_stops_when_it_no_lon
 }
 
 /// All moves that are under way arrive.
-async fn arrive(world: &World) {
+pub(crate) async fn arrive(world: &World) {
     world
         .update_with(|tables, txn| {
             for operation in tables.operations.iter().filter(|o| !o.migration.state.is_finished()) {

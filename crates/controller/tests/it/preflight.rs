@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use drover_api::v1::EventQuery;
+use drover_controller::reconcile::{AdvancePlans, Reconcile as _};
 use drover_controller::records::{
     GuestRecord, HostRecord, MaintenancePhase, OperationRecord, PlanState,
 };
 use drover_lifecycle::{FailureKind, MigrationState};
 use drover_model::{Bytes, CpuFit, Disk, DiskSource, GuestId, Host, OwnerPhase, TyingDevice};
+use drover_planner::Level;
 use drover_testkit::{guest, guest_id, host, host_id};
 use serde_json::{Value, json};
 
 use crate::agents::{Says, connect};
+use crate::balance::{arrive, policy, uneven};
 use crate::drain::Cluster;
 
 fn lacking() -> Says {
@@ -68,10 +71,11 @@ async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
     let mut guests: Vec<GuestId> = failed.iter().map(|(guest, ..)| *guest).collect();
     guests.dedup();
     assert_eq!(guests.len(), failed.len(), "nobody is sent to h2 twice");
-    let tables = cluster.world.records.read();
-    assert!(tables.owners.iter().all(|owner| owner.phase == OwnerPhase::Settled));
-    assert!(tables.plans.iter().any(|plan| plan.state == PlanState::Failed));
-    drop(tables);
+    {
+        let tables = cluster.world.records.read();
+        assert!(tables.owners.iter().all(|owner| owner.phase == OwnerPhase::Settled));
+        assert!(tables.plans.iter().any(|plan| plan.state == PlanState::Failed));
+    }
     let events = cluster.world.api.events.query(&EventQuery::default()).await.unwrap();
     let told = events.iter().filter(|event| event.kind == "migration.failed");
     assert!(
@@ -356,4 +360,60 @@ async fn a_drain_that_copies_disks_takes_guests_with_local_disks_along() {
     let tables = cluster.world.records.read();
     let hanging = &tables.maintenance.get(host_id(1)).unwrap().hanging;
     assert!(hanging.len() == 1 && hanging[0].why.contains("vmdk"), "{hanging:?}");
+}
+
+#[tokio::test]
+async fn what_a_policy_wants_is_looked_at_and_known_to_its_next_plan() {
+    let (world, balance) = uneven().await;
+    connect(&world, host_id(1), Says::default());
+    connect(&world, host_id(2), lacking());
+    world.update(|txn| txn.put(policy(Level::Moderate))).await;
+    balance.reconcile().await.unwrap();
+    world.settle().await;
+    let tried: Vec<(GuestId, bool)> = {
+        let tables = world.records.read();
+        let all = tables.operations.iter();
+        all.map(|of| (of.migration.guest, of.is_refused())).collect()
+    };
+    assert!(!tried.is_empty() && tried.iter().all(|(_, refused)| *refused), "{tried:?}");
+    let record = {
+        let tables = world.records.read();
+        tables.refusals.get(tried[0].0).cloned().expect("it is remembered")
+    };
+    assert_eq!(record.to.keys().copied().collect::<Vec<_>>(), [host_id(2)]);
+    let tables = world.records.read();
+    let standing = drover_controller::placement::standing(&tables);
+    assert!(tried.iter().all(|(guest, _)| standing.refused.contains_key(guest)));
+}
+
+#[tokio::test]
+async fn later_batches_of_a_plan_are_looked_at_when_they_begin() {
+    let (world, _) = uneven().await;
+    connect(&world, host_id(1), Says::default());
+    connect(&world, host_id(2), Says::default());
+    let token = world.token(drover_api::v1::Role::Operator).await;
+    let token = Some(token.as_str());
+    let wanted = json!({"goal": {"for": "drain", "hosts": ["h1"]}});
+    let (_, plan) = world.call("POST", "/v1/plans/preview", token, Some(wanted)).await;
+    let path = format!("/v1/plans/{}/apply", plan["id"].as_str().unwrap());
+    let (status, applied) = world.call("POST", &path, token, Some(json!({}))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{applied}");
+    let first = world.records.read().operations.len();
+    let begun = |of: &&OperationRecord| of.entered("offering").is_some();
+    assert_eq!(world.records.read().operations.iter().filter(begun).count(), first, "at once");
+    arrive(&world).await;
+    connect(&world, host_id(2), lacking());
+    let advance = AdvancePlans {
+        records: Arc::clone(&world.records),
+        events: Arc::clone(&world.api.events),
+        engine: world.engine.clone(),
+        history: Arc::clone(&world.api.history),
+        clock: world.clock.clone(),
+        sample_interval: world.api.sample_interval,
+    };
+    advance.reconcile().await.unwrap();
+    world.settle().await;
+    let tables = world.records.read();
+    let later = tables.operations.iter().filter(|of| of.is_refused()).count();
+    assert!(later > 0 && later == tables.operations.len() - first, "{later}");
 }
