@@ -61,8 +61,7 @@ fn a_password_comes_from_the_environment_too(stage: &Stage) {
     let admin = stage.admin();
     let words =
         ["host", "bmc", "set", "h1", "--protocol", "ipmi", "--address", "bmc1", "--user", "root"];
-    let environment =
-        [("DROVER_CONFIG", admin.to_str().unwrap()), ("DROVER_BMC_PASSWORD", "x")];
+    let environment = [("DROVER_CONFIG", admin.to_str().unwrap()), ("DROVER_BMC_PASSWORD", "x")];
     let set = stage.run(&words, &environment);
     assert_eq!(set.code, 0, "{}", set.err);
     let without = stage.drover(&words);
