@@ -16,6 +16,8 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
             "adapter-libvirt/tests/soak.rs",
             "adapter-sqlite/tests/durability.rs",
             "lab/tests/stories/hypervisor.rs",
+            "lab/tests/stories/bmc.rs",
+            "adapter-power/tests/redfish.rs",
             "/tests/contract.rs",
         ],
         "concrete adapters are named in wiring.rs only",

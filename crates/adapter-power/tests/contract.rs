@@ -14,7 +14,7 @@ use std::time::Duration;
 use drover_adapter_power::BmcPower;
 use drover_model::{BmcAddress, BmcProtocol, BmcTls, PowerReading, PowerSource, PowerState};
 use drover_ports::contract::power::PowerRig;
-use drover_ports::{Bmc, Power, PowerError, Secret, contract};
+use drover_ports::{Bmc, POWER_TIMEOUT_S, Power, PowerError, Secret, contract};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "Kx2-right";
@@ -185,28 +185,34 @@ async fn the_password_is_no_argument() {
     assert!(args.contains("192.0.2.1") && !args.contains(PASSWORD), "{args}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_tool_that_hangs_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let (tool, pid) = (dir.path().join("ipmitool"), dir.path().join("pid"));
-    script(&tool, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", pid.display()));
-    let power = BmcPower::with_ipmitool(tool);
-    let state = power.state(&somewhere()).await;
-    assert!(matches!(state, Err(PowerError::Retry(_))), "{state:?}");
+    let (tool, file) = (dir.path().join("ipmitool"), dir.path().join("pid"));
+    script(&tool, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", file.display()));
+    let asked =
+        tokio::spawn(async move { BmcPower::with_ipmitool(tool).state(&somewhere()).await });
+    let pid = || std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
+    until(|| !pid().is_empty()).await;
+    let process = format!("/proc/{}/fd/0", pid());
+    assert!(Path::new(&process).exists(), "it does not run");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(POWER_TIMEOUT_S)).await;
+    let state = asked.await.unwrap();
     tokio::time::resume();
-    for _ in 0..100 {
-        let pid = std::fs::read_to_string(&pid).unwrap_or_default();
-        let gone = !Path::new(&format!("/proc/{}/fd/0", pid.trim())).exists();
-        if !pid.is_empty() && gone {
-            return;
-        }
-        // Killed before it could say who it is.
-        if pid.is_empty() && state.is_err() {
+    assert!(matches!(state, Err(PowerError::Retry(_))), "{state:?}");
+    until(|| !Path::new(&process).exists()).await;
+}
+
+/// Waits until it holds.
+async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..200 {
+        if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("it still runs");
+    panic!("not within 10 s");
 }
 
 #[tokio::test]

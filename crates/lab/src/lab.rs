@@ -64,7 +64,7 @@ impl Lab {
     pub fn up(spec: LabSpec, say: &dyn Fn(&str)) -> anyhow::Result<Self> {
         spec.check()?;
         check_machine()?;
-        let lab = Self { spec };
+        let mut lab = Self { spec };
         std::fs::create_dir_all(&lab.spec.dir)
             .with_context(|| format!("create {}", lab.spec.dir.display()))?;
         let kept = lab.spec.dir.join("lab.json");
@@ -79,6 +79,7 @@ impl Lab {
                 before.spec.hosts,
                 before.spec.guests
             );
+            lab.spec.bmc |= before.spec.bmc;
         }
         claim::take(&lab.spec)?;
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
@@ -96,11 +97,11 @@ impl Lab {
         lab.start_member(CTL)?;
         for host in lab.spec.host_names() {
             let number = number_of(&host).context("a host is called h and a number")?;
+            network::make_member(&lab.spec.name, &host, number)?;
+            lab.write_host_config(&host)?;
             if lab.stands_by(&host) {
                 lab.switch_on(&host)?;
             }
-            network::make_member(&lab.spec.name, &host, number)?;
-            lab.write_host_config(&host)?;
             lab.start_member(&host)?;
         }
         // What was there before is there again after the machine's own restart.
@@ -505,7 +506,7 @@ fn check_machine() -> anyhow::Result<()> {
 }
 
 /// Kills every process in a network namespace of the lab's.
-fn kill_all_in(namespace: &str) -> anyhow::Result<()> {
+pub(crate) fn kill_all_in(namespace: &str) -> anyhow::Result<()> {
     for pid in network::processes_in(namespace) {
         if let Some(pid) = rustix::process::Pid::from_raw(pid) {
             // It may end by itself meanwhile.

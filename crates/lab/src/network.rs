@@ -4,6 +4,11 @@
 //! per network; its other end is a port of the bridge, named after the member, so a cable
 //! is pulled by setting the port down.
 
+use std::os::fd::AsFd as _;
+
+use anyhow::Context as _;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
 use crate::addresses::{CONTROLLER, Network};
 use crate::bmc::BMC;
 use crate::storage::STORAGE;
@@ -27,6 +32,27 @@ pub(crate) fn existing(lab: &str) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.starts_with(&prefix))
         .collect()
+}
+
+/// Does something on a thread of its own that is in a namespace; what it starts is there too.
+pub(crate) fn inside<T: Send>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send,
+) -> anyhow::Result<T> {
+    let path = format!("/run/netns/{namespace}");
+    let enter = || -> anyhow::Result<()> {
+        let file = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("enter {path}"))
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| enter().map(|()| work()));
+        thread.join().unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().cloned();
+            let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(anyhow::anyhow!("{}", said.unwrap_or_else(|| "a thread panicked".to_owned())))
+        })
+    })
 }
 
 /// Processes that are in a namespace, as the machine sees them.

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a harness says what it does")]
 
 mod stories {
+    pub(crate) mod bmc;
     pub(crate) mod continuity;
     pub(crate) mod crash_support;
     pub(crate) mod crashes;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use stories::world::World;
 use stories::{
-    continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options, restarts,
-    rules,
+    bmc, continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options,
+    restarts, rules,
 };
 
 type Story = fn(&World) -> anyhow::Result<()>;
@@ -91,6 +92,9 @@ const STORIES: &[(&str, Story)] = &[
     ("cut_storage_networks_double_nothing", crashes::a_storage_network_that_is_cut),
     ("a_local_disk_is_copied", locks::a_local_disk_is_copied),
     ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
+    ("bmcs_keep_the_contract", bmc::bmcs_keep_the_contract),
+    ("a_magic_packet_wakes_its_host_and_no_other", bmc::a_magic_packet_wakes_its_host_and_no_other),
+    ("a_host_that_its_bmc_switches_comes_back_whole", bmc::a_host_that_its_bmc_switches),
 ];
 
 fn main() -> ExitCode {

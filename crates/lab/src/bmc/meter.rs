@@ -1,8 +1,8 @@
 //! What a host draws, as its BMC measures it.
 //!
-//! The host's own energy counters where it has them (RAPL's packages), and what they do
-//! not see. Where it has none: from its CPU use, [`IDLE_W`] when idle to [`BUSY_W`] with
-//! its whole budget in use.
+//! By the host's own energy counters where it has them: RAPL's packages, which see a part of
+//! it. Where it has none: from its CPU use, [`IDLE_W`] when idle to [`BUSY_W`] with its whole
+//! budget in use.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,8 +16,9 @@ const IDLE_W: f64 = 90.0;
 const BUSY_W: f64 = 250.0;
 /// A host that is off: its BMC and its network card.
 const STANDBY_W: f64 = 7.0;
-/// What the packages' counters do not see: disks, fans, the power supply's loss.
-const BOARD_W: f64 = 40.0;
+/// What the packages' counters see of a host's power; the rest is memory, disks, fans and the
+/// power supply's loss. A host's counters are made with the same share.
+const PACKAGES_SEE: f64 = 0.7;
 /// /proc counts CPU time in these.
 const TICKS_PER_S: f64 = 100.0;
 
@@ -62,7 +63,7 @@ fn between(before: &Reading, now: &Reading, cores: f64) -> Option<f64> {
     }
     if let (Some(from), Some(to)) = (before.energy_uj, now.energy_uj) {
         // A counter that fell has wrapped around or begun anew.
-        return (to >= from).then(|| (to - from) / 1e6 / seconds + BOARD_W);
+        return (to >= from).then(|| (to - from) / 1e6 / seconds / PACKAGES_SEE);
     }
     let used: f64 = now
         .ticks
@@ -121,7 +122,7 @@ mod tests {
         let begun = Instant::now();
         let later = begun + Duration::from_secs(2);
         let (from, to) = (reading(begun, Some(1e6), &[]), reading(later, Some(201e6), &[]));
-        assert_eq!(between(&from, &to, 1.0), Some(100.0 + BOARD_W));
+        assert_eq!(between(&from, &to, 1.0), Some(100.0 / PACKAGES_SEE));
         assert_eq!(
             between(&to, &reading(later + Duration::from_secs(1), Some(5.0), &[]), 1.0),
             None

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::{BMCS, Network, number_of};
-use crate::lab::{Lab, LinkState};
+use crate::lab::{CTL, Lab, LinkState, kill_all_in};
 use crate::network;
 use crate::tools::{run, start_time, wait_for, write};
 
@@ -46,6 +46,8 @@ const BMCS_UP: Duration = Duration::from_secs(60);
 struct Worker {
     pid: i32,
     start_time: u64,
+    /// It serves so many.
+    hosts: u8,
 }
 
 impl Lab {
@@ -59,6 +61,8 @@ impl Lab {
             self.write_bmc_config(&host)?;
         }
         if !self.bmc_worker_lives() {
+            // One that serves fewer hosts, or that a killed `up` did not come to write down.
+            kill_all_in(&self.namespace(BMC))?;
             self.write_services()?;
             self.start_bmc_worker()?;
         }
@@ -101,6 +105,17 @@ impl Lab {
         }
     }
 
+    /// Does something in the network of a member, `h1` or `controller`, on a thread of its
+    /// own. A panic there is an error here.
+    pub fn in_network_of<T: Send>(
+        &self,
+        member: &str,
+        work: impl FnOnce() -> T + Send,
+    ) -> anyhow::Result<T> {
+        let member = if member == "controller" { CTL } else { member };
+        network::inside(&self.namespace(member), work)
+    }
+
     pub(crate) fn bmc_dir(&self, host: &str) -> PathBuf {
         self.spec().dir.join("bmc").join(host)
     }
@@ -114,7 +129,9 @@ impl Lab {
     fn bmc_worker_lives(&self) -> bool {
         let text = std::fs::read_to_string(self.spec().dir.join("bmc/worker.json"));
         let worker: Option<Worker> = text.ok().and_then(|text| serde_json::from_str(&text).ok());
-        worker.is_some_and(|worker| start_time(worker.pid) == Some(worker.start_time))
+        worker.is_some_and(|worker| {
+            start_time(worker.pid) == Some(worker.start_time) && worker.hosts == self.spec().hosts
+        })
     }
 
     fn start_bmc_worker(&self) -> anyhow::Result<()> {
@@ -134,7 +151,8 @@ impl Lab {
             .context("start the BMCs; ip(8) is needed")?;
         let pid = i32::try_from(child.id())?;
         let start_time = start_time(pid).context("the BMCs' worker ended at once")?;
-        write(&dir.join("bmc/worker.json"), &serde_json::to_string(&Worker { pid, start_time })?)
+        let worker = Worker { pid, start_time, hosts: self.spec().hosts };
+        write(&dir.join("bmc/worker.json"), &serde_json::to_string(&worker)?)
     }
 
     fn bmc_log(&self) -> String {

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, ensure};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, eth, socket_with};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
 use crate::lab::Lab;
@@ -59,20 +58,12 @@ impl Lab {
 
     /// Hears every frame that reaches a host: its own, and those for all.
     pub(crate) fn ear(&self, host: &str) -> anyhow::Result<OwnedFd> {
-        let path = format!("/run/netns/{}", self.namespace(host));
-        // The socket stays in the namespace in which it was made; the thread ends.
-        let made = std::thread::spawn(move || -> anyhow::Result<OwnedFd> {
-            let namespace = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
-            move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&namespace),
-                Some(LinkNameSpaceType::Network),
-            )
-            .with_context(|| format!("enter {path}"))?;
+        // The socket stays in the namespace in which it was made.
+        self.in_network_of(host, || {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(eth::ALL))
                 .context("open a packet socket")
-        });
-        made.join().map_err(|_| anyhow::anyhow!("the ear of {host} could not be made"))?
+        })?
     }
 }
 

@@ -57,14 +57,25 @@ impl World {
         hosts: u8,
         story: impl FnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        self.beside_with(name, |spec| LabSpec { hosts, ..spec }, story)
+    }
+
+    /// The same on a lab that is made otherwise.
+    pub(crate) fn beside_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(LabSpec) -> LabSpec,
+        story: impl FnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         // The guests' image is the same: it need not be built again.
         let image = self.lab.spec().dir.join("image");
         std::os::unix::fs::symlink(image, dir.path().join("image"))?;
         let of_all = spec(dir.path().to_owned())?;
-        let spec = LabSpec { name: name.to_owned(), hosts, guests: 0, ..of_all };
+        let spec = change(LabSpec { name: name.to_owned(), guests: 0, ..of_all });
         let world = Self { lab: Lab::up(spec, &|_| {})?, dir: dir.path().to_owned() };
-        let told = Drover::of(&world.lab).up(&|_| {}).and_then(|()| story(&world));
+        let up = if world.lab.spec().bare { Ok(()) } else { Drover::of(&world.lab).up(&|_| {}) };
+        let told = up.and_then(|()| story(&world));
         let down = world.lab.down();
         told.and(down)
     }
