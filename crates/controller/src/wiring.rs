@@ -43,6 +43,9 @@ const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Hosts that are switched on or off are looked at so often.
 const SWITCH_HOSTS_EVERY: Duration = Duration::from_secs(1);
+/// BMCs are asked what their hosts draw once a sample interval, but no more often than this:
+/// most measure anew once a second.
+const MEASURE_BMCS_AT_MOST: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// A silent agent connection is probed so often; HTTP/2 ping.
@@ -202,7 +205,7 @@ fn start_reconcilers(config: &Config, parts: &Parts) -> Vec<tokio::task::JoinHan
     let power = || parts.power.clone();
     let all: [(Duration, Arc<dyn Reconcile>); 11] = [
         (SWITCH_HOSTS_EVERY, Arc::new(SwitchHosts::new(power()))),
-        (sample_interval, Arc::new(MeasureBmcs::new(power()))),
+        (sample_interval.max(MEASURE_BMCS_AT_MOST), Arc::new(MeasureBmcs::new(power()))),
         (DRAIN_HOSTS_EVERY, Arc::new(drain_hosts(config, parts))),
         (REVIEW_COPIES_EVERY, Arc::new(copies)),
         (config.evaluation_interval, Arc::new(rules)),
