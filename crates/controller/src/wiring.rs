@@ -44,6 +44,9 @@ const REVIEW_COPIES_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_HOSTS_EVERY: Duration = Duration::from_secs(1);
 /// Hosts that are switched on or off are looked at so often.
 const SWITCH_HOSTS_EVERY: Duration = Duration::from_secs(1);
+/// BMCs are asked what their hosts draw once a sample interval, but no more often than this:
+/// most measure anew once a second.
+const MEASURE_BMCS_AT_MOST: Duration = Duration::from_secs(1);
 /// Limits are kept so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// Hosts whose power is to be learned are looked for so often.
@@ -227,7 +230,7 @@ fn of_power(config: &Config, parts: &Parts) -> [(Duration, Arc<dyn Reconcile>); 
     let parked = NoteParked { records, clock: Arc::clone(&parts.clock) };
     [
         (SWITCH_HOSTS_EVERY, Arc::new(SwitchHosts::new(power()))),
-        (config.sample_interval, Arc::new(MeasureBmcs::new(power()))),
+        (config.sample_interval.max(MEASURE_BMCS_AT_MOST), Arc::new(MeasureBmcs::new(power()))),
         (config.evaluation_interval, Arc::new(keep_power_caps(config, parts))),
         (LEARN_POWER_LINES_EVERY, Arc::new(learn_power_lines(parts))),
         (NOTE_PARKED_EVERY, Arc::new(parked)),

@@ -3,12 +3,60 @@
 use axum::http::StatusCode;
 use drover_api::v1::Role;
 use drover_controller::power::KEY_FILE;
+use drover_controller::reconcile::{MeasureBmcs, Reconcile};
 use drover_model::HostId;
+use drover_ports::memory::BmcFault;
 use serde_json::json;
+use std::sync::{Arc, Mutex};
 
-use super::stage::{PASSWORD, Stage, address};
+use super::stage::{PASSWORD, Quirk, Stage, address};
 
 const SECURE_ON: &str = "0a:0b:0c:0d:0e:0f";
+
+/// What is logged, every level of it.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_has_a_password_whatever_goes_wrong() {
+    let log = Log::default();
+    let writer = log.clone();
+    let all = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _all = tracing::subscriber::set_default(all);
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.with_card(3).await;
+    stage.set(3, json!({ "secure_on": SECURE_ON, "tries": 4, "watts": "bmc" })).await;
+    stage.parked(3).await;
+    let bmcs = MeasureBmcs::new(stage.world().api.power.clone());
+    for fault in [BmcFault::Denies, BmcFault::Unreachable, BmcFault::IgnoresSwitches] {
+        stage.world().machines.set_fault(&address(3), fault);
+        stage.quirk(3, Quirk::DeadNic);
+        stage.call("POST", "/v1/hosts/h3/wake", None).await;
+        bmcs.reconcile().await.unwrap();
+        bmcs.idle().await;
+        stage.until_phase(3, "wake-failed").await;
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("wrong user or password") && text.contains("wake_on_lan"), "{text}");
+    for secret in [PASSWORD, SECURE_ON, "[10, 11, 12, 13, 14, 15]", "0a0b0c0d0e0f"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
 
 fn shows(bytes: &[u8], secret: &str) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
