@@ -5,6 +5,7 @@ pub(crate) mod drain;
 pub(crate) mod energy;
 pub(crate) mod forecast;
 pub(crate) mod placement;
+pub(crate) mod power;
 pub(crate) mod power_curve;
 
 use drover_api::v1;

@@ -1,6 +1,7 @@
 //! One file per resource; each parses, calls the API and prints.
 
 mod baseline;
+mod bmc;
 mod drain;
 mod event;
 mod guest;
@@ -11,11 +12,14 @@ mod operation;
 mod placement;
 mod plan;
 mod policy;
+mod power;
 mod power_report;
 mod preview;
 mod rule;
+mod secret;
 mod several;
 mod sim;
+mod switch;
 mod token;
 mod top;
 mod wait;
@@ -62,7 +66,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hosts: list, show, drain, tokens to join.
+    /// Hosts: list, show, drain, wake, park, tokens to join.
     #[command(subcommand)]
     Host(host::Command),
     /// Guests: list, show, migrate one or several.
