@@ -23,7 +23,7 @@ use crate::guest_policy;
 use crate::live::Live;
 use crate::placement::wishes;
 use crate::preflight::memory::on_the_way;
-use crate::records::{Cause, LimitsName, OperationRecord, Tables};
+use crate::records::{Cause, LimitsName, OperationRecord, PolicyName, Tables};
 
 /// A move that begins so soon after it was planned is not judged again: what it would be
 /// judged by is what it was planned by.
@@ -47,7 +47,7 @@ pub const fn urgency(cause: &Cause) -> Urgency {
     match cause {
         Cause::Drain { .. } => Urgency::Evacuation,
         Cause::Request { .. } => Urgency::Request,
-        Cause::Rule { .. } => Urgency::Relief,
+        Cause::Rule { .. } | Cause::Policy { name: PolicyName::PowerCap } => Urgency::Relief,
         Cause::Policy { .. } => Urgency::Balance,
     }
 }
