@@ -60,13 +60,6 @@ fn components() -> Map<String, Value> {
         v1::MigrateSeveralResponse,
         v1::DrainRequest,
         v1::DrainResponse,
-        v1::SetBmc,
-        v1::HostBmc,
-        v1::SetHostPower,
-        v1::HostPower,
-        v1::ParkRequest,
-        v1::ParkResponse,
-        v1::Reserve,
         v1::Limits,
         v1::LimitsInForce,
         v1::CreateRule,
@@ -79,9 +72,6 @@ fn components() -> Map<String, Value> {
         v1::HostLabels,
         v1::SetBalance,
         v1::BalancePolicy,
-        v1::SetPower,
-        v1::PowerPolicy,
-        v1::PowerDecision,
         v1::Policies,
         v1::PreviewRequest,
         v1::ApplyRequest,
@@ -118,8 +108,25 @@ fn components() -> Map<String, Value> {
         v1::Version,
     ]
     .into_iter()
+    .chain(of_power())
     .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
     .collect()
+}
+
+/// What is about power.
+fn of_power() -> Vec<(String, RefOr<Schema>)> {
+    schemas![
+        v1::SetBmc,
+        v1::HostBmc,
+        v1::SetHostPower,
+        v1::HostPower,
+        v1::ParkRequest,
+        v1::ParkResponse,
+        v1::Reserve,
+        v1::SetPower,
+        v1::PowerPolicy,
+        v1::PowerDecision,
+    ]
 }
 
 fn operation(route: &Route) -> Value {
