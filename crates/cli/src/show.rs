@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod drain;
 pub(crate) mod forecast;
 pub(crate) mod placement;
+pub(crate) mod power;
 pub(crate) mod power_policy;
 
 use drover_api::v1;

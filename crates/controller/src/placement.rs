@@ -12,7 +12,7 @@ use drover_rules::{
 };
 use rand_pcg::Pcg64;
 
-use crate::records::Tables;
+use crate::records::{PowerPhase, Tables};
 use crate::view::{Over, Samples, cluster_view};
 
 /// Named limits of placement rules and labels.
@@ -34,9 +34,17 @@ pub fn standing(tables: &Tables) -> PlacementPolicy {
     PlacementPolicy {
         rules: tables.placement.iter().filter_map(|r| present(tables, &r.rule)).collect(),
         labels: labels(tables),
-        draining: tables.maintenance.iter().map(|record| record.host).collect(),
+        draining: closed(tables),
         ..PlacementPolicy::default()
     }
+}
+
+/// Hosts that take nothing: they are emptied, switched off, or not proven to be awake.
+fn closed(tables: &Tables) -> Vec<HostId> {
+    let moving = tables.power.iter().filter(|record| record.phase != PowerPhase::Settled);
+    let emptied = tables.maintenance.iter().map(|record| record.host);
+    let all: BTreeSet<HostId> = emptied.chain(moving.map(|record| record.host)).collect();
+    all.into_iter().collect()
 }
 
 /// Labels of hosts that exist.

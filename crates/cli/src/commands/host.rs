@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use drover_api::v1::UpdateLabels;
 
-use super::{Context, Done, done, drain, problem};
+use super::{Context, Done, bmc, done, drain, power, problem, switch};
 use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,19 @@ pub(crate) enum Command {
         /// Name or id.
         host: String,
     },
+    /// Where a host's BMC is and how it is spoken to.
+    #[command(subcommand)]
+    Bmc(bmc::Command),
+    /// What a host draws, and how it is switched on and off.
+    Power(power::Power),
+    /// Switch a host on and see to it that it is of use: agent, libvirtd, pools, networks.
+    Wake(switch::Wake),
+    /// Park a host and wake it again, as a test: power is saved only where that works.
+    CheckWake(switch::CheckWake),
+    /// Empty a host and switch it off to save power; `host wake` uses it again.
+    Park(switch::Park),
+    /// How much of the cluster stays awake, whatever is to be parked.
+    Reserve(power::Reserve),
     /// Make a one-time token with which a host joins.
     Token,
     /// Remove a host that will not come back; its agent must be off.
@@ -69,6 +82,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             client.undrain_host(&host).await.map_err(problem)?;
             done(context, &format!("host {host} is in use again"))
         }
+        Command::Bmc(command) => bmc::run(context, command).await,
+        Command::Power(power) => power::run(context, power).await,
+        Command::Wake(wake) => switch::wake(context, wake).await,
+        Command::CheckWake(check) => switch::check_wake(context, check).await,
+        Command::Park(park) => switch::park(context, park).await,
+        Command::Reserve(reserve) => power::reserve(context, &reserve).await,
         Command::Token => {
             let token = client.join_token().await.map_err(problem)?;
             output::print(context.format, &token, |_| token.token.clone())

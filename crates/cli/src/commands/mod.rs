@@ -1,6 +1,7 @@
 //! One file per resource; each parses, calls the API and prints.
 
 mod baseline;
+mod bmc;
 mod drain;
 mod event;
 mod guest;
@@ -12,10 +13,13 @@ mod placement;
 mod plan;
 mod policy;
 mod power;
+mod power_policy;
 mod preview;
 mod rule;
+mod secret;
 mod several;
 mod sim;
+mod switch;
 mod token;
 mod top;
 mod wait;
@@ -62,7 +66,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hosts: list, show, drain, tokens to join.
+    /// Hosts: list, show, drain, wake, park, tokens to join.
     #[command(subcommand)]
     Host(host::Command),
     /// Guests: list, show, migrate one or several.
@@ -82,7 +86,7 @@ enum Command {
     Policy(policy::Command),
     /// Power: what the power policy decides, and why.
     #[command(subcommand)]
-    Power(power::Command),
+    Power(power_policy::Command),
     /// Plans: what would be done, what is, and why.
     #[command(subcommand)]
     Plan(plan::Command),
@@ -167,7 +171,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Placement(command) => placement::run(&context, command).await,
         Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
-        Command::Power(command) => power::run(&context, command).await,
+        Command::Power(command) => power_policy::run(&context, command).await,
         Command::Plan(command) => plan::run(&context, command).await,
         Command::Operation(command) => operation::run(&context, command).await,
         Command::Limit(command) => limit::run(&context, command).await,

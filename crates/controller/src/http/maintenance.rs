@@ -158,6 +158,11 @@ pub(super) async fn leave(
 fn end(tables: &Tables, txn: &mut Txn, name: &str) -> Result<(String, Vec<OperationId>), Failed> {
     let host = find_host(tables, name).ok_or_else(|| missing("host", name))?;
     let Some(record) = tables.maintenance.get(host) else {
+        // A lost host whose wake failed is closed as well, and was not emptied.
+        if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
+            txn.put(power.clone().given_up());
+            return Ok((tables.host_name(host), Vec::new()));
+        }
         let problem = Problem::new(ProblemKind::Conflict, format!("{name} is in use already"));
         return Err(Failed(problem.hint("`drover host list` shows which hosts are not")));
     };

@@ -80,7 +80,12 @@ pub(super) async fn update(
             let mut txn = Txn::none();
             let before = tables.power.get(host).cloned();
             let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
+            let before = record.settings.clone();
             let changed = change(&wanted, &mut record.settings);
+            if wakes_otherwise(&before, &record.settings) || secure_on.is_some() {
+                // What was shown of the old ways says nothing of the new ones.
+                record.last_test = None;
+            }
             if changed.is_ok() {
                 txn.put(record);
                 if let Some(secure_on) = secure_on {
@@ -191,6 +196,12 @@ fn change(wanted: &v1::SetHostPower, settings: &mut PowerSettings) -> Result<(),
         }
     }
     Ok(())
+}
+
+fn wakes_otherwise(before: &PowerSettings, after: &PowerSettings) -> bool {
+    let ways =
+        |of: &PowerSettings| (of.methods.clone(), of.macs.clone(), of.broadcasts.clone(), of.port);
+    ways(before) != ways(after)
 }
 
 /// Reads a list without repeats.

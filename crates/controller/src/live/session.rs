@@ -13,6 +13,8 @@ pub struct SessionSeen {
     pub incarnation: Option<String>,
     /// Its libvirtd answered when it was last heard of in this session.
     pub hypervisor: bool,
+    /// When it was last heard.
+    pub heard: Timestamp,
     /// The agent came from this controller's own address: both are on one machine.
     pub beside: bool,
 }
@@ -26,6 +28,7 @@ impl Live {
             since: session.since,
             incarnation: session.incarnation.clone(),
             hypervisor: session.hypervisor_connected,
+            heard: session.heard,
             beside: session.beside,
         })
     }

@@ -136,9 +136,10 @@ impl Switchboard {
         record.cause = Some(wish.cause.clone());
         record.belongings = Some(belongings(known));
         record.testing = (wish.purpose == ParkPurpose::Test).then_some(now);
-        record.drain = None;
         // A host that somebody drained before stays so when it is awake again.
-        if tables.maintenance.get(host).is_none() {
+        let drain = tables.maintenance.get(host).map(|drain| drain.begun);
+        record.drain = record.drain.filter(|ours| drain == Some(*ours));
+        if drain.is_none() {
             record.drain = Some(now);
             txn.put(MaintenanceRecord {
                 host,

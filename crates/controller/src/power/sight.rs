@@ -1,10 +1,16 @@
 //! What is seen of a host that is on its way up, and what it must have again.
 
+use std::time::Duration;
+
 use drover_lifecycle::power::Sight;
 use drover_model::Host;
 
 use crate::live::Live;
 use crate::records::{Belongings, PowerRecord, Tables};
+
+/// What was sent before a host went off is taken in a little later; what is heard after so long
+/// comes from a host that is on.
+const ON_THE_WAY: Duration = Duration::from_secs(5);
 
 /// What a host has now: pools that are started and networks that are up.
 pub fn belongings(host: &Host) -> Belongings {
@@ -34,7 +40,7 @@ pub fn sight(tables: &Tables, live: &Live, record: &PowerRecord) -> Sight {
     let host = tables.hosts.get(record.host).map(|record| &record.host);
     let lost = record.belongings.as_ref().zip(host);
     Sight {
-        session: Some(session.since),
+        session: Some(session.since.max(session.heard.minus(ON_THE_WAY))),
         hypervisor: session.hypervisor,
         missing: lost.map_or_else(Vec::new, |(before, host)| missing(before, host)),
     }

@@ -84,7 +84,7 @@ async fn ask(board: &Switchboard, host: HostId) {
             }
         }
         Err(why) if was_well => {
-            tracing::warn!(%host, why, "a BMC does not say what its host draws")
+            tracing::warn!(%host, why, "a BMC does not say what its host draws");
         }
         Err(_) => {}
     }

@@ -268,6 +268,8 @@ impl Park {
             }
             E::Hangs(why) => next.fails(ParkFailure::Hangs { why: why.clone() }, false),
             E::Abandoned => next.fails(ParkFailure::Abandoned, false),
+            // It was asked before a guest was seen; its agent found none and goes off.
+            E::OrderTaken => next.to(S::Confirming { since: now, silent: None }),
             _ => next,
         }
     }

@@ -10,8 +10,7 @@
 //!                   Awake: agent, libvirtd, pools and networks       Failed: what is missing
 //! ```
 //!
-//! Proof of wake is the host's own word: its agent's session is one that began after the wake
-//! did, its libvirtd answers, and the pools and networks that it had are there again. That a
+//! Proof of wake is the host's own word: its agent has been connected since the wake began, its libvirtd answers, and the pools and networks that it had are there again. That a
 //! packet left or that a BMC took an order proves nothing; that the BMC says *on* ends the
 //! tries. A host that is up already is awake at once.
 
@@ -108,7 +107,8 @@ impl fmt::Display for WakeFailure {
 /// What is seen of a host by its own word.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sight {
-    /// Since when its agent's session stands; none where none does.
+    /// A moment at which its agent was connected for certain, the latest that is known: when
+    /// its session began, or later where it was heard since. None where it is not connected.
     pub session: Option<Timestamp>,
     /// Its libvirtd answers in this session.
     pub hypervisor: bool,

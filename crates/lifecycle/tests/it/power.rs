@@ -448,6 +448,15 @@ fn a_guest_that_shows_up_before_the_order_is_drained_first() {
             (20, drained(), "shutting-down", &[PowerOff]),
         ],
     );
+    // Its agent had found none, and had taken the order.
+    check_park(
+        park(false),
+        &[
+            (5, drained(), "shutting-down", &[PowerOff]),
+            (6, PE::Occupied, "draining", &[]),
+            (7, PE::OrderTaken, "confirming", &[]),
+        ],
+    );
 }
 
 fn any_park_event() -> impl Strategy<Value = PE> {

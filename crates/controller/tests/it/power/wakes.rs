@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use drover_controller::placement::standing;
 use drover_controller::power::{Asked, WakeError, request_wake};
 use drover_controller::records::{Cause, PowerPhase};
 use drover_model::{HostState, PowerState};
@@ -191,6 +192,51 @@ async fn a_restart_of_the_controller_in_every_turn_of_a_wake_loses_nothing() {
         assert_eq!(stage.record(3).unwrap().wake_times.count(), 1, "{methods}");
         assert_eq!(stage.events("host.awake").await.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_bmc_that_is_another_machines_takes_no_host_out_of_use() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    // It says off, whatever the host does.
+    let other = drover_model::BmcAddress { host: "other".to_owned(), ..address(3) };
+    let bmc = drover_ports::Bmc {
+        address: other.clone(),
+        password: drover_ports::Secret::new(super::stage::PASSWORD),
+    };
+    stage.world().machines.add(&bmc, PowerState::Off, None);
+    stage
+        .world()
+        .update_with(|tables, txn| {
+            let mut record = tables.power.get(host_id(3)).unwrap().clone();
+            record.settings.bmc = Some(other);
+            txn.put(record);
+        })
+        .await;
+    wake(&stage, 3).await;
+    assert!(stage.until_phase(3, "settled").await < 15);
+    assert_eq!(stage.cluster.host("h3").await["state"], "online");
+}
+
+#[tokio::test]
+async fn a_lost_host_whose_wake_failed_takes_no_guests_until_somebody_says_so() {
+    let mut stage = Stage::new(3, 1).await;
+    stage.with_bmc(2).await;
+    stage.quirk(2, Quirk::NoPool);
+    stage.world().machines.set_state(&address(2), PowerState::Off);
+    for _ in 0..20 {
+        stage.turn().await;
+    }
+    stage.set(2, json!({ "deadline": "2m" })).await;
+    wake(&stage, 2).await;
+    stage.until_phase(2, "wake-failed").await;
+    let closed = |of: &Stage| standing(&of.world().records.read()).draining;
+    assert_eq!(closed(&stage), [host_id(2)], "no plan sends guests there");
+    let (status, _) = stage.call("DELETE", "/v1/hosts/h2/maintenance", None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(closed(&stage), []);
+    stage.turn().await;
+    assert_eq!(stage.cluster.host("h2").await["state"], "online");
 }
 
 #[tokio::test]
