@@ -72,9 +72,6 @@ fn components() -> Map<String, Value> {
         v1::HostLabels,
         v1::SetBalance,
         v1::BalancePolicy,
-        v1::SetPower,
-        v1::PowerPolicy,
-        v1::PowerDecision,
         v1::Policies,
         v1::PreviewRequest,
         v1::ApplyRequest,
@@ -132,6 +129,9 @@ fn of_power() -> Vec<(String, RefOr<Schema>)> {
         v1::PowerReport,
         v1::SetPowerCap,
         v1::PowerCap,
+        v1::SetPower,
+        v1::PowerPolicy,
+        v1::PowerDecision,
     ]
 }
 
