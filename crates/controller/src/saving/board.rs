@@ -1,12 +1,13 @@
 //! The power policy's wishes, carried out by the board that switches hosts.
 
 use async_trait::async_trait;
-use drover_model::{HostId, HostState, Timestamp};
+use drover_model::{HostId, HostState, Metric, PowerLine, Timestamp};
 use drover_planner::power::MachineState;
 
 use super::{Facts, Switches};
 use crate::power::{Asked, ParkPurpose, ParkReason, ParkWish, Switchboard, methods, request_wake};
 use crate::records::{Cause, PolicyName, PowerPhase, PowerRecord, Tables};
+use crate::view::lines;
 
 #[async_trait]
 impl Switches for Switchboard {
@@ -15,7 +16,7 @@ impl Switches for Switchboard {
         Facts {
             state: state(tables, host, record),
             wake_time: record.and_then(|record| record.wake_times.longest()),
-            curve: None,
+            curve: lines(tables, host).get(&Metric::PowerWatts).map(PowerLine::curve),
             may_not_park: self.may_not_park(tables, host),
             may_not_wake: may_not_wake(tables, host, record),
         }
