@@ -103,6 +103,7 @@ fn refusal(tables: &Tables, seen: &Seen, why: &Refusal) -> String {
             let name = seen.guests.get(*guest).map(|guest| tables.guest_name(*guest));
             format!("{} finds no room elsewhere", name.unwrap_or_default())
         }
+        Refusal::Overloaded { host } => format!("{}: {why}", tables.host_name(*host)),
         _ => why.to_string(),
     }
 }

@@ -185,6 +185,11 @@ pub enum Refusal {
         /// Until when that counts.
         until: Timestamp,
     },
+    /// A host's guests ask for more CPU than it has: it is relieved first.
+    Overloaded {
+        /// Which.
+        host: HostId,
+    },
     /// The schedule allows no parking now.
     Schedule,
     /// The policy leaves the host alone.
@@ -310,6 +315,9 @@ impl fmt::Display for Refusal {
             Self::Waking => f.write_str("a host is being woken"),
             Self::Short { .. } => f.write_str("the load is too high for the hosts that are awake"),
             Self::Pressed { .. } => f.write_str("a host was woken lately to relieve another"),
+            Self::Overloaded { .. } => {
+                f.write_str("a host's guests ask for more CPU than it has: it is relieved first")
+            }
             Self::Schedule => f.write_str("the schedule allows no parking now"),
             Self::Excluded => f.write_str("the policy leaves it alone"),
             Self::MayNot { reason } => f.write_str(reason),

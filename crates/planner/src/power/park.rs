@@ -46,6 +46,15 @@ pub(super) fn held(turn: &Turn<'_>, state: &State, wakes: &[Wake], unmet: bool) 
     if let Some(until) = pressed.filter(|until| *until > now) {
         return Some(Refusal::Pressed { until });
     }
+    // Whoever relieves it may need the room: parking it away would only wake it again.
+    let asked = |host: &usize| -> f64 {
+        let guests = &turn.view.load.hosts[*host].guests;
+        guests.iter().map(|guest| turn.demand[*guest].now).sum()
+    };
+    let over = |host: &usize| asked(host) > turn.view.load.hosts[*host].capacity;
+    if let Some(host) = (0..machines.len()).filter(|host| machines[*host].is_on()).find(over) {
+        return Some(Refusal::Overloaded { host: machines[host].id });
+    }
     let policy = turn.policy;
     let allowed = schedule::may_park(&policy.schedule, now, policy.utc_offset_s);
     (!allowed).then_some(Refusal::Schedule)
