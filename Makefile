@@ -6,13 +6,19 @@ KEEP ?=
 SCHEDULES ?= 100000
 SEED ?= 1
 
-.PHONY: demo test check fast lab crashes sim bench setup
+.PHONY: demo demo-power test check fast lab crashes sim bench setup
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
 demo: setup
 	$(CARGO) build --workspace --bins
 	target/debug/drover-lab --dir $(LAB_DIR) demo $(if $(KEEP),--keep)
+
+## demo-power: a host sleeps, a rule on watts fires, a magic packet wakes it, a guest moves there
+## live and back, and it sleeps again; what it took in kWh.
+demo-power: setup
+	$(CARGO) build --workspace --bins
+	target/debug/drover-lab --dir $(LAB_DIR) demo --power $(if $(KEEP),--keep)
 
 ## test: everything that CI runs.
 test: setup check fast lab

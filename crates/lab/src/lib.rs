@@ -34,7 +34,7 @@ pub mod tools;
 mod uplift;
 
 pub use addresses::Network;
-pub use demo::demo;
+pub use demo::{demo, demo_power};
 pub use hear::{HearHandle, Heard};
 pub use hostinit::host_init;
 pub use lab::{HostStatus, Lab, LinkState};

@@ -6,6 +6,7 @@
 mod dirtying;
 mod inspect;
 mod kernel;
+mod listeners;
 mod magic_packet;
 mod ports;
 mod power_off;
@@ -31,6 +32,7 @@ const MAX_QUESTIONS: usize = 128;
 pub struct Queries {
     commands: Arc<Commands>,
     slots: Arc<Semaphore>,
+    listeners: listeners::Listeners,
     /// Switches the host off.
     off_command: Vec<String>,
     /// Held while the host is asked to switch itself off, until the answer is on its way.
@@ -41,7 +43,8 @@ impl Queries {
     /// Questions about the host that these commands act on and that `off_command` switches off.
     pub fn new(commands: Arc<Commands>, off_command: Vec<String>) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
-        Arc::new(Self { commands, slots, off_command, off: Mutex::default() })
+        let listeners = listeners::Listeners::default();
+        Arc::new(Self { commands, slots, listeners, off_command, off: Mutex::default() })
     }
 
     /// Waits until no question is under way whose answer ends this agent: it would be lost.

@@ -9,7 +9,7 @@ use drover_agent_api::v1::{
     Failure, FailureKind, ListenForProbe, Listening, PortsProbed, ProbePorts,
 };
 use drover_model::{PortOutcome, PortProbe, PortPurpose};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::Queries;
@@ -34,26 +34,16 @@ impl Queries {
     pub(super) async fn listen(&self, asked: &ListenForProbe) -> Result<Answer, Failure> {
         let refused = |why: String| failure(FailureKind::Refused, why);
         let address = resolve(&asked.address, 0).await.map_err(refused)?;
-        let mut last = String::new();
-        for port in MIGRATION_PORTS.rev() {
-            match TcpListener::bind(SocketAddr::new(address.ip(), port)).await {
-                Ok(listener) => {
-                    let wait = Duration::from_millis(asked.for_ms.into()).min(LISTEN_LIMIT);
-                    self.commands.spawn(async move {
-                        let _ = timeout(wait, take_all(listener)).await;
-                    });
-                    return Ok(Answer::Listening(Listening { port: port.into() }));
-                }
-                Err(error) => last = error.to_string(),
-            }
+        let wait = Duration::from_millis(asked.for_ms.into()).min(LISTEN_LIMIT);
+        let found = self.listeners.listen(address.ip(), MIGRATION_PORTS.rev(), wait).await;
+        let (port, task) = found.map_err(|error| {
+            refused(format!("no port of 49152 to 49215 can be listened on: {error}"))
+        })?;
+        if let Some(task) = task {
+            self.commands.spawn(task);
         }
-        Err(refused(format!("no port of 49152 to 49215 can be listened on: {last}")))
+        Ok(Answer::Listening(Listening { port: port.into() }))
     }
-}
-
-async fn take_all(listener: TcpListener) {
-    // A connection says all by being taken.
-    while listener.accept().await.is_ok() {}
 }
 
 /// Connects to the target's ports, both at once.
@@ -109,6 +99,8 @@ fn libvirt_port(uri: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]

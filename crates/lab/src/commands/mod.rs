@@ -139,6 +139,10 @@ enum Command {
         /// Leave the cluster running.
         #[arg(long)]
         keep: bool,
+        /// Show power instead: a host that sleeps is woken by a magic packet when another draws
+        /// too much, takes a guest, and sleeps again.
+        #[arg(long)]
+        power: bool,
     },
     /// Move a guest and lose the reply that says that it has arrived: does it run twice?
     /// Takes up to two minutes; ends with 1 when it does.
@@ -302,7 +306,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             println!("{printed}");
             return Ok(ExitCode::from(status));
         }
-        Command::Demo { keep } => demo(dir, keep)?,
+        Command::Demo { keep, power } => demo(dir, keep, power)?,
         Command::Restart { what, host } => restart(&open()?, what, host)?,
         Command::HostInit { member } => host_init(Lab::open(&dir)?.spec(), &member)?,
         Command::HearWorker => hear::work()?,
@@ -331,7 +335,7 @@ fn with_guest(dir: &Path, guest: &str) -> anyhow::Result<Lab> {
 /// In the lab's directory while a demonstration runs: what it finds there it may remove.
 const DEMO_RUNS: &str = "demo-runs";
 
-fn demo(dir: PathBuf, keep: bool) -> anyhow::Result<()> {
+fn demo(dir: PathBuf, keep: bool, power: bool) -> anyhow::Result<()> {
     let mark = dir.join(DEMO_RUNS);
     ensure!(
         mark.exists() || !dir.join("lab.json").exists(),
@@ -344,9 +348,15 @@ fn demo(dir: PathBuf, keep: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))?;
     clean_up_when_interrupted(&dir)?;
-    println!("== Three hosts, six guests, one controller");
     let spec = LabSpec::new(DEFAULT_NAME, dir.clone(), beside()?);
-    let result = bring_up(spec).and_then(|lab| drover_lab::demo(&lab));
+    let result = if power {
+        println!("== Three hosts with BMCs, four guests, one controller");
+        let spec = LabSpec { guests: 4, bmc: true, ..spec };
+        bring_up(spec).and_then(|lab| drover_lab::demo_power(&lab))
+    } else {
+        println!("== Three hosts, six guests, one controller");
+        bring_up(spec).and_then(|lab| drover_lab::demo(&lab))
+    };
     if keep && result.is_ok() {
         std::fs::remove_file(&mark).with_context(|| format!("remove {}", mark.display()))?;
         let own = std::env::current_exe().context("where this program is")?;

@@ -1,5 +1,4 @@
-//! The main job, shown live: a rule, a host that grows hot, the plan with its reasons, the
-//! live migration, and what a client of the moved guest saw.
+//! What `drover watch` tells while a load grows until a guest has been moved.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
@@ -9,16 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use crate::{Drover, Lab, ProbeHandle, ProbeReport};
+use crate::Lab;
 
-/// The rule's threshold, percent of the host.
-const THRESHOLD: f64 = 60.0;
-/// The two guests of the first host: one is busy from the start, the other grows.
-const STEADY: (&str, u8) = ("vm1", 25);
-const GROWING: &str = "vm4";
-/// Loads that the growing guest gets, one after the other.
-const STEPS: [u8; 6] = [10, 20, 30, 35, 40, 45];
-/// Each step lasts so long.
+/// Each step of the load lasts so long.
 const STEP: Duration = Duration::from_secs(6);
 /// The whole story must be over within so long.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -27,48 +19,31 @@ const AFTER: Duration = Duration::from_secs(8);
 /// Width of a bar, characters.
 const BAR: usize = 30;
 
-/// Runs the demonstration on a lab that is up. Fails when a client lost anything.
-pub fn demo(lab: &Lab) -> anyhow::Result<()> {
-    let drover = Drover::of(lab);
-    title("The rule");
-    let rule =
-        ["rule", "create", "hot", "cpu.usage_active > 60", "--period", "10s", "--max-moves", "1"];
-    println!("$ drover rule create hot 'cpu.usage_active > 60' --period 10s --max-moves 1");
-    println!("{}", indent(&drover.drover(&rule)?));
-    let mut story = Story::follow(lab)?;
-    title(
-        "A client connects to both guests of h1: 20 Hz ping, numbered lines over one TCP connection",
-    );
-    let probes = [STEADY.0, GROWING]
-        .map(|guest| (guest, lab.probe(guest, None)))
-        .into_iter()
-        .map(|(guest, probe)| probe.map(|probe| (guest, probe)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    title("Load grows on h1");
-    lab.load(STEADY.0, STEADY.1)?;
-    let outcome = story.until_moved(lab);
-    let reports = finish(probes)?;
-    let moved = outcome?;
-    title("Afterwards");
-    println!("{}", indent(&drover.drover(&["host", "list"])?));
-    println!("{}", indent(&drover.drover(&["guest", "list"])?));
-    title("Summary");
-    summary(&moved, &reports)
-}
-
-fn finish(probes: Vec<(&'static str, ProbeHandle)>) -> anyhow::Result<Vec<(String, ProbeReport)>> {
-    probes.into_iter().map(|(guest, probe)| Ok((guest.to_owned(), probe.finish()?))).collect()
+/// What is watched on the first host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    pub(super) metric: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) threshold: f64,
+    /// No more load is added once it is so far beyond the threshold.
+    pub(super) enough: f64,
+    /// A full bar.
+    pub(super) full: f64,
+    /// The guest whose load grows, and its loads, percent, one after the other.
+    pub(super) growing: &'static str,
+    pub(super) steps: &'static [u8],
 }
 
 /// What was moved.
 #[derive(Debug)]
-struct Moved {
-    guest: String,
-    text: String,
+pub(super) struct Moved {
+    pub(super) guest: String,
+    pub(super) text: String,
 }
 
 /// The live stream of `drover watch`.
-struct Story {
+pub(super) struct Story {
+    watched: Watched,
     child: Child,
     lines: Receiver<Value>,
     h1: Option<f64>,
@@ -84,7 +59,7 @@ impl Drop for Story {
 }
 
 impl Story {
-    fn follow(lab: &Lab) -> anyhow::Result<Self> {
+    pub(super) fn follow(lab: &Lab, watched: Watched) -> anyhow::Result<Self> {
         let mut child = lab
             .command("controller", "drover")?
             .arg("watch")
@@ -103,21 +78,22 @@ impl Story {
                 }
             }
         });
-        Ok(Self { child, lines, h1: None, load_after: None, shown: String::new() })
+        Ok(Self { watched, child, lines, h1: None, load_after: None, shown: String::new() })
     }
 
     /// Raises the load until a plan has moved a guest; shows what happens meanwhile.
-    fn until_moved(&mut self, lab: &Lab) -> anyhow::Result<Moved> {
+    pub(super) fn until_moved(&mut self, lab: &Lab) -> anyhow::Result<Moved> {
         let begun = Instant::now();
-        let mut steps = STEPS.iter();
+        let mut steps = self.watched.steps.iter();
         let mut next_step = Instant::now() + STEP;
         let mut moved: Option<Moved> = None;
         loop {
             ensure!(begun.elapsed() < LIMIT, "nothing was moved within {LIMIT:?}");
-            let hot = self.h1.is_some_and(|load| load > THRESHOLD + 5.0);
+            let hot =
+                self.h1.is_some_and(|load| load > self.watched.threshold + self.watched.enough);
             if Instant::now() >= next_step && !hot && moved.is_none() {
                 if let Some(percent) = steps.next() {
-                    lab.load(GROWING, *percent)?;
+                    lab.load(self.watched.growing, *percent)?;
                 }
                 next_step = Instant::now() + STEP;
             }
@@ -140,13 +116,15 @@ impl Story {
 
     fn sample(&mut self, sample: &Value) {
         let name = sample["name"].as_str().unwrap_or_default();
-        let Some(load) = sample["values"]["cpu.usage_active"].as_f64() else { return };
+        let Watched { metric, unit, threshold, full, .. } = self.watched;
+        let Some(load) = sample["values"][metric].as_f64() else { return };
+        let bar = bar(load / full);
         if name == "h1" {
             self.h1 = Some(load);
-            let mark = if load > THRESHOLD { " over the line" } else { "" };
-            println!("  h1 cpu.usage_active {load:5.1} %  {}{mark}", bar(load));
+            let mark = if load > threshold { " over the line" } else { "" };
+            println!("  h1 {metric} {load:5.1} {unit}  {bar}{mark}");
         } else if self.load_after.is_some() {
-            println!("  {name} cpu.usage_active {load:5.1} %  {}", bar(load));
+            println!("  {name} {metric} {load:5.1} {unit}  {bar}");
         }
         let _ = std::io::stdout().flush();
     }
@@ -191,7 +169,7 @@ impl Story {
             "migration.failed" => bail!("the migration failed: {text}"),
             "plan.closed" => {
                 self.load_after = Some(Instant::now() + AFTER);
-                println!("  the load of all hosts for {} s:", AFTER.as_secs());
+                println!("  all hosts for {} s:", AFTER.as_secs());
             }
             _ => {}
         }
@@ -199,46 +177,13 @@ impl Story {
     }
 }
 
-fn summary(moved: &Moved, reports: &[(String, ProbeReport)]) -> anyhow::Result<()> {
-    println!("  {}", moved.text);
-    for (guest, report) in reports {
-        let role = if *guest == moved.guest { "moved" } else { "stayed" };
-        println!(
-            "  client of {guest} ({role}): ping {} sent, {} lost, longest gap {:.0} ms",
-            report.ping_sent, report.ping_lost, report.ping_longest_gap_ms
-        );
-        println!(
-            "                         tcp {} lines sent, {} came back, {}, longest gap {:.0} ms",
-            report.tcp_sent,
-            report.tcp_echoed,
-            if report.is_unbroken() { "none lost, none out of order" } else { "BROKEN" },
-            report.tcp_longest_gap_ms
-        );
-    }
-    let broken: Vec<&str> = reports
-        .iter()
-        .filter(|(_, report)| !report.is_unbroken())
-        .map(|(guest, _)| guest.as_str())
-        .collect();
-    ensure!(broken.is_empty(), "the TCP connection to {} broke", broken.join(", "));
-    Ok(())
-}
-
-fn title(text: &str) {
-    println!("\n== {text}");
-}
-
-fn indent(text: &str) -> String {
-    text.trim_end().lines().map(|line| format!("  {line}\n")).collect()
-}
-
-fn bar(percent: f64) -> String {
+fn bar(part: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "clamped to the bar"
     )]
-    let full = (percent.clamp(0.0, 100.0) / 100.0 * BAR as f64).round() as usize;
+    let full = (part.clamp(0.0, 1.0) * BAR as f64).round() as usize;
     format!("{}{}", "█".repeat(full), "░".repeat(BAR - full))
 }
