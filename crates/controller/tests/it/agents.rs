@@ -9,6 +9,7 @@ use drover_agent_api::v1::{
     FromController, Listening, PortsProbed, Query, QueryAnswer, from_controller,
 };
 use drover_controller::live::SESSION_QUEUE;
+use drover_controller::records::Records;
 use drover_model::{CpuFit, GuestInspection, HostId, IncomingCheck, TyingDevice};
 use drover_ports::Clock as _;
 use tokio::sync::mpsc;
@@ -48,34 +49,44 @@ pub(crate) fn connect(world: &World, host: HostId, says: Says) {
             if says.silent {
                 continue;
             }
-            let answer = match question {
-                Some(Question::InspectGuest(asked)) => {
-                    says.inspected.fetch_add(1, Ordering::Relaxed);
-                    let id = asked.guest_id.parse().unwrap();
-                    let guest = records.read().guests.get(id).unwrap().guest.clone();
-                    Answer::GuestJson(serde_json::to_vec(&inspection(guest, host, &says)).unwrap())
-                }
-                Some(Question::MeasureDirtying(_)) => Answer::DirtiedJson(b"[]".to_vec()),
-                Some(Question::CheckIncoming(_)) => {
-                    let check = IncomingCheck {
-                        host_uuid: Some(host),
-                        cpu: says.cpu.clone(),
-                        hugepages: Vec::new(),
-                        missing_paths: Vec::new(),
-                    };
-                    Answer::IncomingJson(serde_json::to_vec(&check).unwrap())
-                }
-                Some(Question::ListenForProbe(_)) => Answer::Listening(Listening { port: 49215 }),
-                Some(Question::ProbePorts(_)) => {
-                    Answer::PortsProbed(PortsProbed { probes_json: b"[]".to_vec() })
-                }
-                other => panic!("not expected: {other:?}"),
-            };
+            let answer = answer(question, host, &records, &says);
             let at_ms = clock.now().as_millis() + says.clock_ahead_ms;
             let answer = QueryAnswer { query_id, at_ms, answer: Some(answer) };
             live.answered(host, answer, clock.now());
         }
     });
+}
+
+/// What an agent answers about its guests and its ports.
+pub(crate) fn answer(
+    question: Option<Question>,
+    host: HostId,
+    records: &Records,
+    says: &Says,
+) -> Answer {
+    match question {
+        Some(Question::InspectGuest(asked)) => {
+            says.inspected.fetch_add(1, Ordering::Relaxed);
+            let id = asked.guest_id.parse().unwrap();
+            let guest = records.read().guests.get(id).unwrap().guest.clone();
+            Answer::GuestJson(serde_json::to_vec(&inspection(guest, host, says)).unwrap())
+        }
+        Some(Question::MeasureDirtying(_)) => Answer::DirtiedJson(b"[]".to_vec()),
+        Some(Question::CheckIncoming(_)) => {
+            let check = IncomingCheck {
+                host_uuid: Some(host),
+                cpu: says.cpu.clone(),
+                hugepages: Vec::new(),
+                missing_paths: Vec::new(),
+            };
+            Answer::IncomingJson(serde_json::to_vec(&check).unwrap())
+        }
+        Some(Question::ListenForProbe(_)) => Answer::Listening(Listening { port: 49215 }),
+        Some(Question::ProbePorts(_)) => {
+            Answer::PortsProbed(PortsProbed { probes_json: b"[]".to_vec() })
+        }
+        other => panic!("not expected: {other:?}"),
+    }
 }
 
 fn inspection(guest: drover_model::Guest, host: HostId, says: &Says) -> GuestInspection {

@@ -1,7 +1,9 @@
 //! Power, shown live: a host sleeps, another draws too much, the sleeper is woken by a magic
 //! packet and takes a guest; later it is emptied and sleeps again.
 
-use anyhow::Context as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
 
 use super::story::{Story, Watched};
 use super::{STEADY, connect, finish, indent, summary, title};
@@ -9,6 +11,8 @@ use crate::{Drover, Lab};
 
 /// The host that sleeps.
 const SLEEPER: &str = "h3";
+/// Samples of all guests are in within so long, also on a busy machine.
+const MEASURED_WITHIN: Duration = Duration::from_secs(60);
 /// A lab host draws 90 W at rest and 250 W with its core busy; RAPL sees four fifths of it.
 const WATCHED: Watched = Watched {
     metric: "power.watts",
@@ -31,6 +35,7 @@ pub fn demo_power(lab: &Lab) -> anyhow::Result<()> {
         println!("{}", indent(&drover.drover(words)?));
         Ok(())
     };
+    until_measured(&drover)?;
     title("Nobody needs h3: its guest leaves, it is switched off");
     let mac = lab.mac(SLEEPER)?;
     say(&["host", "power", "set", SLEEPER, "--mac", &mac, "--method", "wake-on-lan"])?;
@@ -66,5 +71,16 @@ pub fn demo_power(lab: &Lab) -> anyhow::Result<()> {
     title("Summary");
     summary(&moved, &reports)?;
     println!("  {} is back on {home}; {SLEEPER} sleeps", moved.guest);
+    Ok(())
+}
+
+/// Nothing moves before every host and every guest has been measured for a while.
+fn until_measured(drover: &Drover<'_>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let words = ["host", "park", SLEEPER, "--untested", "--dry-run"];
+    while let Err(error) = drover.drover(&words) {
+        ensure!(begun.elapsed() < MEASURED_WITHIN, "{error:#}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
     Ok(())
 }

@@ -14,7 +14,7 @@ use drover_agent_api::v1::{
 };
 use drover_controller::live::Live;
 use drover_controller::reconcile::{Reconcile, SwitchHosts, WatchHosts};
-use drover_controller::records::{PowerPhase, PowerRecord, Tables};
+use drover_controller::records::{PowerPhase, PowerRecord, Records, Tables};
 use drover_model::{
     BmcAddress, BmcProtocol, BmcTls, HostId, HostNic, HostState, MacAddress, NetworkDescription,
     PoolDescription, PowerState,
@@ -25,6 +25,7 @@ use drover_testkit::host_id;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::agents::{Says, answer};
 use crate::drain::Cluster;
 use crate::world::World;
 
@@ -138,6 +139,12 @@ impl Stage {
             let up = stage.machines.lock().unwrap()[&host_id(n)].up;
             if up {
                 stage.connect(host_id(n)).await;
+            } else {
+                // The cluster has connected every host, and this one is off.
+                let live = &stage.world().live;
+                let session =
+                    live.connect(host_id(n), mpsc::channel(1).0, stage.world().clock.now());
+                live.disconnect(host_id(n), session);
             }
         }
         stage
@@ -306,6 +313,7 @@ impl Stage {
         let answers = Agent {
             host,
             live: Arc::clone(&world.live),
+            records: Arc::clone(&world.records),
             clock: Arc::clone(&world.clock),
             machines: Arc::clone(&self.machines),
             power: world.machines.clone(),
@@ -357,6 +365,7 @@ fn number(host: HostId) -> u128 {
 struct Agent {
     host: HostId,
     live: Arc<Live>,
+    records: Arc<Records>,
     clock: Arc<MemoryClock>,
     machines: Machines,
     power: MemoryPower,
@@ -391,7 +400,7 @@ impl Agent {
                 let sent = vec![format!("{} 10.0.0.255:9", order.interfaces.join(" "))];
                 Answer::MagicPacketSent(MagicPacketSent { sent, failed: Vec::new() })
             }
-            other => panic!("not expected: {other:?}"),
+            other => answer(Some(other), self.host, &self.records, &Says::default()),
         }
     }
 
