@@ -82,25 +82,23 @@ fn several_come_back(stage: &Stage) {
     let limits = stage.drover(&["limit", "set", "--in-per-host", "3", "--out-per-host", "3"]);
     assert!(limits.code == 0 && limits.out.contains("out of a host"), "{}", limits.err);
     let words = ["guest", "migrate", "vm1", "vm2", "vm3", "vm4", "vm5", "--to", "h1"];
-    // A guest is placed by what it was seen to use where it is now.
+    // A guest is placed by what it was seen to use where it is now; what is refused has begun
+    // nothing, and on a busy machine samples may be missing for a moment at any time.
     stage.until("the guests are measured on their new hosts", |stage| {
-        let dry: Vec<&str> = words.iter().copied().chain(["--dry-run"]).collect();
-        stage.drover(&dry).code == 0
+        stage.drover(&words).code == 0
     });
-    let printed = stage.drover(&words);
-    assert_eq!(printed.code, 0, "{}{}", printed.out, printed.err);
     for number in 1..=5 {
         assert_eq!(stage.homes(&format!("vm{number}")), ["h1"]);
     }
     let again = stage.drover(&words);
     assert_eq!(again.code, 6, "{}", again.err);
     assert!(again.err.contains("5 of 5") && again.err.contains("there already"), "{}", again.err);
-    stage.until("the guests are measured on h1", |stage| {
-        stage.drover(&["guest", "migrate", "--from", "h1", "--dry-run"]).code == 0
+    stage.until("a dry run", |stage| {
+        let away = stage.drover(&["guest", "migrate", "--from", "h1", "--dry-run"]);
+        away.code == 0 && away.out.contains("vm5 h1 →")
     });
-    let away = stage.drover(&["guest", "migrate", "--from", "h1", "--dry-run"]);
-    assert!(away.code == 0 && away.out.contains("vm5 h1 →"), "{}{}", away.out, away.err);
-    let away = stage.drover(&["guest", "migrate", "--from", "h1", "--to", "h2"]);
-    assert_eq!(away.code, 0, "{}{}", away.out, away.err);
+    stage.until("the way back", |stage| {
+        stage.drover(&["guest", "migrate", "--from", "h1", "--to", "h2"]).code == 0
+    });
     assert_eq!(stage.homes("vm5"), ["h2"]);
 }

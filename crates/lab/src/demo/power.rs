@@ -35,11 +35,15 @@ pub fn demo_power(lab: &Lab) -> anyhow::Result<()> {
         println!("{}", indent(&drover.drover(words)?));
         Ok(())
     };
-    until_measured(&drover)?;
-    title("Nobody needs h3: its guest leaves, it is switched off");
+    title(
+        "Can h3 be woken? It is tried; then, since nobody needs it, its guest leaves and it sleeps",
+    );
     let mac = lab.mac(SLEEPER)?;
     say(&["host", "power", "set", SLEEPER, "--mac", &mac, "--method", "wake-on-lan"])?;
-    say(&["host", "park", SLEEPER, "--untested", "--wait"])?;
+    until_measured(&drover)?;
+    say(&["host", "check-wake", SLEEPER, "--wait"])?;
+    until_measured(&drover)?;
+    say(&["host", "park", SLEEPER, "--wait"])?;
     say(&["host", "list"])?;
     title("The rule");
     let rule = ["rule", "create", "hot", "power.watts > 130", "--period", "10s", "--source-host"];
