@@ -119,7 +119,7 @@ fn in_accord(settings: &MigrationSettings) -> Result<(), Failed> {
     if !copies && !settings.storage_map.is_empty() {
         return Err(bad(
             "storage_map says where copied disks go, and none are copied",
-            "add `storage`: full or top-layer",
+            "add `storage` (`--copy-storage`): full or top-layer",
         ));
     }
     Ok(())

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use drover_lab::Heard;
 use serde_json::Value;
 
+use super::crash_support::measured;
 use super::world::{World, text};
 
 const GUEST: &str = "vm1";
@@ -27,6 +28,8 @@ const MOVES: usize = 10;
 /// The controller knows the guest's address before the move, so that it is announced and
 /// measured. A guest that is silent is not known: a client talks to it meanwhile.
 fn address_is_known(world: &World) -> anyhow::Result<()> {
+    // A client that knows the guest already would never ask who has its address.
+    world.lab.exec("ctl", &["ip", "neigh", "flush", "to", ADDRESS])?;
     let _client = world.lab.probe(GUEST, None)?;
     world.until("the guest's address", || {
         let shown = world.json(&["guest", "show", GUEST])?;
@@ -64,6 +67,8 @@ pub(crate) fn the_network_hears_of_a_moved_guest(world: &World) -> anyhow::Resul
 pub(crate) fn the_network_misses_a_moved_guest_as_measured(world: &World) -> anyhow::Result<()> {
     address_is_known(world)?;
     for number in 1..=MOVES {
+        // Windows of both hosts begin anew after a move.
+        measured(world, GUEST)?;
         let to = world.other(&world.home(GUEST)?);
         let after = world.now()?;
         let probe = world.lab.probe_every(GUEST, None, LOOK)?;

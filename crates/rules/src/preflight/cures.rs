@@ -22,7 +22,7 @@ pub(super) fn of_constraint(constraint: &str) -> &'static str {
         }
         "storage" => {
             "put the disk on storage that both hosts have and declare it in `shared_paths`, start \
-             the pool there, or copy local disks with the guest (`--storage full`)"
+             the pool there, or copy local disks with the guest (`--copy-storage full`)"
         }
         "network" => "create or start the bridge or network there",
         "fresh-samples" => "wait for a few samples, and see that the agent there runs",

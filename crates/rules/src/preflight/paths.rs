@@ -61,7 +61,7 @@ fn trouble(facts: &Facts<'_>, found: &GuestInspection, path: &str) -> Option<Tro
     let size = size.map_or_else(String::new, |size| format!(", {size}"));
     Some(Trouble::blocks(
         format!("disk {} ({path}{size}) is not on {target}", disk.target),
-        "mount its storage there, or copy it with the guest (`--storage full`)",
+        "mount its storage there, or copy it with the guest (`--copy-storage full`)",
     ))
 }
 
