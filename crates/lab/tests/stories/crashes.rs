@@ -67,9 +67,6 @@ const SHARED: &[Row] = &[
     (F::Controller, P::PostCopy, &[Arrived]),
     (F::SourceAgent, P::PostCopy, &[Arrived]),
     (F::TargetAgent, P::PostCopy, &[Arrived]),
-    (F::SourceLibvirtd, P::PostCopy, &[Arrived]),
-    (F::TargetLibvirtd, P::PostCopy, &[Arrived]),
-    (F::TargetQemu, P::PostCopy, &[Lost("the guest runs nowhere"), Half("half of its memory")]),
     // All of it may be across by then.
     (F::SourceQemu, P::PostCopy, &[Half("half of its memory is lost"), Arrived]),
 ];
