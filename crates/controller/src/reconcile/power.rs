@@ -4,18 +4,15 @@
 //! as long as a BMC or an agent does, so it goes on beside the turns, one thing at a time for
 //! each host.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_lifecycle::power::{ParkEvent, ParkState, WakeEvent};
 use drover_model::HostId;
-use tokio::task::JoinHandle;
 
 use super::Reconcile;
 use crate::drain::{MOST_TRIES, is_busy, is_touched, leaving};
-use crate::power::{Happening, Switchboard, sight};
+use crate::power::{Happening, HostTasks, Switchboard, sight};
 use crate::records::{Hanging, MaintenancePhase, PowerPhase, PowerRecord, Tables};
 
 /// A guest that hangs counts after so long: that it could leave was just shown, and loads change.
@@ -27,7 +24,7 @@ pub struct SwitchHosts {
     /// What does it.
     pub board: Switchboard,
     /// What is being done for which host.
-    pub busy: Mutex<BTreeMap<HostId, JoinHandle<()>>>,
+    pub tasks: HostTasks,
 }
 
 #[async_trait]
@@ -56,17 +53,12 @@ impl Reconcile for SwitchHosts {
 impl SwitchHosts {
     /// Over this board.
     pub const fn new(board: Switchboard) -> Self {
-        Self { board, busy: Mutex::new(BTreeMap::new()) }
+        Self { board, tasks: HostTasks::new() }
     }
 
     /// Waits until nothing is being done.
     pub async fn idle(&self) {
-        let all = std::mem::take(&mut *self.busy.lock().unwrap_or_else(PoisonError::into_inner));
-        for (host, task) in all {
-            if let Err(error) = task.await {
-                tracing::error!(%host, %error, "switching a host broke off");
-            }
-        }
+        self.tasks.idle("switching a host").await;
     }
 
     fn carry_on(&self, host: HostId) {
@@ -78,14 +70,9 @@ impl SwitchHosts {
                 _ => false,
             }
         };
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if busy.get(&host).is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        busy.remove(&host);
         if asks {
             let board = self.board.clone();
-            busy.insert(host, tokio::spawn(async move { board.carry_out(host).await }));
+            self.tasks.begin(host, usize::MAX, async move { board.carry_out(host).await });
         }
     }
 

@@ -3,16 +3,12 @@
 //! Each BMC is asked by a task of its own, so that a dead one holds up nobody; a host that is
 //! parked is asked as well: what it draws while it is off is part of the bill.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use async_trait::async_trait;
 use drover_model::{HostId, Metric};
 use drover_ports::{Entity, SamplePoint};
-use tokio::task::JoinHandle;
 
 use super::Reconcile;
-use crate::power::{BmcAnswer, Switchboard, is_measured};
+use crate::power::{BmcAnswer, HostTasks, Switchboard, is_measured};
 
 /// BMCs that are asked at once: each holds a process or a TLS connection meanwhile.
 const MOST_AT_ONCE: usize = 32;
@@ -23,7 +19,7 @@ pub struct MeasureBmcs {
     /// Where BMCs are asked.
     pub board: Switchboard,
     /// BMCs that are being asked.
-    pub busy: Mutex<BTreeMap<HostId, JoinHandle<()>>>,
+    pub tasks: HostTasks,
 }
 
 #[async_trait]
@@ -38,15 +34,9 @@ impl Reconcile for MeasureBmcs {
             let hosts = tables.power.iter().map(|record| record.host);
             hosts.filter(|host| is_measured(&tables, *host)).collect()
         };
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|_, task| !task.is_finished());
         for host in measured {
-            if busy.len() >= MOST_AT_ONCE {
-                break;
-            }
             let board = self.board.clone();
-            busy.entry(host)
-                .or_insert_with(|| tokio::spawn(async move { ask(&board, host).await }));
+            self.tasks.begin(host, MOST_AT_ONCE, async move { ask(&board, host).await });
         }
         Ok(())
     }
@@ -55,17 +45,12 @@ impl Reconcile for MeasureBmcs {
 impl MeasureBmcs {
     /// Over this board.
     pub const fn new(board: Switchboard) -> Self {
-        Self { board, busy: Mutex::new(BTreeMap::new()) }
+        Self { board, tasks: HostTasks::new() }
     }
 
     /// Waits until nobody is being asked.
     pub async fn idle(&self) {
-        let all = std::mem::take(&mut *self.busy.lock().unwrap_or_else(PoisonError::into_inner));
-        for (host, task) in all {
-            if let Err(error) = task.await {
-                tracing::error!(%host, %error, "asking a BMC broke off");
-            }
-        }
+        self.tasks.idle("asking a BMC").await;
     }
 }
 
