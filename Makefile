@@ -6,7 +6,7 @@ KEEP ?=
 SCHEDULES ?= 100000
 SEED ?= 1
 
-.PHONY: demo demo-power test check fast lab crashes sim bench setup
+.PHONY: demo demo-power test check fast lab lab-stories lab-others crashes sim bench setup
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
@@ -27,18 +27,26 @@ test: setup check fast lab
 check: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --test lab -- -D warnings
 	$(CARGO) run -q -p xtask -- ci
+
+# Always with all of the workspace: each other choice of packages has other features of what
+# they depend on, and builds that anew.
 
 ## fast: every test that needs no hypervisor.
 fast: setup
-	$(CARGO) test --workspace --exclude drover-lab
-	$(CARGO) test -p drover-lab --lib
+	$(CARGO) test --workspace
 
 ## lab: tests on real libvirt and QEMU.
 lab: setup
-	$(CARGO) build --workspace --bins
-	$(CARGO) test -p drover-lab --test lab
-	$(CARGO) test -p drover-adapter-libvirt --test soak -- --ignored
+	$(CARGO) build --workspace --bins --tests
+	$(MAKE) -j2 lab-stories lab-others
+
+# Beside each other: most of both is waiting.
+lab-stories:
+	$(CARGO) test --workspace --test lab
+lab-others:
+	$(CARGO) test --workspace --test soak --test own_bmc -- --ignored
 
 ## sim: migrations under random faults, against a modelled libvirt; SCHEDULES of them from
 ## SEED on. The last line says what came of it; a seed that fails is shown with its trace.
@@ -47,8 +55,8 @@ sim: setup
 
 ## crashes: every row of the crash table on real hypervisors; `make lab` proves some of them.
 crashes: setup
-	$(CARGO) build --workspace --bins
-	DROVER_LAB_ROWS=all $(CARGO) test -p drover-lab --test lab -- double_nothing
+	$(CARGO) build --workspace --bins --tests
+	DROVER_LAB_ROWS=all $(CARGO) test --workspace --test lab -- double_nothing
 
 ## bench: figures of docs/benchmarks.md. ROADEF_DIR and PLANETLAB_DIR name folders with
 ## files of public planning problems; without them those rows are left out.

@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "drover-api",
             "drover-agent-api",
             "drover-adapter-libvirt",
+            "drover-adapter-power",
         ],
     ),
     // The public API, and the simulator: `drover sim` needs no controller.

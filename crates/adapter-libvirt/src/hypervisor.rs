@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome, MigrationProgress,
-    NetworkDescription, Timestamp,
+    Bytes, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId, MigrationOutcome,
+    MigrationProgress, NetworkDescription, Timestamp,
 };
 use drover_ports::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
@@ -230,10 +230,15 @@ impl Hypervisor for Libvirt {
                     let message = "half of its memory is still on its way".to_owned();
                     return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_INVALID, message });
                 }
-                if parse::guest_state(state) == drover_model::GuestState::Running {
-                    return Ok(());
+                match parse::guest_state(state) {
+                    GuestState::Running => Ok(()),
+                    // libvirt's own answer takes 30 s: its Finish holds the lock for ever.
+                    GuestState::PostCopyFailed => {
+                        let message = "half of its memory has not come".to_owned();
+                        Err(LibvirtError { code: sys::VIR_ERR_OPERATION_INVALID, message })
+                    }
+                    _ => domain.resume(),
                 }
-                domain.resume()
             })
             .await;
         match resumed {

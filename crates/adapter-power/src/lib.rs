@@ -1,4 +1,5 @@
-//! The power port over IPMI 2.0 and Redfish.
+//! The power ports over IPMI 2.0 and Redfish: of machines by their BMCs' networks, and of this one
+//! by the kernel's driver ([`OwnIpmi`]).
 //!
 //! IPMI is spoken by `ipmitool` (docs/decisions/0013), Redfish over HTTP by this crate.
 //! Nothing is kept but what was learned of each BMC: its cipher suite and who measures.
@@ -16,6 +17,7 @@ use drover_model::{BmcProtocol, PowerReading, PowerState};
 use drover_ports::{Bmc, POWER_TIMEOUT_S, Power, PowerError};
 
 use crate::ipmi::Ipmi;
+pub use crate::ipmi::OwnIpmi;
 use crate::redfish::Redfish;
 
 /// Speaks to BMCs by the protocol that their address names.

@@ -103,6 +103,7 @@ impl Sim {
         PowerRig {
             power: Arc::new(BmcPower::default()),
             nobody: BmcAddress { port: nobody, ..bmc.address.clone() },
+            untrusted: None,
             bmc: Bmc { address: BmcAddress { cipher_suite: None, ..bmc.address }, ..bmc },
             measures,
             is_on: Arc::new(move || std::fs::read_to_string(&path).unwrap().trim() == "1"),

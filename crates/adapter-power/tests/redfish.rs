@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -306,4 +308,59 @@ async fn answers_have_a_limit_and_a_form() {
         let refused = matches!(state, Err(PowerError::Broken(_) | PowerError::Refused(_)));
         assert!(refused, "{state:?}");
     }
+}
+
+/// A service whose certificate nobody vouches for; returns its port, and whether anything was
+/// said to it after the handshake.
+fn unknown_service() -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let of = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(of.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![of.cert.der().clone()], key.into())
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+            let mut text = Vec::new();
+            // Ends with an alert: that is what is tried.
+            let _ = stream.read_to_end(&mut text);
+            hears.lock().unwrap().extend(text);
+        }
+    });
+    (port, heard)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_is_named_and_hears_no_password() {
+    // As droverd does; another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (port, heard) = unknown_service();
+    let power = BmcPower::default();
+    for tls in [BmcTls::System, BmcTls::Pinned { sha256: "ab".repeat(32) }] {
+        let address = BmcAddress {
+            protocol: BmcProtocol::Redfish,
+            host: "127.0.0.1".to_owned(),
+            port,
+            user: "drover".to_owned(),
+            cipher_suite: None,
+            system: None,
+            tls,
+        };
+        let bmc = Bmc { address, password: Secret::new("right") };
+        let said = power.state(&bmc).await.unwrap_err();
+        assert!(matches!(said, PowerError::Untrusted(_)), "{:?}: {said:?}", bmc.address.tls);
+        let told = said.to_string();
+        assert!(told.contains("is not trusted") && told.contains("--tls-pin"), "{told}");
+    }
+    assert!(heard.lock().unwrap().is_empty(), "something was sent to it");
 }

@@ -76,7 +76,7 @@ impl Cli {
                 let (trigger, wish) = shutdown();
                 tokio::spawn(ask_on_signal(trigger));
                 let hypervisor = wiring::hypervisor(&config);
-                prepared.run(hypervisor, wish).await
+                prepared.run(hypervisor, wiring::own_bmc(), wish).await
             }
         }
     }

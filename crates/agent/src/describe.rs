@@ -18,7 +18,15 @@ use crate::observe::power::meter::PowerMeter;
 /// How often the host is described anew: pools, networks and versions change while it runs.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// How soon to ask again when libvirt did not answer.
+/// How long after the agent's start a host may still be getting what it needs: file servers
+/// and bridges come after libvirt, and whoever woke the host waits for them.
+const SETTLES: Duration = Duration::from_secs(600);
+
+/// The same for a host with a pool or network that is not started: somebody may mend it. Many
+/// have one that never is, and a description takes libvirt some milliseconds.
+const LACKING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How soon to ask again while a host settles, or when libvirt did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest wait for libvirt's answer.
@@ -53,6 +61,7 @@ pub(crate) struct Describer {
     pub(crate) published: watch::Sender<HostCapabilities>,
     power: Arc<PowerMeter>,
     last: Option<HostDescription>,
+    begun: Instant,
 }
 
 impl Describer {
@@ -63,7 +72,8 @@ impl Describer {
         power: Arc<PowerMeter>,
     ) -> (Self, watch::Receiver<HostCapabilities>) {
         let (published, capabilities) = watch::channel(HostCapabilities::default());
-        (Self { config, host, hypervisor, published, power, last: None }, capabilities)
+        let (last, begun) = (None, Instant::now());
+        (Self { config, host, hypervisor, published, power, last, begun }, capabilities)
     }
 
     /// Describes it for the first time. Goes on without libvirt if that does not answer.
@@ -101,14 +111,26 @@ impl Describer {
         let mut events = self.hypervisor.events();
         let mut sources = self.power.present();
         loop {
-            let pause = if self.last.is_some() { INTERVAL } else { RETRY_INTERVAL };
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(pause(self.last.as_ref(), self.begun.elapsed())) => {}
                 () = reconnected(&mut events) => {}
                 () = changed(&mut sources) => {}
             }
             self.refresh().await?;
         }
+    }
+}
+
+/// How long what was described is taken for true.
+fn pause(last: Option<&HostDescription>, age: Duration) -> Duration {
+    let is_whole = |of: &HostDescription| {
+        of.pools.iter().all(|pool| pool.active) && of.networks.iter().all(|one| one.active)
+    };
+    match last {
+        None => RETRY_INTERVAL,
+        Some(_) if age < SETTLES => RETRY_INTERVAL,
+        Some(last) if !is_whole(last) => LACKING_INTERVAL,
+        Some(_) => INTERVAL,
     }
 }
 
@@ -141,7 +163,25 @@ async fn reconnected(events: &mut tokio::sync::broadcast::Receiver<HypervisorEve
 
 #[cfg(test)]
 mod tests {
+    use drover_model::PoolDescription;
+
     use super::*;
+
+    #[test]
+    fn a_host_that_is_not_whole_yet_is_looked_at_often() {
+        let pool = |active| PoolDescription {
+            name: "fast".to_owned(),
+            kind: "netfs".to_owned(),
+            path: None,
+            active,
+        };
+        let with = |active| HostDescription { pools: vec![pool(active)], ..Default::default() };
+        let (whole, lacking) = (with(true), with(false));
+        assert_eq!(pause(Some(&whole), SETTLES), INTERVAL);
+        assert_eq!(pause(Some(&whole), Duration::ZERO), RETRY_INTERVAL, "it has just started");
+        assert_eq!(pause(Some(&lacking), SETTLES), LACKING_INTERVAL, "its pool may come any time");
+        assert_eq!(pause(None, SETTLES), RETRY_INTERVAL, "libvirt did not answer");
+    }
 
     #[test]
     fn a_copied_state_directory_is_found_out() {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use drover_ports::Hypervisor;
+use drover_model::PowerSource;
+use drover_ports::{Hypervisor, OwnBmc};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::info;
 
 use crate::command::Commands;
@@ -22,6 +24,7 @@ use crate::images::claims::Claims;
 use crate::images::facts::Images;
 use crate::network::listen::listen;
 use crate::observe::power::meter::PowerMeter;
+use crate::observe::power::own_bmc::{FIRST_WAIT, OwnBmcWatts};
 use crate::observe::read::Reader;
 use crate::observe::sampler::{SampleStore, Sampler};
 use crate::query::Queries;
@@ -59,12 +62,24 @@ impl Prepared {
     }
 
     /// Runs the agent until it is asked to end.
-    pub async fn run(self, hypervisor: Arc<dyn Hypervisor>, shutdown: Shutdown) -> Result<()> {
+    pub async fn run(
+        self,
+        hypervisor: Arc<dyn Hypervisor>,
+        own_bmc: Arc<dyn OwnBmc>,
+        shutdown: Shutdown,
+    ) -> Result<()> {
         let Self { config, identity, epochs, claims, _only_one } = self;
         let host = identity.card.host_id;
         info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
 
-        let power = Arc::new(PowerMeter::new(config.power.clone()));
+        let own_bmc = Arc::new(OwnBmcWatts::new(own_bmc));
+        let asks_bmc = config.power.sources.contains(&PowerSource::Ipmi);
+        if asks_bmc {
+            // Without an answer by then, other sources begin.
+            let _ = timeout(FIRST_WAIT, own_bmc.ask()).await;
+        }
+        let power = PowerMeter::new(config.power.clone()).with_own_bmc(Arc::clone(&own_bmc));
+        let power = Arc::new(power);
         let (mut describer, capabilities) =
             Describer::new(config.clone(), host, Arc::clone(&hypervisor), Arc::clone(&power));
         describer.begin().await?;
@@ -102,6 +117,9 @@ impl Prepared {
 
         let mut beside = JoinSet::new();
         beside.spawn(sampler.run(interval_changes));
+        if asks_bmc {
+            beside.spawn(async move { match own_bmc.run().await {} });
+        }
         let listening = Arc::clone(&commands);
         beside.spawn(async move { match listen(listening).await {} });
         let outcome = tokio::select! {

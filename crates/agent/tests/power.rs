@@ -15,9 +15,10 @@ use drover_agent_api::v1::command::Action;
 use drover_agent_api::v1::query::Question;
 use drover_agent_api::v1::query_answer::Answer;
 use drover_agent_api::v1::{
-    AcceptIncoming, DiscardIncoming, Failure, FailureKind, PowerOffHost, SendMagicPacket,
+    AcceptIncoming, DiscardIncoming, Failure, FailureKind, PowerOffHost, Sample, SendMagicPacket,
 };
 use drover_model::{GuestId, GuestState, HostCapabilities, Metric, OperationId, PowerSource};
+use drover_ports::memory::MemoryOwnBmc;
 use support::controller::Controller;
 use support::hypervisor::Scripted;
 use support::pki::Pki;
@@ -151,15 +152,46 @@ async fn who_measures_power_is_told_and_the_model_measures_by_the_cpu() {
     let told: HostCapabilities = serde_json::from_slice(&hello.capabilities_json).unwrap();
     assert_eq!(told.power_sources, [PowerSource::Model]);
     let samples = controller.samples().await.samples;
-    let value = |metric: Metric| {
-        let code = u32::from(metric.code());
-        let mut values = samples.iter().flat_map(|sample| &sample.values);
-        values.find(|value| value.metric == code).map(|value| value.value)
-    };
+    let value = |metric| value(&samples, metric);
     let (load, watts) = (value(Metric::CpuUsageActive), value(Metric::PowerWatts));
     let (load, watts) = (load.unwrap(), watts.unwrap());
     assert!((watts - (100.0 + load)).abs() < 0.01, "{load} % and {watts} W");
     assert_eq!(value(Metric::PowerPackageWatts), None);
+}
+
+/// The first value of a metric in these samples.
+fn value(samples: &[Sample], metric: Metric) -> Option<f64> {
+    let code = u32::from(metric.code());
+    let mut values = samples.iter().flat_map(|sample| &sample.values);
+    values.find(|value| value.metric == code).map(|value| value.value)
+}
+
+#[tokio::test]
+async fn the_hosts_own_bmc_measures_from_the_first_sample_on() {
+    let pki = Pki::new();
+    let mut controller = Controller::start(&pki).await;
+    let state = joined_state_dir(&pki, &controller.url());
+    let bmc = MemoryOwnBmc::default();
+    bmc.tell(Ok(137.0));
+    let config = "sample_interval = \"1s\"\n[power]\nsources = [\"ipmi\", \"model\"]";
+    let _agent = Agent::start_with(state.path(), config, Scripted::new(), bmc.clone());
+    let hello = controller.hello().await;
+    let told: HostCapabilities = serde_json::from_slice(&hello.capabilities_json).unwrap();
+    assert_eq!(told.power_sources, [PowerSource::Ipmi, PowerSource::Model]);
+    let first = controller.samples().await;
+    assert_eq!(value(&first.samples, Metric::PowerWatts), Some(137.0));
+    controller.acknowledge(first.sequence);
+    bmc.tell(Ok(250.0));
+    let asked_again = async {
+        loop {
+            let next = controller.samples().await;
+            if value(&next.samples, Metric::PowerWatts) == Some(250.0) {
+                return;
+            }
+            controller.acknowledge(next.sequence);
+        }
+    };
+    timeout(Duration::from_secs(60), asked_again).await.unwrap();
 }
 
 fn run(line: &str) {

@@ -211,6 +211,11 @@ impl Client {
         self.answer(self.request(Method::PUT, &path).json(wanted)).await
     }
 
+    /// `DELETE /v1/guests/{guest}/policy`
+    pub async fn unset_guest_policy(&self, name: &str) -> Answer<()> {
+        self.delete(&format!("/v1/guests/{}/policy", escaped(name))).await
+    }
+
     /// `GET /v1/guests/{guest}/history`
     pub async fn guest_history(&self, name: &str) -> Answer<Vec<v1::PastMove>> {
         self.list(&format!("/v1/guests/{}/history", escaped(name))).await

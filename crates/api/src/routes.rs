@@ -62,6 +62,7 @@ routes! {
     GET "/v1/guests/{guest}/metrics/{metric}" VIEWER, None, Some("Series"), Some("SeriesQuery"), 200, "Read a guest's metric history.";
     GET "/v1/guests/{guest}/policy" VIEWER, None, Some("GuestPolicy"), None, 200, "Show how a guest may be moved.";
     PUT "/v1/guests/{guest}/policy" OPERATOR, Some("SetGuestPolicy"), Some("GuestPolicy"), None, 200, "Say how a guest may be moved.";
+    DELETE "/v1/guests/{guest}/policy" OPERATOR, None, None, None, 204, "Let a guest be moved as every guest again.";
     POST "/v1/guests/{guest}/migrate" OPERATOR, Some("MigrateRequest"), Some("MigrateResponse"), None, 202, "Move a guest to another host: live, cold, or from a dead host.";
     POST "/v1/migrations" OPERATOR, Some("MigrateSeveralRequest"), Some("MigrateSeveralResponse"), None, 202, "Move several guests by one plan.";
     PUT "/v1/hosts/{host}/maintenance" OPERATOR, Some("DrainRequest"), Some("DrainResponse"), None, 202, "Empty a host and keep it empty.";

@@ -52,7 +52,9 @@ pub(crate) fn host(detail: &v1::HostDetail) -> String {
         .collect();
     let pools = detail.pools.iter().map(|p| format!("{} ({})", p.name, p.kind));
     let networks = detail.networks.iter().map(|n| format!("{} {}", n.kind, n.name));
-    let maintenance = detail.drain.as_ref().map_or_else(|| host.maintenance.clone(), drain::told);
+    // The API's word `active` would read as if it were in maintenance.
+    let word = if host.maintenance == "active" { "none" } else { &host.maintenance };
+    let maintenance = detail.drain.as_ref().map_or_else(|| word.to_owned(), drain::told);
     fields(&[
         ("name", host.name.clone()),
         ("id", host.id.clone()),
@@ -196,6 +198,7 @@ pub(crate) fn rule(rule: &v1::Rule) -> String {
         ("guests", all_or(&spec.guests)),
         ("max moves", spec.max_moves.to_string()),
         ("cooldown", spec.cooldown.clone()),
+        ("wakes hosts", if spec.wake { "yes" } else { "no" }.to_owned()),
         ("mode", if spec.dry_run { "dry run" } else { "act" }.to_owned()),
     ]);
     format!("{head}\n{}", rule_hosts(&rule.hosts))
@@ -362,9 +365,10 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
 }
 
 fn how(operation: &v1::Operation) -> String {
-    let mode = operation.mode.clone();
+    let mode = &operation.mode;
+    let options: String = operation.options.iter().map(|option| format!(", {option}")).collect();
     if mode != "live" {
-        return mode;
+        return format!("{mode}{options}");
     }
     let encrypted = match operation.encrypted {
         Some(true) => ", encrypted",
@@ -373,7 +377,7 @@ fn how(operation: &v1::Operation) -> String {
     };
     let cap = operation.max_bandwidth_mib_s.map(|cap| format!(", at most {cap} MiB/s"));
     let cap = cap.unwrap_or_default();
-    format!("{mode}{encrypted}, downtime up to {} ms{cap}", operation.max_downtime_ms)
+    format!("{mode}{encrypted}, downtime up to {} ms{cap}{options}", operation.max_downtime_ms)
 }
 
 pub(crate) fn progress(operation: &v1::Operation, progress: &v1::Progress) -> String {

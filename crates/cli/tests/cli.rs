@@ -125,6 +125,10 @@ fn what_cannot_be_done_is_refused(stage: &Stage) {
     for filter in ["--host", "--guest", "--rule"] {
         refused(&stage.drover(&["event", "list", filter, "nobody"]), 4, "not found", "nobody");
     }
+    for who in [["vm1", "vm2"], ["--from", "h1"]] {
+        let cold = [&["guest", "migrate"], &who[..], &["--mode", "cold"]].concat();
+        refused(&stage.drover(&cold), 2, "bad request", "moved live");
+    }
     let usage = stage.drover(&["guest", "move"]);
     assert_eq!(usage.code, 2, "{}", usage.err);
     assert!(usage.err.contains("Usage"), "{}", usage.err);

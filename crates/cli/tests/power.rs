@@ -72,12 +72,19 @@ fn parking_is_refused_with_every_reason(stage: &Stage) {
     let dry = stage.drover(&["host", "park", "h2", "--dry-run"]);
     assert_eq!(dry.code, 6, "{}", dry.err);
     // Agents of this test connect from droverd's own address.
-    for reason in ["keep-awake", "controller", "untested", "--untested parks it all the same"] {
+    for reason in [
+        "keep-awake",
+        "drover host power set h2 --keep-awake=false",
+        "controller",
+        "untested",
+        "drover host park h2 --untested",
+    ] {
         assert!(dry.out.contains(reason), "{reason}: {}", dry.out);
     }
     let refused = stage.drover(&["host", "park", "h2"]);
     assert_eq!(refused.code, 6, "{}", refused.err);
     assert!(refused.err.contains("set to stay awake") && refused.err.contains("nothing was begun"));
+    assert!(refused.err.contains("drover host check-wake h2"), "{}", refused.err);
     let reserve = stage.drover(&["host", "reserve", "--min-awake", "2"]);
     assert!(reserve.out.contains("2 host(s)"), "{}", reserve.out);
     let dry = stage.drover(&["host", "park", "h2", "--untested", "--dry-run"]);

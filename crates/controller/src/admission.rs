@@ -9,6 +9,7 @@ use drover_model::{
 };
 use drover_rules::why_not_copied;
 
+use crate::placement::asleep_of;
 use crate::records::{GuestRecord, Tables};
 
 /// Why a guest cannot be moved like that, and what to do instead.
@@ -63,6 +64,12 @@ fn by_state(
     let guest = &record.guest;
     let (name, host) = (&guest.name, tables.host_name(guest.host));
     if state_of(tables, guest.host) == Some(HostState::Unreachable) {
+        if let Some(asleep) = asleep_of(tables, guest.host) {
+            return Err(refusal(
+                format!("{name} cannot move: its host {}", asleep.reason(&host)),
+                "a guest that is on a sleeping host moves once that is awake",
+            ));
+        }
         return Err(refusal(
             format!("{name} cannot move: its host {host} is unreachable"),
             rescue_hint(name, &host),

@@ -59,6 +59,21 @@ impl GuestPolicyRecord {
         None
     }
 
+    /// What a request for several guests becomes for this one: nothing that it forbids.
+    pub fn clamp(&self, mut settings: MigrationSettings) -> MigrationSettings {
+        if settings.mode != MigrationMode::Live {
+            return settings;
+        }
+        if let Some(most) = self.max_downtime_ms {
+            settings.max_downtime_ms = settings.max_downtime_ms.min(most);
+        }
+        settings.auto_converge &= self.auto_converge != Some(false);
+        if self.post_copy == Some(false) {
+            settings.post_copy = PostCopy::Never;
+        }
+        settings
+    }
+
     /// What a move is done with where the request left it open.
     pub fn fill(&self, mut settings: MigrationSettings, pause_named: bool) -> MigrationSettings {
         if settings.mode != MigrationMode::Live {
@@ -90,6 +105,23 @@ mod tests {
             priority: None,
             probe: None,
         }
+    }
+
+    #[test]
+    fn a_request_for_several_becomes_what_each_allows() {
+        let asked = MigrationSettings {
+            max_downtime_ms: 5000,
+            post_copy: PostCopy::Now,
+            auto_converge: true,
+            ..MigrationSettings::default()
+        };
+        let is = policy().clamp(asked.clone());
+        assert_eq!((is.max_downtime_ms, is.post_copy), (500, PostCopy::Never));
+        assert!(is.auto_converge, "it may be slowed down");
+        let free = GuestPolicyRecord { max_downtime_ms: None, post_copy: None, ..policy() };
+        assert_eq!(free.clamp(asked.clone()), asked);
+        let cold = MigrationSettings { mode: MigrationMode::Cold, ..asked };
+        assert_eq!(policy().clamp(cold.clone()), cold, "nothing of it is for a guest that is off");
     }
 
     #[test]

@@ -252,10 +252,11 @@ fn operation(
 
 /// Moves that nobody asked for in detail are done as their guests' policies say.
 fn settings(tables: &Tables, order: &Order, step: &Move) -> MigrationSettings {
-    let guest = step.guest;
-    let mut settings = order.settings.clone();
+    let policy = crate::guest_policy::of(tables, step.guest);
+    // One guest's request that it forbids is refused before; of several, each keeps to its own.
+    let mut settings = policy.clamp(order.settings.clone());
     if settings.by_policy {
-        settings = crate::guest_policy::of(tables, guest).fill(settings, false);
+        settings = policy.fill(settings, false);
         if settings.post_copy == PostCopy::Allow && unprotected(tables, step).is_some() {
             settings.post_copy = PostCopy::Never;
         }

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use drover_lifecycle::power::ParkState;
 use drover_model::{ClusterView, GuestId, HostId, Timestamp};
 use drover_planner::{Budget, Goal, Policy, plan};
-use drover_rules::constraint::PowerCap;
+use drover_rules::constraint::{Asleep, PowerCap};
 use drover_rules::{
     Aggregate, Labels, PlacementKind, PlacementPolicy, PlacementRule, Scope, domain_of,
 };
@@ -42,6 +43,7 @@ pub fn wishes(tables: &Tables) -> PlacementPolicy {
         rules: tables.placement.iter().filter_map(|r| present(tables, &r.rule)).collect(),
         labels: labels(tables),
         draining: closed(tables),
+        asleep: asleep(tables),
         power_caps: tables.power_caps.iter().map(|record| power_cap(tables, record)).collect(),
         ..PlacementPolicy::default()
     }
@@ -53,6 +55,24 @@ fn closed(tables: &Tables) -> Vec<HostId> {
     let emptied = tables.maintenance.iter().map(|record| record.host);
     let all: BTreeSet<HostId> = emptied.chain(moving.map(|record| record.host)).collect();
     all.into_iter().collect()
+}
+
+/// Hosts whose power is going somewhere.
+fn asleep(tables: &Tables) -> BTreeMap<HostId, Asleep> {
+    let hosts = tables.power.iter().map(|record| record.host);
+    hosts.filter_map(|host| Some((host, asleep_of(tables, host)?))).collect()
+}
+
+/// Where a host's power is going; none where it is in use.
+pub fn asleep_of(tables: &Tables, host: HostId) -> Option<Asleep> {
+    match &tables.power.get(host)?.phase {
+        PowerPhase::Settled => None,
+        PowerPhase::Parking(park) if park.state == ParkState::Draining => Some(Asleep::Parking),
+        PowerPhase::Parking(_) => Some(Asleep::SwitchingOff),
+        PowerPhase::Parked(_) => Some(Asleep::Parked),
+        PowerPhase::Waking(_) => Some(Asleep::Waking),
+        PowerPhase::WakeFailed(_) => Some(Asleep::WakeFailed),
+    }
 }
 
 /// Labels of hosts that exist.

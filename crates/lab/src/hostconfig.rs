@@ -40,7 +40,8 @@ impl Lab {
              sample_interval = \"{}\"\nmigration_address = \"{address}\"\n\
              peer_uri = \"qemu+tls://{address}/system\"\nshared_paths = [\"{SHARED}\"]\n\n\
              [accounting]\nmode = \"processes\"\ncores = {:?}\nmemory = \"{}MiB\"\n\n\
-             [power]\noff_command = [\"kill\", \"-s\", \"RTMIN+4\", \"1\"]\ncurve = {:?}\n",
+             [power]\nsources = [\"psys\", \"rapl\", \"hwmon\", \"battery\", \"model\"]\n\
+             off_command = [\"kill\", \"-s\", \"RTMIN+4\", \"1\"]\ncurve = {:?}\n",
             spec.sample_interval,
             spec.host_cores,
             spec.host_memory_mib,

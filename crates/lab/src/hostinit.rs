@@ -3,6 +3,8 @@
 //! (`kill -s RTMIN+4 1`), it ends them in order and switches the host off.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use signal_hook::consts::SIGCHLD;
 
 use crate::addresses::{Network, number_of};
 use crate::network::cables;
@@ -29,6 +32,9 @@ const RESTART_AFTER: Duration = Duration::from_millis(500);
 /// SIGRTMIN is 34.
 const POWER_OFF: i32 = 34 + 4;
 
+/// What no signal tells, such as a file that a daemon waits for, is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Daemons that have not ended by then are killed with the host.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,6 +52,7 @@ pub fn host_init(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     rustix::system::sethostname(member.as_bytes()).context("set the host name")?;
     root::enter(spec, member)?;
     let off = Arc::new(AtomicBool::new(false));
+    let mut bell = Bell::new()?;
     let mut daemons = match member {
         "ctl" => controller(),
         STORAGE => vec![daemon("tgtd", &tgtd(), None)],
@@ -58,12 +65,34 @@ pub fn host_init(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     };
     loop {
         if off.load(Ordering::Relaxed) {
-            return switch_off(member, &mut daemons);
+            return switch_off(member, &mut daemons, &mut bell);
         }
         for daemon in &mut daemons {
             start_if_due(daemon);
         }
         reap(&mut daemons);
+        bell.wait();
+    }
+}
+
+/// Rung when a child ends or the host is to be switched off.
+struct Bell(UnixStream);
+
+impl Bell {
+    fn new() -> anyhow::Result<Self> {
+        let (ringing, hearing) = UnixStream::pair().context("make a pair of sockets")?;
+        for signal in [SIGCHLD, POWER_OFF] {
+            let ringing = ringing.try_clone().context("copy a socket")?;
+            signal_hook::low_level::pipe::register(signal, ringing).context("hear a signal")?;
+        }
+        hearing.set_read_timeout(Some(LOOK_EVERY)).context("set a time limit")?;
+        Ok(Self(hearing))
+    }
+
+    /// Until it rings, and not for long.
+    fn wait(&mut self) {
+        // Silence ends as an error: it is all the same.
+        let _ = self.0.read(&mut [0; 64]);
     }
 }
 
@@ -84,7 +113,7 @@ fn addressed(host: &str) -> impl Iterator<Item = Network> {
 
 /// Ends the daemons, then lets nobody answer at the host's addresses, then everything else
 /// ends with this process: that is what the kernel does when PID 1 of a namespace ends.
-fn switch_off(host: &str, daemons: &mut [Daemon]) -> anyhow::Result<()> {
+fn switch_off(host: &str, daemons: &mut [Daemon], bell: &mut Bell) -> anyhow::Result<()> {
     eprintln!("switching off");
     for daemon in daemons.iter() {
         if let Some(pid) = daemon.running.and_then(Pid::from_raw) {
@@ -95,6 +124,7 @@ fn switch_off(host: &str, daemons: &mut [Daemon]) -> anyhow::Result<()> {
     let deadline = Instant::now() + END_PATIENCE;
     while daemons.iter().any(|daemon| daemon.running.is_some()) && Instant::now() < deadline {
         reap(daemons);
+        bell.wait();
     }
     for network in addressed(host) {
         run(&format!("ip addr flush dev {}", network.interface()))?;
@@ -197,5 +227,4 @@ fn reap(daemons: &mut [Daemon]) {
             }
         }
     }
-    std::thread::sleep(Duration::from_millis(2));
 }

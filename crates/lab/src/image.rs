@@ -20,8 +20,12 @@ const MODULES: [&str; 6] =
 /// Where an image is made, within its directory: begins so.
 const WORK: &str = "work";
 
-/// Makes `dir/vmlinuz` and `dir/initramfs.gz`, unless they are there and current.
-pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
+/// Makes the guests' kernel and initramfs, `dir/vmlinuz` and `dir/initramfs.gz`, unless they are
+/// there and current. Not to be called by two at once.
+///
+/// # Errors
+/// Where a package cannot be had, or a tool fails.
+pub fn make_image(dir: &Path) -> anyhow::Result<()> {
     let key = key();
     let done = dir.join("key");
     let ready = dir.join("vmlinuz").exists() && dir.join("initramfs.gz").exists();

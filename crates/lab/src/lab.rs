@@ -84,7 +84,7 @@ impl Lab {
         claim::take(&lab.spec)?;
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
         say("guest image");
-        image::make(&lab.spec.dir.join("image"))?;
+        image::make_image(&lab.spec.dir.join("image"))?;
         if lab.spec.locks == Locks::Sanlock {
             sanlock::prepare(&lab.spec.dir.join("image"))?;
         }

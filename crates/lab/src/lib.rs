@@ -37,6 +37,7 @@ pub use addresses::Network;
 pub use demo::{demo, demo_power};
 pub use hear::{HearHandle, Heard};
 pub use hostinit::host_init;
+pub use image::make_image;
 pub use lab::{HostStatus, Lab, LinkState};
 pub use probe::{Gap, ProbeHandle, ProbeReport};
 pub use spec::{LabSpec, MAX_GUESTS, MAX_HOSTS};

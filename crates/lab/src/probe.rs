@@ -16,6 +16,9 @@ pub const INTERVAL: Duration = Duration::from_millis(50);
 /// After the last line its echo may take so long.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Ping is interrupted so often.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// A gap worth telling is so many intervals long.
 const WORTH_TELLING: u32 = 3;
 /// Most gaps that are told: a guest that is unreachable for hours has no more to say.
@@ -164,10 +167,14 @@ fn ping(address: &str, interval: Duration) -> anyhow::Result<Pinging> {
 
 impl Pinging {
     fn finish(mut self) -> anyhow::Result<ProbeReport> {
-        // Interrupted, ping prints its summary with what was sent.
+        // Interrupted, ping prints its summary with what was sent. It is interrupted until it
+        // hears it: one that has just been started does not yet, where its parents ignore the
+        // signal.
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
-        self.child.wait()?;
+        while self.child.try_wait()?.is_none() {
+            rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+            std::thread::sleep(AGAIN);
+        }
         let text = self.reader.join().map_err(|_| anyhow::anyhow!("the ping reader panicked"))?;
         Ok(read_ping(&text))
     }

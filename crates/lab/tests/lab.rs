@@ -1,9 +1,11 @@
-//! Stories on real libvirt and QEMU: one lab of three hosts, one story after the other.
+//! Stories on real libvirt and QEMU, in two lanes beside each other: those on one lab of three
+//! hosts that they share, and those that make a lab of their own because they break it or need
+//! another. In each lane one story comes after the other.
 //!
-//! Needs root; fails with one clear line where the lab cannot be made.
+//! Needs root; fails with one clear line where a lab cannot be made.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stderr, reason = "a harness says what it does")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a harness says what it does")]
 
 mod stories {
     pub(crate) mod bmc;
@@ -11,15 +13,21 @@ mod stories {
     pub(crate) mod crash_support;
     pub(crate) mod crashes;
     pub(crate) mod drain;
+    pub(crate) mod ground;
     pub(crate) mod hypervisor;
     pub(crate) mod lab_itself;
+    pub(crate) mod lanes;
     pub(crate) mod locks;
     pub(crate) mod migration;
     pub(crate) mod modes;
     pub(crate) mod options;
+    pub(crate) mod parks;
     pub(crate) mod power_sources;
     pub(crate) mod restarts;
     pub(crate) mod rules;
+    pub(crate) mod sight;
+    pub(crate) mod sleepers;
+    pub(crate) mod wakes;
     pub(crate) mod world;
 }
 
@@ -27,15 +35,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
+use stories::ground::Ground;
+use stories::lanes::{Lane, Story, run};
 use stories::world::World;
 use stories::{
     bmc, continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options,
-    power_sources, restarts, rules,
+    parks, power_sources, restarts, rules, wakes,
 };
 
-type Story = fn(&World) -> anyhow::Result<()>;
+/// About as long as each other. A third one does not end sooner: two cores are busy then, and
+/// what is to happen within a time does not.
+const LANES: &[Lane] = &[
+    Lane { name: "shared", shared: SHARED, own: &[] },
+    Lane { name: "own", shared: &[], own: OWN },
+];
 
-const STORIES: &[(&str, Story)] = &[
+/// On the lab that is shared.
+const SHARED: &[Story<World>] = &[
     ("a_host_cannot_reach_the_machine", lab_itself::a_host_cannot_reach_the_machine),
     ("up_again_changes_nothing", lab_itself::up_again_changes_nothing),
     (
@@ -47,7 +63,6 @@ const STORIES: &[(&str, Story)] = &[
         "watts_are_estimated_where_nothing_counts",
         power_sources::watts_are_estimated_where_nothing_counts,
     ),
-    ("a_host_switches_itself_off", power_sources::a_host_switches_itself_off),
     ("existing_guests_are_adopted_as_they_are", migration::existing_guests_are_adopted_as_they_are),
     ("a_moved_guest_keeps_its_connection", migration::a_moved_guest_keeps_its_connection),
     ("cancel_leaves_the_guest_where_it_was", migration::cancel_leaves_the_guest_where_it_was),
@@ -88,6 +103,11 @@ const STORIES: &[(&str, Story)] = &[
     ("the_agents_restart_in_mid_migration", restarts::the_agents_restart_in_mid_migration),
     ("a_host_that_loses_power_is_said_to_be_unreachable", restarts::a_host_that_loses_power),
     ("a_cut_cable_stops_nothing_else", restarts::a_cut_cable_stops_nothing_else),
+    ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
+];
+
+/// On labs of their own.
+const OWN: &[Story<Ground>] = &[
     (
         "a_lease_keeps_a_second_copy_away_and_goes_with_its_guest",
         locks::a_lease_keeps_a_second_copy_away_and_goes_with_its_guest,
@@ -103,49 +123,79 @@ const STORIES: &[(&str, Story)] = &[
     ("faults_while_a_disk_is_copied_double_nothing", crashes::faults_while_a_disk_is_copied),
     ("cut_storage_networks_double_nothing", crashes::a_storage_network_that_is_cut),
     ("a_local_disk_is_copied", locks::a_local_disk_is_copied),
-    ("libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
+    ("wakes_that_fail_say_why_and_the_next_host_is_tried", wakes::wakes_that_fail_say_why),
+    ("a_host_switches_itself_off", power_sources::a_host_switches_itself_off),
     ("bmcs_keep_the_contract", bmc::bmcs_keep_the_contract),
     ("a_magic_packet_wakes_its_host_and_no_other", bmc::a_magic_packet_wakes_its_host_and_no_other),
     ("a_host_that_its_bmc_switches_comes_back_whole", bmc::a_host_that_its_bmc_switches),
+    ("parked_hosts_are_woken_by_each_way", parks::parked_hosts_are_woken_by_each_way),
 ];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if arguments.list {
-        return conclude(&arguments, &None);
+        let shared = LANES.iter().flat_map(|lane| on_shared(lane, &None));
+        let own = LANES.iter().flat_map(|lane| on_own(lane, &None));
+        return libtest_mimic::run(&arguments, shared.chain(own).collect()).exit_code();
     }
+    run(LANES, &arguments, |lane| tell(lane, &arguments))
+}
+
+/// The stories of a lane that are wanted; whether all went well.
+fn tell(lane: &Lane, arguments: &Arguments) -> bool {
+    let shared = !lane.wants_shared(arguments) || tell_shared(lane, arguments);
+    let own = !lane.wants_own(arguments)
+        || conclude(arguments, on_own(lane, &Some(Arc::new(Ground::new()))));
+    shared && own
+}
+
+fn tell_shared(lane: &Lane, arguments: &Arguments) -> bool {
     eprintln!("bringing up a lab of three hosts and six guests");
-    let world = match World::up() {
+    let world = match World::up(lane.name) {
         Ok(world) => Arc::new(world),
         Err(error) => {
             eprintln!("error: the lab cannot be made: {error:#}");
-            return ExitCode::FAILURE;
+            return false;
         }
     };
-    let code = conclude(&arguments, &Some(Arc::clone(&world)));
+    let well = conclude(arguments, on_shared(lane, &Some(Arc::clone(&world))));
     match world.down() {
-        Ok(()) => code,
+        Ok(()) => well,
         Err(error) => {
             eprintln!("error: the lab left something behind: {error:#}");
-            ExitCode::FAILURE
+            false
         }
     }
 }
 
-fn conclude(arguments: &Arguments, world: &Option<Arc<World>>) -> ExitCode {
-    let trials = STORIES
-        .iter()
-        .map(|(name, story)| {
-            let world = world.clone();
-            Trial::test(*name, move || {
-                let world = world.ok_or("no lab")?;
-                let told = story(&world);
-                // What a story left behind must not decide the next.
-                let tidied = world.tidy();
-                told.and(tidied).map_err(|error| format!("{error:#}").into())
-            })
+fn on_shared(lane: &Lane, world: &Option<Arc<World>>) -> Vec<Trial> {
+    let of_story = |(name, story): &'static Story<World>| {
+        trial(name, world.clone(), move |world: &World| {
+            let told = story(world);
+            // What a story left behind must not decide the next.
+            let tidied = world.tidy();
+            told.and(tidied)
         })
-        .collect();
-    libtest_mimic::run(arguments, trials).exit_code()
+    };
+    lane.shared.iter().map(of_story).collect()
+}
+
+fn on_own(lane: &Lane, ground: &Option<Arc<Ground>>) -> Vec<Trial> {
+    lane.own.iter().map(|(name, story)| trial(name, ground.clone(), story)).collect()
+}
+
+fn trial<T: Send + Sync + 'static>(
+    name: &str,
+    on: Option<Arc<T>>,
+    story: impl Fn(&T) -> anyhow::Result<()> + Send + 'static,
+) -> Trial {
+    Trial::test(name, move || {
+        let on = on.ok_or("no lab")?;
+        story(&on).map_err(|error| format!("{error:#}").into())
+    })
+}
+
+fn conclude(arguments: &Arguments, trials: Vec<Trial>) -> bool {
+    !libtest_mimic::run(arguments, trials).has_failed()
 }

@@ -185,6 +185,31 @@ impl MigrationSettings {
             None => path.to_owned(),
         }
     }
+
+    /// What differs from the defaults beside mode, pause, bandwidth and encryption: the options
+    /// of `drover guest migrate`, without their dashes.
+    pub fn options(&self) -> Vec<String> {
+        let switch = |is_on: bool, name: &str| is_on.then(|| name.to_owned());
+        let post_copy = (self.post_copy != PostCopy::Never).then(|| self.post_copy.as_str());
+        let storage = (self.storage != StorageCopy::None).then(|| self.storage.as_str());
+        let first = [
+            post_copy.map(|when| format!("post-copy {when}")),
+            switch(self.auto_converge, "auto-converge"),
+            self.parallel.map(|connections| format!("parallel {connections}")),
+            self.compress.map(|method| format!("compress {}", method.as_str())),
+            storage.map(|what| format!("copy-storage {what}")),
+        ];
+        let maps = self.storage_map.iter().map(|(from, to)| format!("storage-map {from}={to}"));
+        let last = [
+            switch(self.quickly_finish, "quickly-finish"),
+            self.timeout_s.map(|seconds| format!("timeout {seconds}s")),
+            switch(self.keep_target_on_failure, "keep-target-on-failure"),
+            switch(self.skip_cpu_check, "skip-cpu-check"),
+            switch(self.skip_kernel_check, "skip-kernel-check"),
+            switch(self.auto_start, "auto-start"),
+        ];
+        first.into_iter().flatten().chain(maps).chain(last.into_iter().flatten()).collect()
+    }
 }
 
 /// What follows a directory in a path.
@@ -314,6 +339,24 @@ mod tests {
             assert_eq!(settings.on_target(path), there);
         }
         assert_eq!(MigrationSettings::default().on_target("/a/b"), "/a/b");
+    }
+
+    #[test]
+    fn options_are_told_as_they_are_asked_for() {
+        assert!(MigrationSettings::default().options().is_empty());
+        let settings = MigrationSettings {
+            post_copy: PostCopy::Allow,
+            parallel: Some(4),
+            compress: Some(Compression::Zstd),
+            storage: StorageCopy::TopLayer,
+            storage_map: vec![("/a".to_owned(), "/b".to_owned())],
+            timeout_s: Some(600),
+            skip_cpu_check: true,
+            ..MigrationSettings::default()
+        };
+        let told = "post-copy allow, parallel 4, compress zstd, copy-storage top-layer, \
+                    storage-map /a=/b, timeout 600s, skip-cpu-check";
+        assert_eq!(settings.options().join(", "), told);
     }
 
     #[test]

@@ -224,7 +224,8 @@ pub trait Hypervisor: Inspection {
         migration: OutgoingMigration,
     ) -> Result<MigrationOutcome, HypervisorError>;
 
-    /// Lets a guest run that is paused. No error when it already runs.
+    /// Lets a guest run that is paused. No error when it already runs. Conflict, without delay,
+    /// while half of its memory is elsewhere, also when that will never come.
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError>;
 
     /// Waits until no process of the guest is left on this host that could still run: then,

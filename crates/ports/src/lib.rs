@@ -24,7 +24,7 @@ pub use hypervisor::{
     IncomingDisposal, MAX_DIRTY_WINDOW_S, OutgoingMigration,
 };
 pub use inspection::{CpuCounts, Inspection};
-pub use power::{Bmc, POWER_TIMEOUT_S, Power, PowerError, Secret};
+pub use power::{Bmc, OwnBmc, POWER_TIMEOUT_S, Power, PowerError, Secret};
 pub use store::{
     Change, Expected, Generation, MAX_CHANGES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store, StoreError,
     Versioned, WatchEvent,

@@ -55,9 +55,28 @@ pub trait Power: Send + Sync {
     async fn reading(&self, bmc: &Bmc) -> Result<PowerReading, PowerError>;
 }
 
+/// Measures the machine that it runs on by the BMC of that machine, which needs neither a network
+/// nor a password.
+#[async_trait]
+pub trait OwnBmc: Send + Sync {
+    /// Whether the machine has one that can be asked. Looks, and asks nobody.
+    fn is_there(&self) -> bool;
+
+    /// What the machine draws; `Refused` where its BMC does not measure. Ends within
+    /// [`POWER_TIMEOUT_S`].
+    async fn reading(&self) -> Result<PowerReading, PowerError>;
+}
+
 /// No call takes longer, seconds: BMCs answer slowly while they are busy, and a dead one must
 /// not hold up what waits for it.
 pub const POWER_TIMEOUT_S: u64 = 20;
+
+/// What to do about a certificate. It is part of the error's text: that is kept with wakes,
+/// parks and readings, and people see nothing else of it.
+const PIN_IT: &str = "read its SHA-256 (`openssl s_client -connect ADDRESS:443 </dev/null | openssl \
+                      x509 -outform DER | sha256sum`), compare it with what the BMC's own page \
+                      shows, and name it: `drover host bmc set` with --tls-pin SHA256 \
+                      (docs/guide/bmc.md)";
 
 /// Why it was not done, by what the caller does next. Texts never contain the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,9 +84,13 @@ pub enum PowerError {
     /// The BMC does not answer. Nothing is known about the effect; ask again.
     #[error("the BMC does not answer: {0}")]
     Retry(String),
-    /// It refuses the user, the password or the certificate: a person has to look.
+    /// It refuses the user or the password: a person has to look.
     #[error("the BMC refuses the login: {0}")]
     Denied(String),
+    /// Its certificate is not one that is trusted, so nothing was said to it: a person has to
+    /// look.
+    #[error("the BMC's certificate is not trusted: {0}; {cure}", cure = PIN_IT)]
+    Untrusted(String),
     /// It cannot do this, and would say so again.
     #[error("the BMC refuses: {0}")]
     Refused(String),
@@ -77,6 +100,12 @@ pub enum PowerError {
 }
 
 impl PowerError {
+    /// Whether asking again is of no use until a person has looked at it: another wrong login
+    /// may lock the user out, and a certificate does not become another by itself.
+    pub const fn needs_a_person(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::Untrusted(_))
+    }
+
     /// What a person can do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
@@ -86,8 +115,9 @@ impl PowerError {
             }
             Self::Denied(_) => {
                 "look at the BMC's user: enabled, this password, privilege operator or more for \
-                 IPMI, role Operator for Redfish; where its certificate is not trusted, pin it"
+                 IPMI, role Operator for Redfish"
             }
+            Self::Untrusted(_) => PIN_IT,
             Self::Refused(_) => "use a function that this BMC has, or update its firmware",
             Self::Broken(_) => "docs/guide/bmc.md tells what has to be installed and set up",
         }

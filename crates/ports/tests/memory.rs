@@ -58,14 +58,18 @@ fn bmc() -> Bmc {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_power_keeps_the_contract() {
-    for watts in [Some(120.0), None] {
+    for (watts, protocol) in [(Some(120.0), BmcProtocol::Ipmi), (None, BmcProtocol::Redfish)] {
         contract::power::run(async || {
-            let (power, bmc) = (MemoryPower::default(), bmc());
+            let (power, mut bmc) = (MemoryPower::default(), bmc());
+            bmc.address.protocol = protocol;
             power.add(&bmc, PowerState::On, watts);
             let (machines, address) = (power.clone(), bmc.address.clone());
+            let other = BmcTls::Pinned { sha256: "ab".repeat(32) };
+            let untrusted = BmcAddress { tls: other, ..address.clone() };
             PowerRig {
                 power: Arc::new(power),
                 nobody: BmcAddress { host: "bmc2".to_owned(), ..address.clone() },
+                untrusted: (protocol == BmcProtocol::Redfish).then_some(untrusted),
                 bmc,
                 measures: watts.is_some(),
                 is_on: Arc::new(move || machines.is(&address) == Some(PowerState::On)),

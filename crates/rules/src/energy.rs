@@ -93,8 +93,7 @@ pub fn by_day(
         let Some(day) = days.get_mut(&day_of(bucket.at)) else { continue };
         let inside_ms = length_of(inside);
         let covered_ms = (f64::from(bucket.count) / usual * length_ms).min(inside_ms);
-        let parked_ms: f64 =
-            parked.iter().filter_map(|one| overlap(*one, inside)).map(length_of).sum();
+        let parked_ms = parked_within(parked, inside);
         // Samples of a host that was parked in part are those of its waking part first.
         let awake_ms = covered_ms.min((inside_ms - parked_ms).max(0.0));
         day.watt_hours += bucket.mean * covered_ms / HOUR_MS;
@@ -115,6 +114,15 @@ pub fn between(a: (Timestamp, f64), b: (Timestamp, f64), longest_gap: Duration) 
     known.then(|| f64::midpoint(a.1, b.1) * apart.as_secs_f64() / 3600.0)
 }
 
+/// How long the host was parked within a span, milliseconds. (An empty sum would be -0.)
+fn parked_within(parked: &[Span], span: Span) -> f64 {
+    parked
+        .iter()
+        .filter_map(|one| overlap(*one, span))
+        .map(length_of)
+        .fold(0.0, |all, one| all + one)
+}
+
 /// Each day of the span with the time that is to be accounted for, as a gap, and what of it
 /// the host was parked.
 fn empty_days(parked: &[Span], span: Span) -> BTreeMap<i64, Energy> {
@@ -124,8 +132,7 @@ fn empty_days(parked: &[Span], span: Span) -> BTreeMap<i64, Energy> {
         let day = day_of(from);
         let end = Timestamp::from_millis((day + 1) * DAY_MS).min(span.to);
         let of_day = Span { from, to: end };
-        let parked_ms: f64 =
-            parked.iter().filter_map(|one| overlap(*one, of_day)).map(length_of).sum();
+        let parked_ms = parked_within(parked, of_day);
         days.insert(day, Energy { gap_ms: length_of(of_day), parked_ms, ..Energy::default() });
         from = end;
     }

@@ -1,10 +1,11 @@
-//! IPMI 2.0 over LAN (RMCP+).
+//! IPMI 2.0 over LAN (RMCP+), and of the machine's own BMC by the kernel's driver.
 //!
 //! A session asks for privilege operator: enough to switch and to measure, so the BMC's
 //! user need not be an administrator. Some BMCs give a DCMI reading to administrators
 //! only; they are asked for it once more as one.
 
 mod answer;
+mod own;
 mod tool;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 use crate::ipmi::answer::Failure;
 use crate::ipmi::tool::{Privilege, Tool};
 use crate::meter;
+
+pub use own::OwnIpmi;
 
 /// Cipher suites that are tried where the operator chose none, the better one first:
 /// 17 is HMAC-SHA256, 3 is HMAC-SHA1; both encrypt with AES-128.
@@ -37,6 +40,36 @@ enum Meter {
     /// A sensor in watts.
     Sensor,
 }
+
+impl Meter {
+    const fn privilege(self) -> Privilege {
+        match self {
+            Self::Dcmi(privilege) => privilege,
+            Self::Sensor => Privilege::Operator,
+        }
+    }
+
+    /// What `ipmitool` is asked.
+    const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Dcmi(_) => &["dcmi", "power", "reading"],
+            Self::Sensor => &["-c", "sdr", "list", "full"],
+        }
+    }
+
+    /// The machine's watts by what it printed.
+    fn watts(self, said: &str) -> Result<f64, Failure> {
+        match self {
+            Self::Dcmi(_) => answer::dcmi_watts(said).filter(|watts| meter::plausible(*watts)),
+            Self::Sensor => meter::machine_watts(&answer::sensors_in_watts(said)),
+        }
+        .ok_or_else(|| Failure::Refused("it measures no power".to_owned()))
+    }
+}
+
+/// Of a machine that is not measured in any way.
+const MEASURES_NOTHING: &str =
+    "it gives no DCMI power reading and has no sensor of the machine's watts";
 
 const METERS: [Meter; 3] =
     [Meter::Dcmi(Privilege::Operator), Meter::Dcmi(Privilege::Administrator), Meter::Sensor];
@@ -105,10 +138,7 @@ impl Ipmi {
         }
         Err(match last {
             Some(Failure::Privilege(said)) => PowerError::Denied(said),
-            _ => PowerError::Refused(
-                "it gives no DCMI power reading and has no sensor of the machine's watts"
-                    .to_owned(),
-            ),
+            _ => PowerError::Refused(MEASURES_NOTHING.to_owned()),
         })
     }
 
@@ -119,20 +149,7 @@ impl Ipmi {
     }
 
     async fn measure(&self, bmc: &Bmc, meter: Meter, deadline: Instant) -> Result<f64, Failure> {
-        let nothing = || Failure::Refused("it measures no power".to_owned());
-        match meter {
-            Meter::Dcmi(privilege) => {
-                let words = ["dcmi", "power", "reading"];
-                let said = self.call(bmc, privilege, &words, deadline).await?;
-                answer::dcmi_watts(&said).filter(|watts| meter::plausible(*watts))
-            }
-            Meter::Sensor => {
-                let words = ["-c", "sdr", "list", "full"];
-                let said = self.call(bmc, Privilege::Operator, &words, deadline).await?;
-                meter::machine_watts(&answer::sensors_in_watts(&said))
-            }
-        }
-        .ok_or_else(nothing)
+        meter.watts(&self.call(bmc, meter.privilege(), meter.words(), deadline).await?)
     }
 
     /// One command by the first cipher suite that the BMC takes; what it printed.

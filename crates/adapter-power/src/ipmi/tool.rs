@@ -52,15 +52,36 @@ impl Tool {
         let mut command = Command::new(&self.program);
         // -v: without it a wrong password and a dead BMC look the same.
         command
+            .env_clear()
+            .env("IPMI_PASSWORD", bmc.password.reveal())
             .args(["-I", "lanplus", "-v", "-E"])
             .args(["-H", &bmc.address.host, "-p", &bmc.address.port.to_string()])
             .args(["-U", &bmc.address.user, "-L", privilege.as_str()])
             .args(["-C", &suite.to_string(), "-N", RETRY_AFTER_S, "-R", TRIES])
-            .args(words)
-            .env_clear()
+            .args(words);
+        self.finish(command, bmc.password.reveal(), deadline).await
+    }
+
+    /// Runs one command of the BMC of this machine. At the deadline the process is killed.
+    pub(super) async fn run_here(
+        &self,
+        words: &[&str],
+        deadline: Instant,
+    ) -> Result<String, Failure> {
+        let mut command = Command::new(&self.program);
+        command.env_clear().args(["-I", "open", "-v"]).args(words);
+        self.finish(command, "", deadline).await
+    }
+
+    async fn finish(
+        &self,
+        mut command: Command,
+        password: &str,
+        deadline: Instant,
+    ) -> Result<String, Failure> {
+        command
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LC_ALL", "C")
-            .env("IPMI_PASSWORD", bmc.password.reveal())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -74,7 +95,7 @@ impl Tool {
         if status.is_ok_and(|status| status.success()) {
             return Ok(out);
         }
-        Err(failure(&format!("{out}\n{err}"), bmc.password.reveal()))
+        Err(failure(&format!("{out}\n{err}"), password))
     }
 
     fn not_started(&self, error: &std::io::Error) -> Failure {

@@ -226,5 +226,5 @@ fn meaning(error: &reqwest::Error) -> PowerError {
         cause = deeper;
     }
     let said = cause.to_string();
-    if said.contains("certificate") { PowerError::Denied(said) } else { PowerError::Retry(said) }
+    if said.contains("certificate") { PowerError::Untrusted(said) } else { PowerError::Retry(said) }
 }

@@ -69,7 +69,19 @@ fn builder() -> ClientBuilder {
 }
 
 fn build(builder: ClientBuilder) -> Result<Client, PowerError> {
-    builder.build().map_err(|error| PowerError::Broken(format!("no HTTP client: {error}")))
+    builder.build().map_err(|error| {
+        // Its own words name no cause.
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            text.push_str(&format!(": {next}"));
+            cause = next.source();
+        }
+        PowerError::Broken(format!(
+            "no HTTP client: {text}; where no authorities are installed (package \
+             ca-certificates), trust the BMC's own certificate: `--tls-pin`"
+        ))
+    })
 }
 
 /// Trusts one certificate, whatever its names and dates.

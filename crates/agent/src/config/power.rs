@@ -7,7 +7,8 @@ use super::ConfigError;
 use super::file::value;
 
 /// What an agent can read on its own host, the most trusted first.
-const ON_HOST: [PowerSource; 5] = [
+const ON_HOST: [PowerSource; 6] = [
+    PowerSource::Ipmi,
     PowerSource::Psys,
     PowerSource::Rapl,
     PowerSource::Hwmon,
@@ -85,7 +86,7 @@ fn sources(names: &[String]) -> Result<Vec<PowerSource>, ConfigError> {
         let Some(source) = source else {
             let known: Vec<&str> = ON_HOST.into_iter().map(PowerSource::as_str).collect();
             let reason = format!(
-                "`{name}` is no source that a host reads itself: {} (the controller asks BMCs)",
+                "`{name}` is no source that a host reads itself: {} (the controller asks for redfish)",
                 known.join(", ")
             );
             return Err(value("power.sources", reason));
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (text, part) in [
-            ("sources = [\"ipmi\"]", "the controller asks BMCs"),
+            ("sources = [\"redfish\"]", "the controller asks for redfish"),
             ("sources = [\"rapl\", \"rapl\"]", "named twice"),
             ("sources = [\"guess\"]", "`guess`"),
             ("curve = [1, 2]", "needs 11 numbers"),

@@ -104,16 +104,18 @@ async fn announce_card(port: Port, mac: Mac, addresses: Vec<IpAddr>, since: Inst
     let mut sent = 0;
     while let Some(due) = announcement_due(sent) {
         tokio::select! {
+            // The tap first: with the guest gone to another host it is gone as well, and one more
+            // announcement from an agent that was held up would call the guest back here.
             biased;
-            () = sleep_until(since + due) => {}
             frame = tap.receive() => {
                 let waited = since.elapsed().as_millis();
                 match frame {
                     Ok(_) => info!(%mac, bridge = port.bridge, announced = sent, after_ms = waited, "the guest speaks"),
-                    Err(error) => warn!(%mac, tap = port.tap, %error, "cannot see the guest's frames"),
+                    Err(error) => info!(%mac, tap = port.tap, %error, "the guest's card is gone"),
                 }
                 return;
             }
+            () = sleep_until(since + due) => {}
         }
         for frame in &frames {
             if let Err(error) = bridge.send(frame) {

@@ -16,6 +16,7 @@ use drover_agent::identity::{Card, Identity};
 use drover_agent::shutdown::{ShutdownTrigger, shutdown};
 use drover_model::HostId;
 use drover_ports::Hypervisor;
+use drover_ports::memory::MemoryOwnBmc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -40,6 +41,16 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(state_dir: &Path, more: &str, hypervisor: Arc<dyn Hypervisor>) -> Self {
+        // The machine under the test may have one.
+        Self::start_with(state_dir, more, hypervisor, MemoryOwnBmc::default())
+    }
+
+    pub fn start_with(
+        state_dir: &Path,
+        more: &str,
+        hypervisor: Arc<dyn Hypervisor>,
+        own_bmc: MemoryOwnBmc,
+    ) -> Self {
         install_tls_provider();
         let text = format!(
             "state_dir = \"{}\"\nshared_paths = [\"/srv/shared\"]\n{more}",
@@ -48,7 +59,7 @@ impl Agent {
         let config = Config::parse(&text).unwrap();
         let (trigger, wish) = shutdown();
         let task = tokio::spawn(async move {
-            drover_agent::Prepared::new(config)?.run(hypervisor, wish).await
+            drover_agent::Prepared::new(config)?.run(hypervisor, Arc::new(own_bmc), wish).await
         });
         Self { trigger, task }
     }

@@ -3,12 +3,23 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Which hosts a guest is checked against.
+/// Which hosts a guest is checked against, and how it would go.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckQuery {
     /// Host name or id; none for every host but its own.
     pub to: Option<String>,
+    /// `live`, `cold` or `rescue`. Without it live, or cold for a guest that is off, or a rescue
+    /// where its host is unreachable.
+    pub mode: Option<String>,
+    /// Disks that only the source reaches are copied: `full` or `top_layer`.
+    pub storage: Option<String>,
+    /// Do not compare the processors.
+    #[serde(default)]
+    pub skip_cpu_check: bool,
+    /// Do not compare the kernels.
+    #[serde(default)]
+    pub skip_kernel_check: bool,
 }
 
 /// A guest and the hosts that it could go to.
@@ -18,7 +29,7 @@ pub struct GuestCheck {
     pub guest: String,
     /// Where it is.
     pub host: String,
-    /// How it would go: `live`, or `cold` for a guest that is off.
+    /// How it would go: `live`, `cold` or `rescue`.
     pub mode: String,
     /// The hosts.
     pub targets: Vec<TargetCheck>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MigrateOptions, Operation, Plan, Time};
+use super::{MigrateOptions, MoveWarnings, Operation, Plan, Time};
 
 /// What `PUT /v1/hosts/{host}/maintenance` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -53,6 +53,11 @@ pub struct DrainCertificate {
     /// The moves. Those of one batch need nothing of each other; the limits say how many of
     /// them are made at once.
     pub batches: Vec<Vec<DrainMove>>,
+    /// Moves of which their hosts did not tell in time whether they can be made: they are asked
+    /// when their turn comes. The hosts of all others have nothing against them.
+    pub unasked: u32,
+    /// What was found and blocks nothing.
+    pub warnings: Vec<MoveWarnings>,
 }
 
 /// One move of a drain.

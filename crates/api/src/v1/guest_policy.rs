@@ -28,6 +28,8 @@ pub struct GuestPolicy {
     /// Longest pause of a live move, milliseconds. A move begins with 300 at most, and gets more
     /// only where it does not end otherwise.
     pub max_downtime_ms: u64,
+    /// Whether somebody set that pause: requests for a longer one are refused then.
+    pub max_downtime_is_limit: bool,
     /// Whether it is slowed down where it writes faster than it is sent; none leaves it to each
     /// request.
     pub auto_converge: Option<bool>,

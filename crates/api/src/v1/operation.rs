@@ -20,6 +20,9 @@ pub struct Operation {
     pub max_downtime_ms: u64,
     /// Cap on the transfer, MiB/s, as of now.
     pub max_bandwidth_mib_s: Option<u64>,
+    /// Other options that it is moved with, as `drover guest migrate` has them, without dashes.
+    #[serde(default)]
+    pub options: Vec<String>,
     /// Guest name.
     pub guest: String,
     /// Host name.

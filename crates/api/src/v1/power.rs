@@ -171,7 +171,8 @@ pub struct HostPower {
     pub no_watts: Option<String>,
     /// Mean of its last five wakes, seconds: the lead that a wake needs.
     pub learned_wake_seconds: Option<f64>,
-    /// Whether it was shown that it can be woken, and no wake has failed since.
+    /// Whether it was shown that it can be woken, by a test or by a wake after a park, and no wake
+    /// has failed since.
     pub wake_tested: bool,
     /// The last wake.
     pub last_wake: Option<PowerOutcome>,

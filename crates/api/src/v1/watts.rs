@@ -111,8 +111,12 @@ pub struct Energy {
     /// Hours of hosts of which nothing is known: they count as nothing drawn.
     pub gap_hours: f64,
     /// Kilowatt hours that parking has saved, against hosts that are always on and at rest
-    /// meanwhile; none where no host was parked whose draw at rest is known.
+    /// meanwhile; none where no host was parked.
     pub saved_kwh: Option<f64>,
+    /// What a parked host draws at rest was not measured: that part is reckoned with the usual
+    /// shape of a power curve.
+    #[serde(default)]
+    pub saved_is_estimate: bool,
     /// Kilograms of CO2 of what was drawn.
     pub co2_kg: Option<f64>,
     /// Kilograms of CO2 of what was saved.

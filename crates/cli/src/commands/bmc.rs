@@ -11,7 +11,7 @@ use crate::{output, show};
 /// See [`super::host::Command::Bmc`].
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Name a host's BMC. The password comes from --password-file, `DROVER_BMC_PASSWORD`, a prompt
+    /// Name a host's BMC, everything anew. The password comes from --password-file, `DROVER_BMC_PASSWORD`, a prompt
     /// or standard input; it is kept sealed and never shown.
     Set(Set),
     /// Show a host's BMC, without its password.
@@ -55,7 +55,8 @@ pub(crate) struct Set {
     /// Redfish: which of the service's systems, where it has several.
     #[arg(long)]
     system: Option<String>,
-    /// Redfish: trust this certificate and no other, by its SHA-256 (64 hex digits).
+    /// Redfish: trust this certificate and no other, by its SHA-256 (64 hex digits);
+    /// docs/guide/bmc.md tells how to read it.
     #[arg(long, value_name = "SHA256", conflicts_with = "plain")]
     tls_pin: Option<String>,
     /// Redfish: plain HTTP; the password is readable on the network.

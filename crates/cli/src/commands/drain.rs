@@ -6,7 +6,7 @@ use clap::Args;
 use drover_api::v1::{DrainRequest, HostDetail, HostMaintenance};
 use drover_api::{Problem, ProblemKind};
 
-use super::migrate_args::MigrateArgs;
+use super::migrate_args::LiveArgs;
 use super::wait::{INTERRUPTED, LINE_EVERY, POLL, patiently};
 use super::{Context, Done, problem};
 use crate::{output, show};
@@ -23,7 +23,7 @@ pub(crate) struct Drain {
     #[arg(long)]
     partial: bool,
     #[command(flatten)]
-    options: MigrateArgs,
+    options: LiveArgs,
     /// Only say whether the host can be emptied, and how.
     #[arg(long)]
     dry_run: bool,
@@ -91,8 +91,10 @@ async fn follow(context: &Context, host: &str) -> Done {
     }
     let named: Vec<&str> = drain.hanging.iter().map(|one| one.guest.as_str()).collect();
     let detail = format!("{host} is not drained: {} do(es) not get away", named.join(", "));
-    let hint = "it stays closed to other guests; `drover host drain` tries again once the cause \
-                is gone, `drover host undrain` uses it again";
+    let hint = format!(
+        "it stays closed to other guests; `drover host drain {host}` tries again once the cause is \
+         gone, `drover host undrain {host}` uses it again"
+    );
     Err(Problem::new(ProblemKind::Failed, detail).hint(hint))
 }
 

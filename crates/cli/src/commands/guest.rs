@@ -1,10 +1,10 @@
 //! `drover guest`
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use drover_api::v1::{CheckQuery, MigrateRequest, SetGuestPolicy};
 use drover_api::{Problem, ProblemKind};
 
-use super::migrate_args::MigrateArgs;
+use super::migrate_args::{CheckArgs, MigrateArgs};
 use super::{Context, Done, problem, several, wait};
 use crate::{output, show};
 
@@ -18,13 +18,7 @@ pub(crate) enum Command {
         guest: String,
     },
     /// Check which hosts a guest could go to, and why not; with --to, a no is exit code 6.
-    Check {
-        /// Name or id.
-        guest: String,
-        /// Only this host.
-        #[arg(long)]
-        to: Option<String>,
-    },
+    Check(Check),
     /// Move guests to other hosts: live while they run, cold when shut off.
     Migrate(Migrate),
     /// List the moves of a guest: what each took, and how far its forecast was off.
@@ -39,6 +33,11 @@ pub(crate) enum Command {
     },
     /// Say how a guest may be moved; what is not named stays as it is.
     Set(Set),
+    /// Forget what was set: it may be moved as every guest again.
+    Unset {
+        /// Name or id.
+        guest: String,
+    },
     /// Cancel the move of a guest.
     Cancel {
         /// Name or id.
@@ -47,12 +46,24 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Name or id.
+    guest: String,
+    /// Only this host.
+    #[arg(long)]
+    to: Option<String>,
+    #[command(flatten)]
+    how: CheckArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("who").required(true).args(["guests", "from"]))]
 pub(crate) struct Migrate {
-    /// Names or ids. Several are moved by one plan, and none of them when one cannot be.
-    #[arg(required_unless_present = "from", value_name = "GUEST")]
+    /// Names or ids. Several are moved live by one plan, and none of them when one cannot be.
+    #[arg(value_name = "GUEST")]
     pub(super) guests: Vec<String>,
     /// All running guests of this host.
-    #[arg(long, value_name = "HOST", conflicts_with = "guests")]
+    #[arg(long, value_name = "HOST")]
     pub(super) from: Option<String>,
     /// Target host; without it the planner chooses the least loaded feasible one.
     #[arg(long)]
@@ -77,8 +88,8 @@ pub(crate) struct Migrate {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct Wanted {
-    /// Longest pause of a live move, e.g. `1s` or `500ms`. Default 1s; a move begins with
-    /// 300 ms at most and gets more only where it does not end otherwise.
+    /// Longest pause of a live move, e.g. `500ms`; 1s at first. A move begins with 300 ms at
+    /// most and gets more only where it does not end otherwise.
     #[arg(long, value_parser = drover_model::parse_duration)]
     max_downtime: Option<std::time::Duration>,
     /// Slow it down where it writes faster than it is sent; `off` forbids it.
@@ -136,7 +147,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let guest = client.guest(&guest).await.map_err(problem)?;
             output::print(context.format, &guest, |_| show::guest(&guest))
         }
-        Command::Check { guest, to } => check(context, &guest, to).await,
+        Command::Check(asked) => check(context, asked).await,
         Command::Migrate(migrate) => self::migrate(context, migrate).await,
         Command::History { guest } => {
             let moves = client.guest_history(&guest).await.map_err(problem)?;
@@ -151,6 +162,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
             let policy = policy.map_err(problem)?;
             output::print(context.format, &policy, |_| show::forecast::policy(&policy))
         }
+        Command::Unset { guest } => {
+            client.unset_guest_policy(&guest).await.map_err(problem)?;
+            let policy = client.guest_policy(&guest).await.map_err(problem)?;
+            output::print(context.format, &policy, |_| show::forecast::policy(&policy))
+        }
         Command::Cancel { guest } => {
             let detail = client.guest(&guest).await.map_err(problem)?;
             let id = detail.guest.operation.ok_or_else(|| {
@@ -163,9 +179,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
     }
 }
 
-async fn check(context: &Context, guest: &str, to: Option<String>) -> Done {
-    let one = to.is_some();
-    let checked = context.client.check(guest, &CheckQuery { to }).await.map_err(problem)?;
+async fn check(context: &Context, asked: Check) -> Done {
+    let one = asked.to.is_some();
+    let query = CheckQuery { to: asked.to, ..asked.how.query() };
+    let checked = context.client.check(&asked.guest, &query).await.map_err(problem)?;
     output::print(context.format, &checked, |_| show::check::matrix(&checked))?;
     match checked.targets.first().filter(|target| one && !target.allowed) {
         None => Ok(()),

@@ -35,13 +35,15 @@ pub(crate) enum Command {
     Bmc(bmc::Command),
     /// What a host draws, and how it is switched on and off.
     Power(power::Power),
-    /// Switch a host on and see to it that it is of use: agent, libvirtd, pools, networks.
+    /// Switch a host on and see to it that it is of use: agent, libvirtd, pools, networks. One that
+    /// is still being emptied to be parked is called back.
     Wake(switch::Wake),
     /// Park a host and wake it again, as a test: power is saved only where that works.
     CheckWake(switch::CheckWake),
     /// Empty a host and switch it off to save power; `host wake` uses it again.
     Park(switch::Park),
-    /// How much of the cluster stays awake, whatever is to be parked.
+    /// Say how much of the cluster stays awake, whatever is to be parked; what is left out
+    /// stays, and without any option it is only shown.
     Reserve(power::Reserve),
     /// Show what a host draws by its CPU use, as it was learned, with a plot.
     PowerCurve {

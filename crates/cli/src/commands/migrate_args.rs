@@ -1,14 +1,25 @@
 //! How guests are moved: the options that every command that moves guests takes.
 
 use clap::{Args, ValueEnum};
-use drover_api::v1::MigrateOptions;
+use drover_api::v1::{CheckQuery, MigrateOptions};
 
-/// See the module.
+/// Of a request that may be for a guest that does not run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MigrateArgs {
-    /// Move it while it runs, while it is shut off, or from a dead host.
+    /// Move it while it runs, while it is shut off, or from a dead host; several guests are
+    /// moved live.
     #[arg(long, value_enum, default_value_t = Mode::Live)]
     mode: Mode,
+    #[command(flatten)]
+    live: LiveArgs,
+    /// Start the guest after a cold migration.
+    #[arg(long)]
+    auto_start: bool,
+}
+
+/// Of every request that moves guests.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LiveArgs {
     /// Longest pause, e.g. 500ms; without it the guest's own. A move begins with 300ms at most.
     #[arg(long, value_parser = millis)]
     max_downtime: Option<u64>,
@@ -55,9 +66,24 @@ pub(crate) struct MigrateArgs {
     /// Do not compare the kernels.
     #[arg(long)]
     skip_kernel_check: bool,
-    /// Start the guest after a cold migration.
+}
+
+/// Of a check without a move.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckArgs {
+    /// As if it moved so; without it live, cold for a guest that is shut off, or from a host
+    /// that is unreachable.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// As if disks that only the source reaches were copied: whole, or their top layer.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    copy_storage: Option<CopyStorage>,
+    /// Do not compare the processors.
     #[arg(long)]
-    auto_start: bool,
+    skip_cpu_check: bool,
+    /// Do not compare the kernels.
+    #[arg(long)]
+    skip_kernel_check: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -90,13 +116,34 @@ enum CopyStorage {
 impl MigrateArgs {
     /// What is asked of the controller.
     pub(crate) fn options(self) -> MigrateOptions {
+        let auto_start = self.auto_start;
+        MigrateOptions { mode: Some(word(self.mode)), auto_start, ..self.live.options() }
+    }
+}
+
+impl CheckArgs {
+    /// What is asked of the controller, of every host.
+    pub(crate) fn query(self) -> CheckQuery {
+        CheckQuery {
+            to: None,
+            mode: self.mode.map(word),
+            storage: self.copy_storage.map(word),
+            skip_cpu_check: self.skip_cpu_check,
+            skip_kernel_check: self.skip_kernel_check,
+        }
+    }
+}
+
+impl LiveArgs {
+    /// What is asked of the controller, of a guest that runs.
+    pub(crate) fn options(self) -> MigrateOptions {
         let tls = match (self.tls, self.no_tls) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             (false, false) => None,
         };
         MigrateOptions {
-            mode: Some(word(self.mode)),
+            mode: Some(word(Mode::Live)),
             max_downtime_ms: self.max_downtime,
             max_bandwidth_mib_s: self.max_bandwidth,
             tls,
@@ -111,7 +158,7 @@ impl MigrateArgs {
             keep_target_on_failure: self.keep_target_on_failure,
             skip_cpu_check: self.skip_cpu_check,
             skip_kernel_check: self.skip_kernel_check,
-            auto_start: self.auto_start,
+            auto_start: false,
         }
     }
 }

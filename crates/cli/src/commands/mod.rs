@@ -9,6 +9,8 @@ mod host;
 mod limit;
 mod migrate_args;
 mod operation;
+#[cfg(test)]
+mod parse_tests;
 mod placement;
 mod plan;
 mod policy;

@@ -32,11 +32,17 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, args =
-    ["max_downtime", "max_bandwidth", "no_bandwidth_cap", "post_copy_now"])]
 pub(crate) struct Set {
     /// Id.
     operation: String,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// At least one of them: a command that changes nothing is a mistake.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Wanted {
     /// Longest pause that QEMU may plan for the switch-over, e.g. 1s.
     #[arg(long, value_parser = millis)]
     max_downtime: Option<u64>,
@@ -79,10 +85,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
         }
         Command::Set(set) => {
             let request = AdjustRequest {
-                max_downtime_ms: set.max_downtime,
-                max_bandwidth_mib_s: set.max_bandwidth,
-                no_bandwidth_cap: set.no_bandwidth_cap,
-                post_copy_now: set.post_copy_now,
+                max_downtime_ms: set.wanted.max_downtime,
+                max_bandwidth_mib_s: set.wanted.max_bandwidth,
+                no_bandwidth_cap: set.wanted.no_bandwidth_cap,
+                post_copy_now: set.wanted.post_copy_now,
             };
             let operation = client.adjust(&set.operation, &request).await.map_err(problem)?;
             output::print(context.format, &operation, |_| show::operation(&operation))

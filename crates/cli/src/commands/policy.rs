@@ -8,7 +8,7 @@ use crate::{output, show};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a policy stand, or change it.
+    /// Make a policy stand, or change it: what is not named has its default again.
     #[command(subcommand)]
     Set(Set),
     /// Show the standing policies.

@@ -39,6 +39,14 @@ enum Command {
 struct Set {
     /// Name or id.
     host: String,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// At least one of them: a command that changes nothing is a mistake.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Wanted {
     /// Way to wake it; may be repeated, in order. `any` means all that are known.
     #[arg(long, value_enum)]
     method: Vec<Method>,
@@ -50,29 +58,32 @@ struct Set {
     /// may be repeated. `none` takes them away.
     #[arg(long)]
     broadcast: Vec<String>,
-    /// UDP port of magic packets: 7 or 9.
+    /// UDP port of magic packets, 7 or 9; 9 at first.
     #[arg(long)]
     port: Option<u16>,
     /// File with the SecureOn password of its card: six pairs of hex digits, or four numbers as
     /// in 10.0.0.1; `-` is standard input. An empty file takes it away.
     #[arg(long, value_name = "FILE")]
     secure_on_file: Option<PathBuf>,
-    /// Tries of a wake, 1 to 100; default 12.
+    /// Tries of a wake, 1 to 100; 12 at first.
     #[arg(long)]
     tries: Option<u32>,
-    /// Between two tries, such as 10s (the default).
+    /// Between two tries, 1s to 10m; 10s at first.
     #[arg(long)]
     pause: Option<String>,
-    /// Whether each pause is twice the one before, up to 2 min.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    /// Whether each pause is twice the one before, up to 2 min: twelve tries then take 16 min
+    /// 30 s, so give a longer --deadline, too. `--doubling-pauses=false` ends it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     doubling_pauses: Option<bool>,
-    /// From the request to the proof that it is of use, such as 5m (the default).
+    /// From the request to the proof that it is of use, 10s to 1h; 5m at first.
     #[arg(long)]
     deadline: Option<String>,
-    /// Whether it is never parked.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    /// Whether it is never parked; `--keep-awake=false` ends it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     keep_awake: Option<bool>,
-    /// Who measures what it draws.
+    /// Who measures what it draws; its agent at first.
     #[arg(long, value_enum)]
     watts: Option<Watts>,
 }
@@ -100,11 +111,11 @@ enum Watts {
 /// See [`super::host::Command::Reserve`].
 #[derive(Debug, Args)]
 pub(crate) struct Reserve {
-    /// Hosts that stay awake; default 1.
+    /// Hosts that stay awake; 1 at first.
     #[arg(long)]
     min_awake: Option<u32>,
     /// Hosts that may fail at once without a guest being left without a place on those that are
-    /// awake; default 0.
+    /// awake; 0 at first.
     #[arg(long)]
     survive_failures: Option<u8>,
 }
@@ -121,7 +132,7 @@ pub(crate) async fn run(context: &Context, power: Power) -> Done {
     output::print(context.format, &shown, |_| show::power::power(&shown))
 }
 
-async fn set(context: &Context, set: Set) -> Done {
+async fn set(context: &Context, Set { host, wanted: set }: Set) -> Done {
     let secure_on = match &set.secure_on_file {
         Some(file) => Some(secret::read(Some(file), "", "SecureOn password")?),
         None => None,
@@ -148,7 +159,7 @@ async fn set(context: &Context, set: Set) -> Done {
             Watts::Bmc => "bmc".to_owned(),
         }),
     };
-    let shown = context.client.set_host_power(&set.host, &change).await.map_err(problem)?;
+    let shown = context.client.set_host_power(&host, &change).await.map_err(problem)?;
     output::print(context.format, &shown, |_| show::power::power(&shown))
 }
 

@@ -17,7 +17,7 @@ pub(crate) enum Command {
         /// Name or id.
         rule: String,
     },
-    /// Change a rule: what is given replaces.
+    /// Change a rule: what is given replaces, the rest stays.
     Update(Update),
     /// Switch a rule on.
     Enable {
@@ -79,32 +79,32 @@ pub(crate) struct Update {
 
 #[derive(Debug, Args)]
 struct Settings {
-    /// Window over which samples are aggregated [default: 2m].
+    /// Window over which samples are aggregated; 2m at first.
     #[arg(long)]
     period: Option<String>,
-    /// How samples of the window become one number [default: mean].
+    /// How samples of the window become one number; the mean at first.
     #[arg(long, value_enum)]
     aggregate: Option<AggregateName>,
-    /// Consecutive evaluations that must hold before it fires [default: 1].
+    /// Consecutive evaluations that must hold before it fires; 1 at first.
     #[arg(long = "for", value_name = "N")]
     evaluations: Option<u32>,
-    /// Host to watch; repeatable; `all` or without it all.
+    /// Host to watch; repeatable; all at first, and again with `all`.
     #[arg(long = "source-host", value_name = "HOST")]
     source_hosts: Option<Vec<String>>,
-    /// Host that guests may go to; repeatable; `all` or without it all.
+    /// Host that guests may go to; repeatable; all at first, and again with `all`.
     #[arg(long = "target-host", value_name = "HOST")]
     target_hosts: Option<Vec<String>>,
-    /// Guest that may be moved; repeatable; `all` or without it all.
+    /// Guest that may be moved; repeatable; all at first, and again with `all`.
     #[arg(long = "guest", value_name = "GUEST")]
     guests: Option<Vec<String>>,
-    /// Most moves of one plan [default: 4].
+    /// Most moves of one plan; 4 at first.
     #[arg(long, value_name = "N")]
     max_moves: Option<u32>,
-    /// A guest that was moved stays for so long [default: 10m].
+    /// A guest that was moved stays for so long; 10m at first.
     #[arg(long)]
     cooldown: Option<String>,
-    /// Value at which the rule counts as cleared; `default` is a tenth of the threshold on
-    /// its good side.
+    /// Value at which the rule counts as cleared; at first, and again with `default`, a tenth
+    /// of the threshold on its good side.
     #[arg(long, value_name = "VALUE")]
     clear: Option<String>,
     /// Plan and record, but move nothing.

@@ -71,7 +71,9 @@ pub(crate) fn hanging(one: &v1::BlockedGuest) -> String {
 /// Whether a host can be emptied, and how.
 pub(crate) fn certificate(of: &v1::DrainCertificate) -> String {
     let verdict = if of.feasible {
-        "every guest can leave, and memory suffices at every moment".to_owned()
+        "every guest can leave, memory suffices at every moment, and every host that was asked \
+         takes its guests"
+            .to_owned()
     } else {
         format!("{} of {} guest(s) cannot leave", of.blocked.len(), of.guests)
     };
@@ -81,6 +83,7 @@ pub(crate) fn certificate(of: &v1::DrainCertificate) -> String {
         ("guests", of.guests.to_string()),
         ("moves", format!("{}, {} to send", of.moves, bytes(of.bytes))),
         ("takes about", seconds(of.seconds)),
+        ("hosts asked", asked(of)),
         ("shut off, stay", listed(of.stays.iter().cloned())),
     ];
     let mut text = fields(&rows);
@@ -92,7 +95,14 @@ pub(crate) fn certificate(of: &v1::DrainCertificate) -> String {
         }
     }
     text.push_str(&blocked(&of.blocked));
-    text
+    text + &super::check::all_warnings(&of.warnings)
+}
+
+fn asked(of: &v1::DrainCertificate) -> String {
+    match of.unasked {
+        0 => "for all moves".to_owned(),
+        some => format!("for all but {some} move(s): they did not answer in time"),
+    }
 }
 
 /// Each guest that stays, with every reason on a line.

@@ -10,8 +10,8 @@ pub(crate) fn report(report: &v1::PowerReport) -> String {
         ("from", report.from.clone()),
         ("to", report.to.clone()),
         ("drawn", kwh(total.kwh)),
-        ("saved by parking", or_dash(total.saved_kwh, kwh)),
-        ("always on", or_dash(total.saved_kwh, |saved| kwh(total.kwh + saved))),
+        ("saved by parking", saved(total, 0.0)),
+        ("always on", saved(total, total.kwh)),
     ];
     if let Some(grams) = report.co2_g_per_kwh {
         let both = [("drawn", total.co2_kg), ("saved", total.saved_co2_kg)];
@@ -20,6 +20,11 @@ pub(crate) fn report(report: &v1::PowerReport) -> String {
             .filter_map(|(word, kilograms)| Some(format!("{:.1} kg {word}", kilograms?)));
         let texts: Vec<String> = texts.collect();
         head.push(("CO2", format!("{} at {grams} g/kWh", texts.join(", "))));
+    }
+    if total.saved_is_estimate {
+        let why =
+            "what a parked host draws at rest is not learned: the usual shape of a curve counts";
+        head.push(("~", why.to_owned()));
     }
     head.push(("not known", format!("{:.1} h of hosts", total.gap_hours)));
     head.push(("history", format!("{} buckets; {}", report.resolution, report.retention)));
@@ -61,20 +66,36 @@ fn row(name: String, energy: &v1::Energy) -> Vec<String> {
     vec![
         name,
         kwh(energy.kwh),
-        or_dash(energy.saved_kwh, kwh),
+        saved(energy, 0.0),
         hours(energy.measured_hours),
         hours(energy.parked_hours),
         hours(energy.gap_hours),
     ]
 }
 
+/// What was saved and something more, with a mark where it is an estimate.
+fn saved(energy: &v1::Energy, more: f64) -> String {
+    let mark = if energy.saved_is_estimate { "~" } else { "" };
+    or_dash(energy.saved_kwh, |saved| format!("{mark}{}", kwh(saved + more)))
+}
+
+/// A host that slept for a minute has saved something, too.
 fn kwh(value: f64) -> String {
-    format!("{value:.3} kWh")
+    const SMALL: f64 = 0.1;
+    if value < SMALL { format!("{value:.4} kWh") } else { format!("{value:.3} kWh") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn little_is_told_finely() {
+        for (value, text) in [(0.000_7, "0.0007 kWh"), (0.021, "0.0210 kWh"), (12.0, "12.000 kWh")]
+        {
+            assert_eq!(kwh(value), text);
+        }
+    }
 
     #[test]
     fn the_report_says_what_was_drawn_saved_and_not_known() {
@@ -84,6 +105,7 @@ mod tests {
             parked_hours: 20.0,
             gap_hours: 4.0,
             saved_kwh: Some(1.5),
+            saved_is_estimate: true,
             co2_kg: Some(4.8),
             saved_co2_kg: Some(0.6),
         };
@@ -106,8 +128,9 @@ mod tests {
             months: vec![day("2026-10"), day("2026-11")],
         });
         for part in [
-            "saved by parking  1.500 kWh",
-            "always on         13.500 kWh",
+            "saved by parking  ~1.500 kWh",
+            "always on         ~13.500 kWh",
+            "not learned",
             "4.8 kg drawn, 0.6 kg saved at 400 g/kWh",
             "h1 (estimate)",
             "2026-11-20",

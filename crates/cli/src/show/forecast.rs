@@ -68,9 +68,13 @@ pub(crate) fn policy(policy: &v1::GuestPolicy) -> String {
         Some(false) => "off".to_owned(),
         None => "as each request says".to_owned(),
     };
+    let pause = match policy.max_downtime_is_limit {
+        true => span(policy.max_downtime_ms),
+        false => format!("{} unless a request names another", span(policy.max_downtime_ms)),
+    };
     fields(&[
         ("guest", policy.guest.clone()),
-        ("longest pause", span(policy.max_downtime_ms)),
+        ("longest pause", pause),
         ("auto-converge", switch(policy.auto_converge)),
         ("post-copy", switch(policy.post_copy)),
         ("priority", policy.priority.to_string()),

@@ -71,17 +71,19 @@ fn draws(of: &v1::HostPower) -> String {
 
 /// What came of the test that a host can be woken.
 pub(crate) fn tested(of: &v1::HostPower) -> String {
-    match &of.last_test {
-        None => "never: `drover host check-wake` does it".to_owned(),
-        Some(test) => {
-            let valid = if of.wake_tested || test.failure.is_some() {
-                ""
-            } else {
-                "; a wake has failed since"
-            };
-            format!("{}{valid}", outcome(Some(test)))
-        }
-    }
+    let Some(test) = &of.last_test else {
+        return if of.wake_tested {
+            format!("no test; a wake after a park shows it ({})", outcome(of.last_wake.as_ref()))
+        } else {
+            "never: `drover host check-wake` does it".to_owned()
+        };
+    };
+    let valid = match (&test.failure, of.wake_tested) {
+        (None, false) => "; a wake has failed since",
+        (Some(_), true) => "; a wake after a park shows it all the same",
+        _ => "",
+    };
+    format!("{}{valid}", outcome(Some(test)))
 }
 
 fn outcome(of: Option<&v1::PowerOutcome>) -> String {

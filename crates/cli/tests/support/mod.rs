@@ -105,8 +105,9 @@ impl Stage {
         self.runtime.block_on(join(&request, &config, &hypervisor)).unwrap();
         let (trigger, wish) = shutdown();
         let of_agent = Arc::new(hypervisor.clone());
+        let no_bmc = Arc::new(drover_ports::memory::MemoryOwnBmc::default());
         self.runtime.spawn(async move {
-            drover_agent::Prepared::new(config).unwrap().run(of_agent, wish).await.unwrap();
+            drover_agent::Prepared::new(config).unwrap().run(of_agent, no_bmc, wish).await.unwrap();
         });
         self.hosts.push(hypervisor);
         self.triggers.push(trigger);

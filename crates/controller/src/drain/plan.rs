@@ -42,7 +42,8 @@ impl Certificate {
     /// Forecast of the whole, seconds: every move shares the host's link, so the sum of what
     /// each takes alone.
     pub fn seconds(&self) -> f64 {
-        self.plan.moves().map(|step| step.seconds).sum()
+        // An empty sum is -0.
+        self.plan.moves().map(|step| step.seconds).fold(0.0, |all, one| all + one)
     }
 }
 

@@ -69,8 +69,7 @@ pub(super) async fn set(
                 return (txn, Err(no_password()));
             }
             record.settings.bmc = Some(stored);
-            // What was shown of another BMC says nothing of this one.
-            record.last_test = None;
+            record.ways_change(now);
             txn.put(record);
             if let Some(sealed) = sealed {
                 txn.put(secrets(tables, host, sealed));
@@ -79,6 +78,7 @@ pub(super) async fn set(
         })
         .await?;
     changed?;
+    api.power.watts.forget(host);
     let shown = shown(&api.records.read(), host).ok_or_else(|| no_bmc(&name))?;
     let text = format!(
         "{} named the BMC of {}: {} at {}:{}",
@@ -94,6 +94,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Failed> {
+    let now = api.clock.now();
     let host = api
         .records
         .update(|tables| {
@@ -106,7 +107,7 @@ pub(super) async fn remove(
                 return (txn, Err(no_bmc(&name)));
             };
             record.settings.bmc = None;
-            record.last_test = None;
+            record.ways_change(now);
             txn.put(record);
             if let Some(secrets) = tables.host_secrets.get(host) {
                 let left = HostSecretRecord { bmc_password: None, ..secrets.clone() };
@@ -119,6 +120,7 @@ pub(super) async fn remove(
             (txn, Ok(host))
         })
         .await??;
+    api.power.watts.forget(host);
     let name = api.records.read().host_name(host);
     let text = format!("{} removed the BMC of {name}", caller.name);
     api.events.record(Draft::new("audit.bmc", Severity::Warning, text).host(name)).await;
@@ -226,7 +228,7 @@ fn no_password() -> Failed {
 
 fn no_bmc(name: &str) -> Failed {
     let problem = Problem::new(ProblemKind::NotFound, format!("no BMC is set for {name}"));
-    Failed(problem.hint("`drover host bmc set` sets one"))
+    Failed(problem.hint(format!("`drover host bmc set {name} --help` tells how to set one")))
 }
 
 impl From<VaultError> for Failed {

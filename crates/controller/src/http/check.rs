@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{ClusterView, GuestId, Host, HostId, MigrationSettings};
+use drover_model::{
+    ClusterView, GuestId, Host, HostId, HostState, MigrationMode, MigrationSettings,
+};
 use drover_rules::constraint::CPU_MODEL;
 use drover_rules::preflight::{Finding, Severity, is_clear};
 use drover_rules::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
@@ -15,10 +17,13 @@ use drover_rules::{Move, PlacementPolicy, Projection, Refusal, check_movable, ch
 use super::Api;
 use super::preview::{FRESH_SAMPLES, Picture, picture};
 use super::reply::{Failed, Reply, missing};
+use super::settings::settings;
 use super::show::{find_guest, find_host};
 use crate::launch::Order;
-use crate::preflight::memory::{forget, remember};
-use crate::preflight::{Blocked, Candidate, Cleared, Journey, Verdicts, look, look_at_moves};
+use crate::preflight::memory::{forget, on_the_way, remember};
+use crate::preflight::{
+    Blocked, Candidate, Cleared, Journey, Verdicts, look, look_at_moves, usual_settings,
+};
 use crate::records::Tables;
 
 pub(super) async fn check(
@@ -26,11 +31,15 @@ pub(super) async fn check(
     Path(name): Path<String>,
     Query(query): Query<v1::CheckQuery>,
 ) -> Reply<v1::GuestCheck> {
-    let picture = standing(picture(&api, api.sample_interval * FRESH_SAMPLES).await?);
-    let (journey, candidates) = {
+    let picture = picture(&api, api.sample_interval * FRESH_SAMPLES).await?;
+    let (usual, journey, candidates) = {
         let tables = api.records.read();
         let guest = find_guest(&tables, &name).ok_or_else(|| missing("guest", &name))?;
         let journey = Journey::of(&tables, guest, None).ok_or_else(|| missing("guest", &name))?;
+        let usual = usual_mode(&journey);
+        let settings = settings(&options(&query, usual))?;
+        let journey = Journey { settings, ..journey };
+        let picture = standing(picture, &journey.settings);
         let targets = match &query.to {
             Some(to) => vec![find_host(&tables, to).ok_or_else(|| missing("host", to))?],
             None => others(&tables, journey.source.id),
@@ -39,13 +48,16 @@ pub(super) async fn check(
             .into_iter()
             .filter_map(|target| candidate(&tables, &picture, guest, target))
             .collect();
-        (journey, candidates)
+        (usual, journey, candidates)
     };
     let names: Vec<String> = candidates.iter().map(|one| one.host.name.clone()).collect();
     let looked = look(&api.live, &journey, candidates).await;
-    let clear = looked.iter().filter(|one| is_clear(&one.findings));
-    let clear: Vec<_> = clear.map(|one| (journey.guest.id, one.host)).collect();
-    forget(&api.records, &clear).await?;
+    // Only what is well as it stands lifts what was found before.
+    if options(&query, journey.settings.mode) == options(&v1::CheckQuery::default(), usual) {
+        let clear = looked.iter().filter(|one| is_clear(&one.findings));
+        let clear: Vec<_> = clear.map(|one| (journey.guest.id, one.host)).collect();
+        forget(&api.records, &clear).await?;
+    }
     let targets = names.into_iter().zip(looked).map(|(host, looked)| v1::TargetCheck {
         host,
         allowed: is_clear(&looked.findings),
@@ -57,6 +69,25 @@ pub(super) async fn check(
         mode: journey.settings.mode.as_str().to_owned(),
         targets: targets.collect(),
     }))
+}
+
+/// What of a move's options its checks look at.
+fn options(query: &v1::CheckQuery, usual: MigrationMode) -> v1::MigrateOptions {
+    v1::MigrateOptions {
+        mode: Some(query.mode.clone().unwrap_or_else(|| usual.as_str().to_owned())),
+        storage: query.storage.clone(),
+        skip_cpu_check: query.skip_cpu_check,
+        skip_kernel_check: query.skip_kernel_check,
+        ..v1::MigrateOptions::default()
+    }
+}
+
+/// How a guest would move if nobody said how.
+fn usual_mode(journey: &Journey) -> MigrationMode {
+    match journey.source.state {
+        HostState::Unreachable => MigrationMode::Rescue,
+        _ => usual_settings(&journey.guest).mode,
+    }
 }
 
 /// Looks at the moves of a plan that somebody asked for, and remembers what came of it. What
@@ -137,11 +168,11 @@ pub(super) fn add_lifted(view: &ClusterView, placement: &PlacementPolicy, cleare
 }
 
 /// Where a guest may go by name: an operator's word outweighs the thresholds of rules.
-fn standing(picture: Picture) -> Picture {
+fn standing(picture: Picture, settings: &MigrationSettings) -> Picture {
     // And what was found before does not count: it is looked at now.
     let (ceilings, refused) = (Vec::new(), BTreeMap::new());
     let placement = PlacementPolicy { ceilings, refused, ..picture.placement };
-    Picture { placement, ..picture }
+    Picture { placement: on_the_way(placement, settings), ..picture }
 }
 
 fn others(tables: &Tables, than: HostId) -> Vec<HostId> {

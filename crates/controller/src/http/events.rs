@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use drover_api::v1;
+use drover_model::OperationId;
 
 use super::Api;
 use super::reply::{Failed, Reply, missing};
@@ -40,10 +41,12 @@ fn known(tables: &Tables, query: &v1::EventQuery) -> Result<(), Failed> {
     let guest = query.guest.as_deref().filter(|name| find_guest(tables, name).is_none());
     let is_rule = |name: &str| tables.rules.iter().any(|rule| rule.name == name);
     let rule = query.rule.as_deref().filter(|name| !is_rule(name));
-    match (host, guest, rule) {
-        (Some(name), _, _) => Err(missing("host", name)),
-        (_, Some(name), _) => Err(missing("guest", name)),
-        (_, _, Some(name)) => Err(missing("rule", name)),
-        _ => Ok(()),
+    let is_operation =
+        |text: &str| text.parse().is_ok_and(|id: OperationId| tables.operations.get(id).is_some());
+    let operation = query.operation.as_deref().filter(|text| !is_operation(text));
+    let unknown = [("host", host), ("guest", guest), ("rule", rule), ("operation", operation)];
+    match unknown.into_iter().find_map(|(kind, name)| name.map(|name| (kind, name))) {
+        Some((kind, name)) => Err(missing(kind, name)),
+        None => Ok(()),
     }
 }

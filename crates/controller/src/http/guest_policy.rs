@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::{GuestId, MigrationSettings};
 
@@ -66,10 +67,32 @@ pub(super) async fn set(
     Ok(Json(shown(&api.records.read(), &stored)))
 }
 
+pub(super) async fn unset(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failed> {
+    api.records
+        .update(|tables| {
+            let mut txn = Txn::none();
+            let guest = find_guest(tables, &name);
+            if let Some(guest) = guest {
+                txn.delete_guest_policy_if(tables, guest);
+            }
+            (txn, guest)
+        })
+        .await?
+        .ok_or_else(|| missing("guest", &name))?;
+    let text = format!("{} let {name} be moved as every guest", caller.name);
+    api.events.record(Draft::new("audit.guest_policy", Severity::Info, text).guest(name)).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn shown(tables: &Tables, record: &GuestPolicyRecord) -> v1::GuestPolicy {
     v1::GuestPolicy {
         guest: tables.guest_name(record.guest),
         max_downtime_ms: record.longest_pause_ms(),
+        max_downtime_is_limit: record.max_downtime_ms.is_some(),
         auto_converge: record.auto_converge,
         post_copy: record.post_copy,
         priority: record.priority(),

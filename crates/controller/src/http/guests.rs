@@ -18,7 +18,7 @@ use drover_rules::{DiskProtection, protection};
 use super::Api;
 use super::auth::Caller;
 use super::check::finding;
-use super::reply::{Failed, Reply, missing};
+use super::reply::{Failed, Reply, bad, missing};
 use super::settings::settings;
 use super::show::{self, by_name, bytes, find_guest, find_host, fresh};
 use super::target::{Wish, choose};
@@ -157,6 +157,10 @@ pub(super) async fn migrate(
 ) -> Result<(StatusCode, Json<v1::MigrateResponse>), Failed> {
     let Json(request) = body?;
     let settings = settings(&request.options)?;
+    if request.host_is_dead && settings.mode != MigrationMode::Rescue {
+        let hint = "`--mode rescue --host-is-dead` starts a guest of a dead host elsewhere";
+        return Err(bad("host_is_dead is for a rescue, and this is none", hint));
+    }
     let (guest, to) = {
         let tables = api.records.read();
         let guest = find_guest(&tables, &name).ok_or_else(|| missing("guest", &name))?;

@@ -1,6 +1,8 @@
 //! `/v1/hosts/{host}/maintenance`: empties a host and keeps it empty.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -10,23 +12,31 @@ use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::{MigrationEvent, MigrationState};
 use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings, OperationId};
 use drover_planner::Plan;
+use drover_rules::constraint::Asleep;
 
 use super::Api;
+use super::around::{Looked, Silence, plan_around};
 use super::auth::Caller;
+use super::check::warnings;
 use super::preview::SEARCHES;
 use super::reply::{Failed, bad, missing};
 use super::settings::settings;
 use super::show::find_host;
 use crate::drain::{self, Certificate, certificate, in_words};
 use crate::events::{Draft, Severity};
-use crate::launch::{LaunchError, launch};
+use crate::launch::{LaunchError, Order, launch};
 use crate::moment::{plan_id, rfc3339, seed};
-use crate::picture::look;
+use crate::picture::{Picture, look};
+use crate::placement::asleep_of;
 use crate::reconcile::drain::order;
 use crate::records::{Hanging, MaintenancePhase, MaintenanceRecord, Tables, Txn};
 
 /// Blocked guests that a refusal names; the dry run names all.
 const MOST_NAMED: usize = 20;
+/// A dry run asks hosts for so long: forty guests take a few seconds.
+const LOOKS_AHEAD: Duration = Duration::from_secs(20);
+/// A drain begins after so long at the latest: its moves are looked at again when their turn comes.
+const LOOKS_FIRST: Duration = Duration::from_secs(5);
 
 pub(super) async fn enter(
     State(api): State<Arc<Api>>,
@@ -37,15 +47,17 @@ pub(super) async fn enter(
     let Json(request) = body?;
     let settings = settings(&request.options)?;
     if settings.mode != MigrationMode::Live {
-        let hint = "`drover guest migrate --mode cold` moves one that is shut off";
-        return Err(bad("a drain moves guests that run live", hint));
+        let hint = "what is shut off stays; `drover guest migrate GUEST --mode cold` moves it";
+        return Err(bad("a drain moves guests live", hint));
     }
     let host = {
         let tables = api.records.read();
-        find_host(&tables, &name).ok_or_else(|| missing("host", &name))?
+        let host = find_host(&tables, &name).ok_or_else(|| missing("host", &name))?;
+        is_awake(&tables, host)?;
+        host
     };
-    let found = search(&api, host, &request, &settings).await?;
-    let shown = shown_certificate(&api.records.read(), host, &found);
+    let looked = search(&api, host, &request, &settings).await?;
+    let shown = shown_certificate(&api.records.read(), host, &looked);
     if request.dry_run {
         let answer = v1::DrainResponse { certificate: shown, maintenance: None };
         return Ok((StatusCode::OK, Json(answer)));
@@ -62,9 +74,9 @@ pub(super) async fn enter(
         to_labels: request.to_labels,
         settings,
         guests: shown.guests,
-        hanging: hanging(&found),
+        hanging: hanging(&looked.planned),
     };
-    begin(&api, &record, found).await?;
+    begin(&api, &record, looked).await?;
     let text = format!(
         "{} asked to empty {}: {} guest(s), {} cannot leave",
         caller.name,
@@ -76,6 +88,20 @@ pub(super) async fn enter(
     api.events.record(draft.host(shown.host.clone())).await;
     let maintenance = self::shown(&api, &api.records.read(), host);
     Ok((StatusCode::ACCEPTED, Json(v1::DrainResponse { certificate: shown, maintenance })))
+}
+
+/// A host that is off has nothing to be emptied of, and is closed as it is.
+fn is_awake(tables: &Tables, host: HostId) -> Result<(), Failed> {
+    let Some(asleep) = asleep_of(tables, host) else { return Ok(()) };
+    let hint = match asleep {
+        // Whoever drains it besides keeps it out of use when its park is called back.
+        Asleep::Parking | Asleep::WakeFailed => return Ok(()),
+        Asleep::SwitchingOff => "nothing runs there and nothing is placed there",
+        Asleep::Parked => "nothing runs there and nothing is placed there while it sleeps",
+        Asleep::Waking => "drain it once it is awake",
+    };
+    let problem = Problem::new(ProblemKind::Conflict, asleep.reason(&tables.host_name(host)));
+    Err(Failed(problem.hint(hint)))
 }
 
 /// Those that are known not to get away from the start.
@@ -93,16 +119,25 @@ async fn search(
     host: HostId,
     request: &v1::DrainRequest,
     settings: &MigrationSettings,
-) -> Result<Certificate, Failed> {
+) -> Result<Looked<Certificate>, Failed> {
     let now = api.clock.now();
     let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
-    let picture = picture.under(settings);
     let labels = request.to_labels.clone();
     let none = drain::targets(&picture.placement.labels, &labels).is_empty();
     if !labels.is_empty() && none {
         let hint = "`drover host list` shows the labels; `drover host label` sets them";
         return Err(bad("no host has these labels", hint));
     }
+    let plan = |picture| planned(picture, host, labels.clone());
+    let patience = if request.dry_run { LOOKS_AHEAD } else { LOOKS_FIRST };
+    plan_around(api, picture, settings, (patience, Silence::Waits), plan, |found| &found.plan).await
+}
+
+async fn planned(
+    picture: Picture,
+    host: HostId,
+    labels: BTreeMap<String, String>,
+) -> Result<Certificate, Failed> {
     let _turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
     let search = move || certificate(&picture, host, &labels, seed());
     Ok(tokio::task::spawn_blocking(search).await.map_err(anyhow::Error::from)??)
@@ -110,7 +145,12 @@ async fn search(
 
 /// Stores that the host is to be empty, and begins with what the certificate says. Should
 /// something have come in between, the reconciler plans anew in a moment.
-async fn begin(api: &Api, record: &MaintenanceRecord, found: Certificate) -> Result<(), Failed> {
+async fn begin(
+    api: &Api,
+    record: &MaintenanceRecord,
+    looked: Looked<Certificate>,
+) -> Result<(), Failed> {
+    let Looked { planned: found, cleared, .. } = looked;
     let stored = record.clone();
     api.records
         .update(|_| {
@@ -124,6 +164,7 @@ async fn begin(api: &Api, record: &MaintenanceRecord, found: Certificate) -> Res
         return Ok(());
     }
     let order = order(&api.records.read(), record, Plan { batches: first }, found);
+    let order = Order { cleared, ..order };
     match launch(&api.records, &api.engine, order, plan_id(), record.begun, false).await {
         Ok(_) | Err(LaunchError::Overtaken(_)) => Ok(()),
         Err(LaunchError::Record(error)) => Err(error.into()),
@@ -170,7 +211,14 @@ fn end(tables: &Tables, txn: &mut Txn, name: &str) -> Result<(String, Vec<Operat
     };
     if let Some(going) = super::power::state(tables, host).filter(|going| *going != "wake-failed") {
         let problem = Problem::new(ProblemKind::Conflict, format!("{name} is {going}"));
-        return Err(Failed(problem.hint("`drover host wake` takes it into use again")));
+        let hint = match going {
+            "parking" => format!(
+                "it was told to switch off: `drover host wake {name}` takes it into use again \
+                 once it is parked"
+            ),
+            _ => format!("`drover host wake {name}` takes it into use again"),
+        };
+        return Err(Failed(problem.hint(hint)));
     }
     // Whoever uses it as it is gives up what it had.
     if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
@@ -203,7 +251,12 @@ fn refused(certificate: &v1::DrainCertificate) -> Failed {
     Failed(Problem::new(ProblemKind::Refused, detail).hint(hint))
 }
 
-fn shown_certificate(tables: &Tables, host: HostId, found: &Certificate) -> v1::DrainCertificate {
+fn shown_certificate(
+    tables: &Tables,
+    host: HostId,
+    looked: &Looked<Certificate>,
+) -> v1::DrainCertificate {
+    let found = &looked.planned;
     let blocked: Vec<v1::BlockedGuest> = found
         .blocked
         .iter()
@@ -233,6 +286,8 @@ fn shown_certificate(tables: &Tables, host: HostId, found: &Certificate) -> v1::
         blocked,
         stays: names(tables, &drain::staying(tables, host)),
         batches: moves.collect(),
+        unasked: count(looked.unasked),
+        warnings: warnings(tables, &looked.cleared),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adjust;
 mod apply;
+mod around;
 mod auth;
 mod baselines;
 mod bmc;
@@ -107,7 +108,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/guests/{guest}/check", get(check::check))
         .route("/v1/guests/{guest}/metrics/{metric}", get(metrics::guest))
         .route("/v1/guests/{guest}/history", get(guest_history::list))
-        .route("/v1/guests/{guest}/policy", get(guest_policy::show).put(guest_policy::set))
+        .route(
+            "/v1/guests/{guest}/policy",
+            get(guest_policy::show).put(guest_policy::set).delete(guest_policy::unset),
+        )
         .route("/v1/guests/{guest}/migrate", post(guests::migrate))
         .route("/v1/migrations", post(several::migrate))
         .route("/v1/hosts/{host}/maintenance", put(maintenance::enter).delete(maintenance::leave))

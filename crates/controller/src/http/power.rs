@@ -24,9 +24,7 @@ use super::reply::{Failed, Reply, bad, missing};
 use super::show::{find_host, fresh};
 use crate::events::{Draft, Severity};
 use crate::moment::rfc3339;
-use crate::power::{
-    FRESH, NEVER_PARKED_LABELS, SecretKind, is_measured, macs, methods, wake_settings,
-};
+use crate::power::{NEVER_PARKED_LABELS, SecretKind, is_measured, macs, methods, wake_settings};
 use crate::records::{
     HostSecretRecord, PowerOutcome, PowerPhase, PowerRecord, PowerSettings, ReserveName,
     ReserveRecord, Sealed, Tables, Txn, WattsFrom,
@@ -81,10 +79,10 @@ pub(super) async fn update(
             let before = tables.power.get(host).cloned();
             let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
             let before = record.settings.clone();
-            let changed = change(&wanted, &mut record.settings);
+            let changed = change(&wanted, &mut record.settings)
+                .and_then(|()| has_what_it_names(&wanted, &record.settings));
             if wakes_otherwise(&before, &record.settings) || secure_on.is_some() {
-                // What was shown of the old ways says nothing of the new ones.
-                record.last_test = None;
+                record.ways_change(now);
             }
             if changed.is_ok() {
                 txn.put(record);
@@ -198,6 +196,16 @@ fn change(wanted: &v1::SetHostPower, settings: &mut PowerSettings) -> Result<(),
     Ok(())
 }
 
+/// A BMC that is named as a means has to be known.
+fn has_what_it_names(wanted: &v1::SetHostPower, settings: &PowerSettings) -> Result<(), Failed> {
+    let measures = wanted.watts.is_some() && settings.watts == WattsFrom::Bmc;
+    let wakes = wanted.methods.is_some() && settings.methods.contains(&WakeMethod::Bmc);
+    if settings.bmc.is_none() && (measures || wakes) {
+        return Err(bad("no BMC of this host is known", "`drover host bmc set` names it first"));
+    }
+    Ok(())
+}
+
 fn wakes_otherwise(before: &PowerSettings, after: &PowerSettings) -> bool {
     let ways =
         |of: &PowerSettings| (of.methods.clone(), of.macs.clone(), of.broadcasts.clone(), of.port);
@@ -275,6 +283,20 @@ pub(super) fn state(tables: &Tables, host: HostId) -> Option<&'static str> {
     }
 }
 
+/// Every word for a host's power.
+pub(super) const WORDS: [&str; 6] = ["on", "unknown", "parking", "parked", "waking", "wake-failed"];
+
+/// The word for a host's power. One whose park is called back is on its way to be used, as one
+/// that is woken.
+pub(super) fn word(record: Option<&PowerRecord>, connected: bool) -> &'static str {
+    match record.map(|record| (&record.phase, &record.called_back)) {
+        None | Some((PowerPhase::Settled, _)) if connected => "on",
+        None | Some((PowerPhase::Settled, _)) => "unknown",
+        Some((PowerPhase::Parking(_), Some(_))) => "waking",
+        Some((phase, _)) => phase.as_str(),
+    }
+}
+
 /// A host's power as users see it.
 pub(super) async fn shown(api: &Api, host: HostId) -> Result<v1::HostPower, Failed> {
     let mean = mean(api, host).await?;
@@ -287,12 +309,7 @@ pub(super) async fn shown(api: &Api, host: HostId) -> Result<v1::HostPower, Fail
     let seconds = |span: Duration| span.as_secs_f64();
     Ok(v1::HostPower {
         host: tables.host_name(host),
-        state: match &record.phase {
-            PowerPhase::Settled if connected => "on",
-            PowerPhase::Settled => "unknown",
-            phase => phase.as_str(),
-        }
-        .to_owned(),
+        state: word(Some(&record), connected).to_owned(),
         since: moving.then(|| rfc3339(record.since)),
         doing: doing(&record),
         cause: record.cause.as_ref().filter(|_| moving).map(ToString::to_string),
@@ -356,8 +373,14 @@ fn doing(record: &PowerRecord) -> Option<String> {
     Some(match &record.phase {
         PowerPhase::Settled => return None,
         PowerPhase::Parking(park) => match &park.state {
+            ParkState::Draining if record.called_back.is_some() => {
+                "its park is called back".to_owned()
+            }
             ParkState::Draining => "its guests leave".to_owned(),
-            ParkState::Ordering { .. } => "its agent is told to switch it off".to_owned(),
+            ParkState::Ordering { .. } => {
+                let why = park.not_now.as_ref().map(|(_, why)| format!("; not yet: {why}"));
+                format!("its agent is told to switch it off{}", why.unwrap_or_default())
+            }
             _ => "it shuts down; that it is off is waited for".to_owned(),
         },
         PowerPhase::Parked(proof) => proof.as_str().to_owned(),
@@ -381,7 +404,8 @@ fn waking(wake: &Wake) -> String {
             Lack::Hypervisor => "its agent is back; libvirtd does not answer yet".to_owned(),
             Lack::Things(what) => format!("it is up; {} missing yet", what.join(", ")),
         },
-        _ => "its BMC is asked whether it is on".to_owned(),
+        _ if wake.asks_bmc => "its BMC is asked whether it is on".to_owned(),
+        _ => "it is looked for before anything is tried".to_owned(),
     }
 }
 
@@ -393,10 +417,10 @@ fn watts(
 ) -> (Option<f64>, Option<PowerSource>, Option<String>) {
     if is_measured(tables, host) {
         let last = api.power.watts.last(host);
-        let fresh = last.filter(|last| api.clock.now().since(last.at) <= FRESH);
-        return match fresh.map(|last| last.reading) {
+        let last = last.filter(|last| last.counts(api.clock.now()));
+        return match last.map(|last| last.reading) {
             Some(Ok(reading)) => (Some(reading.watts), Some(reading.source), None),
-            Some(Err(why)) => (None, None, Some(why)),
+            Some(Err(error)) => (None, None, Some(error.to_string())),
             None => (None, None, Some("its BMC has not answered yet".to_owned())),
         };
     }
@@ -446,6 +470,23 @@ mod tests {
         ] {
             let said = refused(&wanted);
             assert!(said.contains(part), "{said} / {part}");
+        }
+    }
+
+    #[test]
+    fn a_bmc_that_is_to_wake_or_measure_has_to_be_known() {
+        for (methods, watts, why) in [
+            (None, Some("bmc".to_owned()), true),
+            (Some(vec!["wol".to_owned(), "bmc".to_owned()]), None, true),
+            (Some(vec!["wol".to_owned()]), Some("agent".to_owned()), false),
+        ] {
+            let wanted = v1::SetHostPower { methods, watts, ..v1::SetHostPower::default() };
+            let mut settings = PowerSettings::default();
+            change(&wanted, &mut settings).map_err(|_| ()).unwrap();
+            assert_eq!(has_what_it_names(&wanted, &settings).is_err(), why, "{wanted:?}");
+            // What was set before, and is not named now, does not stand in the way.
+            let other = v1::SetHostPower { tries: Some(3), ..v1::SetHostPower::default() };
+            assert!(has_what_it_names(&other, &settings).is_ok());
         }
     }
 

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use drover_api::v1;
-use drover_model::{HostId, Metric, Timestamp};
+use drover_model::{HostId, LineBasis, Metric, Timestamp};
 use drover_ports::{Entity, Resolution, Retention};
 use drover_rules::energy::{Bucket, Energy, Span, by_day, day_of};
 
@@ -16,6 +16,7 @@ use super::Api;
 use super::reply::{Failed, Reply, bad, missing};
 use super::show::find_host;
 use crate::moment::{date, rfc3339};
+use crate::power_line::look;
 use crate::records::Tables;
 use crate::view::{is_estimate, lines};
 
@@ -36,6 +37,7 @@ struct Asked {
     id: HostId,
     name: String,
     estimate: bool,
+    cores: f64,
     idle: Option<f64>,
     parked: Vec<Span>,
 }
@@ -63,7 +65,8 @@ pub(super) async fn show(
     let mut report = Report { co2: query.co2, ..Report::default() };
     for host in asked {
         let by_day = energy_of(&api, &host, span, resolution).await?;
-        report.add(&host, &by_day, in_detail);
+        let rest = at_rest(&api, &host, &by_day).await?;
+        report.add(&host, rest, &by_day, in_detail);
     }
     Ok(Json(report.told(span, resolution)))
 }
@@ -93,6 +96,7 @@ fn asked(tables: &Tables, only: Option<&str>, now: Timestamp) -> Result<Vec<Aske
                 id,
                 name: record.host.name.clone(),
                 estimate: is_estimate(tables, id, Metric::PowerWatts),
+                cores: record.host.capabilities.cores.0,
                 idle: lines(tables, id).get(&Metric::PowerWatts).map(|line| line.idle),
                 parked: parked(id),
             }
@@ -115,22 +119,67 @@ async fn energy_of(
         .iter()
         .map(|point| Bucket { at: point.at, mean: point.mean, count: point.count })
         .collect();
+    let span = since_known(&buckets, &host.parked, span);
     Ok(by_day(&buckets, resolution.bucket(), api.sample_interval, &host.parked, span))
 }
 
-/// Energy and what was saved; the latter is none where nothing is known of it.
+/// A host's account begins with what is known first: it was not there before, and that is no gap.
+fn since_known(buckets: &[Bucket], parked: &[Span], span: Span) -> Span {
+    let measured = buckets.iter().map(|bucket| bucket.at);
+    let first = measured.chain(parked.iter().map(|one| one.from)).min();
+    Span { from: first.map_or(span.from, |first| first.max(span.from)), ..span }
+}
+
+/// What a host draws at rest.
+#[derive(Debug, Clone, Copy)]
+struct AtRest {
+    watts: f64,
+    is_estimate: bool,
+}
+
+/// What a host that was parked would have drawn: as it was learned, else by the usual shape of a
+/// curve through what was measured. None where it was not parked: then nobody asks.
+async fn at_rest(
+    api: &Api,
+    host: &Asked,
+    by_day: &BTreeMap<i64, Energy>,
+) -> Result<Option<AtRest>, Failed> {
+    if by_day.values().all(|energy| energy.parked_ms <= 0.0) {
+        return Ok(None);
+    }
+    if let Some(watts) = host.idle {
+        return Ok(Some(AtRest { watts, is_estimate: host.estimate }));
+    }
+    let (history, now) = (api.history.as_ref(), api.clock.now());
+    let known = look(history, host.id, host.cores, Metric::PowerWatts, now).await?;
+    let is_learned = matches!(known.line.basis, LineBasis::Learned { .. });
+    Ok(Some(AtRest { watts: known.line.idle, is_estimate: host.estimate || !is_learned }))
+}
+
+/// Energy and what was saved; the latter is none where no host was parked.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     energy: Energy,
     saved: Option<f64>,
+    saved_is_estimate: bool,
 }
 
 impl Sum {
-    fn add(&mut self, energy: &Energy, saved: Option<f64>) {
-        self.energy.add(energy);
-        if let Some(saved) = saved {
+    fn of(energy: &Energy, rest: Option<AtRest>) -> Self {
+        let rest = rest.filter(|_| energy.parked_ms > 0.0);
+        Self {
+            energy: *energy,
+            saved: rest.map(|rest| energy.saved_watt_hours(rest.watts)),
+            saved_is_estimate: rest.is_some_and(|rest| rest.is_estimate),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.energy.add(&other.energy);
+        if let Some(saved) = other.saved {
             *self.saved.get_or_insert(0.0) += saved;
         }
+        self.saved_is_estimate |= other.saved_is_estimate;
     }
 
     fn told(&self, co2: Option<f64>) -> v1::Energy {
@@ -144,6 +193,7 @@ impl Sum {
             parked_hours: self.energy.parked_ms / HOUR_MS,
             gap_hours: self.energy.gap_ms / HOUR_MS,
             saved_kwh,
+            saved_is_estimate: self.saved_is_estimate,
             co2_kg: kilograms(kwh),
             saved_co2_kg: saved_kwh.and_then(kilograms),
         }
@@ -160,21 +210,25 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, host: &Asked, by_day: &BTreeMap<i64, Energy>, in_detail: bool) {
+    fn add(
+        &mut self,
+        host: &Asked,
+        rest: Option<AtRest>,
+        by_day: &BTreeMap<i64, Energy>,
+        in_detail: bool,
+    ) {
         let mut own = Sum::default();
         let mut days = Vec::new();
         for (day, energy) in by_day {
             let date = date(Timestamp::from_millis(day * DAY_MS));
-            let was_parked = energy.parked_ms > 0.0;
-            let idle = host.idle.filter(|_| was_parked);
-            let saved = idle.map(|watts| energy.saved_watt_hours(watts));
+            let sum = Sum::of(energy, rest);
             let month = date.get(..7).unwrap_or(&date).to_owned();
-            self.days.entry(date.clone()).or_default().add(energy, saved);
-            self.months.entry(month).or_default().add(energy, saved);
-            self.total.add(energy, saved);
-            own.add(energy, saved);
+            self.days.entry(date.clone()).or_default().add(&sum);
+            self.months.entry(month).or_default().add(&sum);
+            self.total.add(&sum);
+            own.add(&sum);
             if in_detail {
-                let energy = Sum { energy: *energy, saved }.told(self.co2);
+                let energy = sum.told(self.co2);
                 days.push(v1::DayEnergy { date, energy });
             }
         }

@@ -17,9 +17,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Api;
+use super::power;
 use super::reply::Failed;
 use super::show::fresh;
-use crate::records::PlanState;
+use crate::records::{PlanState, Tables};
 
 /// A gauge of real numbers by name.
 type Real = Family<Of, Gauge<f64, AtomicU64>>;
@@ -31,6 +32,12 @@ struct Of {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InState {
+    state: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfInState {
+    name: String,
     state: String,
 }
 
@@ -60,6 +67,8 @@ fn registry(api: &Api) -> Registry {
         up.get_or_create(&Of { name: record.host.name.clone() }).set(i64::from(online));
     }
     registry.register("host_online", "1 while agent and libvirtd answer", up);
+    let help = "1 for the state that the host's power is in, 0 for the others";
+    registry.register("host_power_state", help, power_states(api, &tables));
     let firing = Family::<Of, Gauge>::default();
     for rule in tables.rules.iter() {
         let count = tables.firings.get(rule.id).map_or(0, |record| {
@@ -88,6 +97,18 @@ fn registry(api: &Api) -> Registry {
         .map(|r| ("guest", r.guest.name.clone(), Entity::Guest(r.guest.id)));
     samples(api, &mut registry, hosts.chain(guests));
     registry
+}
+
+fn power_states(api: &Api, tables: &Tables) -> Family<OfInState, Gauge> {
+    let states = Family::<OfInState, Gauge>::default();
+    for host in tables.hosts.iter().map(|record| &record.host) {
+        let is = power::word(tables.power.get(host.id), api.live.is_connected(host.id));
+        for state in power::WORDS {
+            let labels = OfInState { name: host.name.clone(), state: state.to_owned() };
+            states.get_or_create(&labels).set(i64::from(state == is));
+        }
+    }
+    states
 }
 
 /// The newest sample of each host and guest, one metric family each.

@@ -38,7 +38,7 @@ pub(super) fn settings(options: &v1::MigrateOptions) -> Result<MigrationSettings
     in_range(&settings)?;
     in_accord(&settings)?;
     // A pause of the default's length is asked for all the same.
-    let by_policy = options.max_downtime_ms.is_none() && settings == defaults;
+    let by_policy = options.max_downtime_ms.is_none();
     Ok(MigrationSettings { by_policy, ..settings })
 }
 

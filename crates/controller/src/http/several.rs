@@ -6,21 +6,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings};
+use drover_model::{GuestId, HostId, MigrationMode};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::{Move, Projection, audit};
+use drover_rules::{Projection, audit};
 use rand_pcg::Pcg64;
 
 use super::Api;
+use super::around::{Looked, Silence, plan_around};
 use super::auth::Caller;
-use super::check::{add_lifted, look_at_plan, warnings};
+use super::check::warnings;
 use super::guests::not_launched;
 use super::preview::SEARCHES;
 use super::reply::{Failed, bad, missing};
@@ -31,8 +32,6 @@ use crate::events::{Draft, Severity};
 use crate::launch::{MOST_IN_A_BATCH, Order, launch};
 use crate::moment::{plan_id, seed};
 use crate::picture::{Picture, look};
-use crate::preflight::Cleared;
-use crate::preflight::memory::add;
 use crate::reconcile::drain::MEASURE_OVER;
 use crate::records::{Cause, Tables};
 
@@ -59,13 +58,17 @@ pub(super) async fn migrate(
     let Json(request) = body?;
     let settings = settings(&request.options)?;
     if settings.mode != MigrationMode::Live {
-        let hint = "`drover guest migrate` moves one guest cold or from a dead host";
+        let hint = "cold and from a dead host they are moved one by one: `drover guest migrate \
+                    GUEST --mode cold`";
         return Err(bad("several guests at once are moved live", hint));
     }
     let wish = wish(&api.records.read(), &request)?;
     let now = api.clock.now();
     let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
-    let (plan, report, cleared) = choose(&api, picture, &wish, &settings).await?;
+    let plans = |picture| planned(picture, &wish);
+    let how = (PATIENCE, Silence::Blocks);
+    let looked = plan_around(&api, picture, &settings, how, plans, |found| &found.0).await?;
+    let Looked { planned: (plan, report), cleared, .. } = looked;
     let (wanted, warnings) = (wish.guests, warnings(&api.records.read(), &cleared));
     let refused = refusals(&api.records.read(), &plan, &report, &wanted);
     let none = plan.is_empty();
@@ -119,43 +122,6 @@ fn wish(tables: &Tables, request: &v1::MigrateSeveralRequest) -> Result<Wish, Fa
         return Err(Failed(Problem::new(ProblemKind::LimitReached, detail).hint(hint)));
     }
     Ok(Wish { guests, from, to })
-}
-
-/// Plans, looks at the moves, and plans anew around those that their hosts speak against. What
-/// checks have found before does not count: it is looked at now.
-async fn choose(
-    api: &Api,
-    picture: Picture,
-    wish: &Wish,
-    settings: &MigrationSettings,
-) -> Result<(Plan, PlanReport, Vec<Cleared>), Failed> {
-    let mut picture = picture.under(settings);
-    picture.placement.refused.clear();
-    let mut cleared: Vec<Cleared> = Vec::new();
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let (plan, report) = planned(picture.clone(), wish).await?;
-        let known = |step: &Move| cleared.iter().any(|one| (one.guest, one.to) == pair(step));
-        let moves: Vec<Move> = plan.moves().map(|step| step.step).collect();
-        let new: Vec<Move> = moves.iter().filter(|step| !known(step)).copied().collect();
-        let left = until.saturating_duration_since(Instant::now());
-        let looked = look_at_plan(api, &new, settings, Some(left)).await?;
-        cleared.extend(looked.clear);
-        // When the time is over, the rest is looked at when its turn comes.
-        if looked.blocked.is_empty() || left.is_zero() {
-            cleared.retain(|one| moves.iter().any(|step| (one.guest, one.to) == pair(step)));
-            add_lifted(&picture.view, &picture.placement, &mut cleared);
-            return Ok((plan, report, cleared));
-        }
-        for blocked in &looked.blocked {
-            let refusal = blocked.refusal(settings, picture.view.at);
-            add(&mut picture.placement.refused, blocked, refusal);
-        }
-    }
-}
-
-const fn pair(step: &Move) -> (GuestId, HostId) {
-    (step.guest, step.to)
 }
 
 async fn planned(picture: Picture, wish: &Wish) -> Result<(Plan, PlanReport), Failed> {

@@ -106,6 +106,7 @@ pub(super) fn operation(
         encrypted: migration.settings.tls,
         max_downtime_ms: migration.settings.max_downtime_ms,
         max_bandwidth_mib_s: migration.settings.max_bandwidth_mib_s,
+        options: migration.settings.options(),
         guest: tables.guest_name(migration.guest),
         from: tables.host_name(migration.from),
         to: tables.host_name(migration.to),

@@ -47,13 +47,16 @@ pub(super) async fn park(
         untested: request.untested,
         cause: Cause::Request { who: caller.name.clone() },
     };
+    let name = api.records.read().host_name(host);
     if request.dry_run {
-        let refusals = api.power.park_refusals(host, &wish).await.map_err(not_parked)?;
-        let refusals = refusals.iter().map(refusal).collect();
+        let refusals = api.power.park_refusals(host, &wish).await;
+        let refusals = refusals.map_err(|error| not_parked(&name, error))?;
+        let refusals = refusals.iter().map(|one| refusal(&name, one)).collect();
         let answer = v1::ParkResponse { refusals, power: shown(&api, host).await? };
         return Ok((StatusCode::OK, Json(answer)));
     }
-    api.power.request_park(host, wish).await.map_err(not_parked)?;
+    let parked = api.power.request_park(host, wish).await;
+    parked.map_err(|error| not_parked(&name, error))?;
     audit(&api, &caller, host, "audit.park", "asked to park").await;
     let answer = v1::ParkResponse { refusals: Vec::new(), power: shown(&api, host).await? };
     Ok((StatusCode::ACCEPTED, Json(answer)))
@@ -70,7 +73,9 @@ pub(super) async fn check_wake(
         untested: true,
         cause: Cause::Request { who: caller.name.clone() },
     };
-    api.power.request_park(host, wish).await.map_err(not_parked)?;
+    let name = api.records.read().host_name(host);
+    let parked = api.power.request_park(host, wish).await;
+    parked.map_err(|error| not_parked(&name, error))?;
     audit(&api, &caller, host, "audit.park", "asked to test parking and waking").await;
     Ok((StatusCode::ACCEPTED, Json(shown(&api, host).await?)))
 }
@@ -85,11 +90,11 @@ async fn audit(api: &Api, caller: &Caller, host: HostId, kind: &str, what: &str)
     api.events.record(Draft::new(kind, Severity::Info, text).host(name)).await;
 }
 
-fn refusal(one: &ParkRefusal) -> v1::ParkRefusal {
+fn refusal(host: &str, one: &ParkRefusal) -> v1::ParkRefusal {
     v1::ParkRefusal {
         reason: one.reason.as_str().to_owned(),
         text: one.text.clone(),
-        cure: one.reason.cure().to_owned(),
+        cure: one.reason.cure(host),
     }
 }
 
@@ -103,12 +108,12 @@ fn not_woken(error: WakeError) -> Failed {
     Failed(Problem::new(kind, error.to_string()).hint(error.hint()))
 }
 
-fn not_parked(error: ParkError) -> Failed {
+fn not_parked(host: &str, error: ParkError) -> Failed {
     match error {
         ParkError::NoHost => Failed(Problem::new(ProblemKind::NotFound, "there is no such host")),
         ParkError::Refused(refusals) => {
             let texts: Vec<&str> = refusals.iter().map(|one| one.text.as_str()).collect();
-            let mut cures: Vec<&str> = refusals.iter().map(|one| one.reason.cure()).collect();
+            let mut cures: Vec<String> = refusals.iter().map(|one| one.reason.cure(host)).collect();
             cures.dedup();
             let busy = refusals.iter().any(|one| one.reason == ParkReason::UnderWay);
             let kind = if busy { ProblemKind::Conflict } else { ProblemKind::Refused };

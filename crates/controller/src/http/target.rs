@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use drover_api::{Problem, ProblemKind};
 use drover_model::{ClusterView, GuestId, HostId, MigrationMode, MigrationSettings};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::constraint::{FRESH_SAMPLES, KnownRefusals, PREFLIGHT};
-use drover_rules::preflight::{Finding, Severity};
+use drover_rules::constraint::{ASLEEP, FRESH_SAMPLES, KnownRefusals, PREFLIGHT};
+use drover_rules::preflight::{Finding, Severity, cure_of};
 use drover_rules::{Aggregate, Move, PlacementPolicy};
 use rand_pcg::Pcg64;
 
@@ -30,6 +30,9 @@ const MEASURE_OVER: std::time::Duration = std::time::Duration::from_secs(30);
 /// Hosts that are tried one after the other while somebody waits, at about a second each;
 /// `drover guest check` looks at all.
 const MOST_TRIES: usize = 8;
+
+/// Cures that one refusal names.
+const MOST_CURES: usize = 3;
 
 /// Which guest, and where it is to go if that was said.
 #[derive(Debug, Clone, Copy)]
@@ -128,12 +131,26 @@ fn nowhere(report: &PlanReport, to: Option<HostId>, tried: &[Blocked]) -> Failed
     let hint = if !tried.is_empty() {
         let cures: Vec<String> = tried.iter().map(Blocked::cures).collect();
         format!("{}\n`drover guest check` shows all hosts", cures.join("\n"))
+    } else if to.is_some() && report.refused.iter().any(|r| r.constraint == ASLEEP) {
+        "wake it first, or leave --to out to have another host chosen".to_owned()
     } else if unmeasured && to.is_none() {
         "samples come in after a few seconds: try again, or name a host with --to".to_owned()
     } else {
-        "`drover guest show` and `drover host show` tell what they have".to_owned()
+        of_constraints(report)
     };
     Failed(Problem::new(ProblemKind::Refused, report.summary.clone()).hint(hint))
+}
+
+/// Each cure once; of many hosts the first reasons are the commonest.
+fn of_constraints(report: &PlanReport) -> String {
+    let mut cures: Vec<&str> = Vec::new();
+    for cure in report.refused.iter().map(|refused| cure_of(&refused.constraint)) {
+        if cures.len() < MOST_CURES && !cures.contains(&cure) {
+            cures.push(cure);
+        }
+    }
+    cures.push("`drover guest check` shows all hosts");
+    cures.join("\n")
 }
 
 /// Hosts that would have been better and do not take the guest.

@@ -2,7 +2,8 @@
 
 use drover_agent_api::v1::{FailureKind, MagicPacketSent, PowerOffHost, SendMagicPacket};
 use drover_lifecycle::power::{ParkEffect, ParkEvent, WakeEffect, WakeEvent, WakeState};
-use drover_model::{HostId, MacAddress, SecureOn, WakeMethod};
+use drover_model::{HostId, MacAddress, PowerState, SecureOn, WakeMethod};
+use drover_ports::PowerError;
 use futures::future::join_all;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -33,12 +34,14 @@ impl Switchboard {
                             let first = wake.state == WakeState::Asking;
                             self.ask_power(host, first).await.map(|power| match power {
                                 Ok(power) => WakeEvent::Power(power),
-                                Err(why) => WakeEvent::PowerUnknown(why),
+                                Err(error) if error.needs_a_person() => {
+                                    WakeEvent::Denied(error.to_string())
+                                }
+                                Err(error) => WakeEvent::PowerUnknown(error.to_string()),
                             })
                         }
                         WakeEffect::Try { number, method } => {
-                            let failure = self.attempt(host, method).await.err();
-                            Some(WakeEvent::Tried { number, method, failure })
+                            Some(self.attempt(host, number, method).await)
                         }
                     };
                     if let Some(event) = event {
@@ -53,7 +56,10 @@ impl Switchboard {
                         ParkEffect::AskPower => {
                             self.ask_power(host, false).await.map(|power| match power {
                                 Ok(power) => ParkEvent::Power(power),
-                                Err(why) => ParkEvent::PowerUnknown(why),
+                                Err(error) if error.needs_a_person() => {
+                                    ParkEvent::Denied(error.to_string())
+                                }
+                                Err(error) => ParkEvent::PowerUnknown(error.to_string()),
                             })
                         }
                     };
@@ -71,7 +77,7 @@ impl Switchboard {
         &self,
         host: HostId,
         at_once: bool,
-    ) -> Option<Result<drover_model::PowerState, String>> {
+    ) -> Option<Result<PowerState, PowerError>> {
         let now = self.clock.now();
         {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,22 +91,25 @@ impl Switchboard {
         if let Err(error) = &answer {
             tracing::info!(%host, %error, "a BMC does not say whether its host is on");
         }
-        Some(answer.map_err(|error| error.to_string()))
+        Some(answer)
     }
 
-    async fn attempt(&self, host: HostId, method: WakeMethod) -> Result<(), String> {
+    async fn attempt(&self, host: HostId, number: u32, method: WakeMethod) -> WakeEvent {
         let made = match method {
-            WakeMethod::Bmc => {
-                let switched = self.bmcs.switch_on(&self.records, host).await;
-                switched.map_err(|error| error.to_string())
-            }
+            WakeMethod::Bmc => match self.bmcs.switch_on(&self.records, host).await {
+                Err(error) if error.needs_a_person() => {
+                    tracing::warn!(%host, %error, "a BMC is not asked again");
+                    return WakeEvent::Denied(error.to_string());
+                }
+                switched => switched.map_err(|error| error.to_string()),
+            },
             WakeMethod::WakeOnLan => self.send_packets(host).await,
         };
         match &made {
             Ok(()) => tracing::info!(%host, method = method.as_str(), "a wake was tried"),
             Err(why) => tracing::info!(%host, method = method.as_str(), why, "a wake failed"),
         }
-        made
+        WakeEvent::Tried { number, method, failure: made.err() }
     }
 
     /// Has the host's neighbours send its magic packets. Done when one has left.
@@ -170,6 +179,9 @@ impl Switchboard {
             Ok(Answer::PoweringOff(_)) => ParkEvent::OrderTaken,
             Err(AskError::Failed { kind: FailureKind::Retry, message }) => {
                 ParkEvent::OrderUnknown(message)
+            }
+            Err(AskError::Failed { kind: FailureKind::Conflict, message }) => {
+                ParkEvent::OrderNotNow(message)
             }
             Err(AskError::Failed { message, .. }) => ParkEvent::OrderRefused(message),
             Ok(_) => ParkEvent::OrderUnknown(AskError::Unexpected.to_string()),

@@ -38,7 +38,7 @@ pub use step::Happening;
 pub use tasks::HostTasks;
 pub use vault::{KEY_FILE, SecretKind, Vault, VaultError};
 pub use wake::{Asked, WakeError, methods, request_wake, wake_settings};
-pub use watts::{BmcAnswer, BmcWatts, FRESH, is_measured};
+pub use watts::{BmcAnswer, BmcWatts, is_measured};
 
 /// Switches hosts.
 #[derive(Clone)]

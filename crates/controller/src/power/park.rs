@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use drover_lifecycle::power::{Park, ParkSettings};
-use drover_model::{HostId, MigrationSettings, Timestamp};
+use drover_model::{HostId, MigrationSettings, Timestamp, WakeMethod};
 
-use super::Switchboard;
 use super::refusal::{ParkReason, ParkRefusal, reasons, reserve};
 use super::sight::belongings;
 use super::survive::fatal_loss;
+use super::{Switchboard, methods};
 use crate::drain::{Certificate, certificate, in_words, leaving};
 use crate::events::{Draft, Severity};
 use crate::moment::seed;
@@ -75,8 +75,23 @@ impl Switchboard {
         if !all.iter().any(|one| matches!(one.reason, ParkReason::NotOnline | ParkReason::UnderWay))
         {
             all.extend(self.of_guests(host).await?);
+            all.extend(self.of_bmc(host).await);
         }
         Ok(all)
+    }
+
+    /// Whether its BMC, where that is to wake it, can be told to. One that refuses the login will
+    /// not switch it on again; one that is silent may, where the card is a second way.
+    async fn of_bmc(&self, host: HostId) -> Option<ParkRefusal> {
+        let ways = methods(&self.records.read(), host);
+        if !ways.contains(&WakeMethod::Bmc) {
+            return None;
+        }
+        let error = self.bmcs.state(&self.records, host).await.err()?;
+        (error.needs_a_person() || ways.len() == 1).then(|| ParkRefusal {
+            reason: ParkReason::Bmc,
+            text: format!("its BMC could not wake it: {error}"),
+        })
     }
 
     /// Begins to park a host, unless something speaks against it: the reconciler carries it
@@ -134,6 +149,7 @@ impl Switchboard {
         record.phase = PowerPhase::Parking(park);
         record.since = now;
         record.cause = Some(wish.cause.clone());
+        record.called_back = None;
         record.belongings = Some(belongings(known));
         record.testing = (wish.purpose == ParkPurpose::Test).then_some(now);
         // A host that somebody drained before stays so when it is awake again.

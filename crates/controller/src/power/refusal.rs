@@ -27,6 +27,8 @@ pub enum ParkReason {
     Controller,
     /// Nothing is known that wakes it.
     NoWakeMethod,
+    /// Its BMC, which is to wake it, does not do what it is told.
+    Bmc,
     /// That it can be woken was never shown.
     Untested,
     /// No awake host is where its magic packet must be sent.
@@ -48,6 +50,7 @@ impl ParkReason {
             Self::KeepAwake => "keep-awake",
             Self::Controller => "controller",
             Self::NoWakeMethod => "no-wake-method",
+            Self::Bmc => "bmc",
             Self::Untested => "untested",
             Self::OutOfReach => "out-of-reach",
             Self::MinAwake => "min-awake",
@@ -56,29 +59,51 @@ impl ParkReason {
         }
     }
 
-    /// What to do about it.
-    pub const fn cure(self) -> &'static str {
+    /// What to do about it, in commands that can be pasted.
+    pub fn cure(self, host: &str) -> String {
         match self {
-            Self::NotOnline => "wait until `drover host list` shows it online",
-            Self::UnderWay => "`drover host power` tells how far it is",
-            Self::KeepAwake => "`drover host power set --keep-awake false`, or take the label away",
-            Self::Controller => "park another host, or move droverd to one that stays awake",
-            Self::NoWakeMethod => {
-                "`drover host bmc set` names its BMC, `drover host power set --mac` a card that \
-                 wakes it"
+            Self::NotOnline => format!("wait until `drover host show {host}` says online"),
+            Self::UnderWay => format!("`drover host power {host}` tells how far it is"),
+            Self::KeepAwake => format!(
+                "`drover host power set {host} --keep-awake=false`, or `drover host label {host} \
+                 LABEL-` for a label"
+            ),
+            Self::Controller => {
+                "park another host, or move droverd to one that stays awake".to_owned()
             }
-            Self::Untested => "`drover host check-wake` tests it; --untested parks it all the same",
-            Self::OutOfReach => {
-                "`drover host power set --broadcast` names the directed broadcast address of its \
-                 network, or set a BMC"
-            }
-            Self::MinAwake => "wake another host first, or lower `drover host reserve --min-awake`",
-            Self::Guests => "the reasons tell what each host lacks; `drover host drain --dry-run`",
-            Self::SurviveFailures => {
-                "wake another host first, or lower `drover host reserve --survive-failures`"
-            }
+            Self::NoWakeMethod => name_a_way(host),
+            Self::Bmc => format!(
+                "set it right: `drover host bmc set {host} --help`; or wake it by its card alone: \
+                 `drover host power set {host} --method wake-on-lan`"
+            ),
+            Self::Untested => format!(
+                "`drover host check-wake {host}` tests it; `drover host park {host} --untested` \
+                 parks it all the same"
+            ),
+            Self::OutOfReach => format!(
+                "`drover host power set {host} --broadcast ADDRESS` names the directed broadcast \
+                 address of its network; or set a BMC: `drover host bmc set {host} --help`"
+            ),
+            Self::MinAwake => "wake another host first, or lower what must stay: `drover host \
+                               reserve --min-awake N`"
+                .to_owned(),
+            Self::Guests => format!(
+                "the reasons tell what each host lacks; `drover host drain {host} --dry-run` \
+                 shows all of them"
+            ),
+            Self::SurviveFailures => "wake another host first, or lower what must be survived: \
+                                      `drover host reserve --survive-failures N`"
+                .to_owned(),
         }
     }
+}
+
+/// How a host gets a way to be woken.
+pub(super) fn name_a_way(host: &str) -> String {
+    format!(
+        "`drover host power set {host} --mac ADDRESS` names a card that wakes it; `drover host \
+         bmc set {host} --help` tells how to name its BMC"
+    )
 }
 
 /// One thing that speaks against it.

@@ -13,6 +13,9 @@ use crate::records::{PowerOutcome, PowerPhase, PowerRecord, RecordError, Tables,
 /// Times that a step is tried again when someone else changed the store meanwhile.
 const STEP_TRIES: usize = 3;
 
+/// Why a test does not count whose host was woken all the same.
+const WAYS_CHANGED: &str = "it is awake, but how it is woken was changed meanwhile";
+
 /// Something that happened to a host's power.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happening {
@@ -92,7 +95,8 @@ fn after(
             // Said inside the commit: nothing has begun for this host since it was looked at.
             let host = before.host;
             let occupied = || !leaving(tables, host).is_empty() || is_touched(tables, host);
-            if matches!(event, ParkEvent::Drained { .. }) && occupied() {
+            let stays = || before.called_back.is_some() || occupied();
+            if matches!(event, ParkEvent::Drained { .. }) && stays() {
                 return None;
             }
             let (park, _) = park.step(event, now).ok()?;
@@ -124,6 +128,7 @@ fn used_again(mut record: PowerRecord, now: Timestamp) -> PowerRecord {
     record.drain = None;
     record.belongings = None;
     record.testing = None;
+    record.from_park = false;
     record
 }
 
@@ -132,24 +137,28 @@ fn parked(tables: &Tables, mut record: PowerRecord, now: Timestamp) -> PowerReco
     let PowerPhase::Parking(park) = &record.phase else { return record };
     match park.state.clone() {
         ParkState::Parked { proof, took_ms } => {
-            record.last_park = Some(PowerOutcome { at: now, took_ms, failure: None });
+            record.last_park =
+                Some(PowerOutcome { at: now, took_ms, failure: None, proof: Some(proof) });
             record.since = now;
             record.phase = PowerPhase::Parked(proof);
             if record.testing.is_some() {
                 let asks_bmc = record.settings.bmc.is_some();
                 let settings = wake_settings(&record.settings, methods(tables, record.host));
                 record.phase = PowerPhase::Waking(Wake::new(now, settings, asks_bmc, true));
+                record.from_park = true;
             }
         }
         ParkState::Failed { cause, ordered } => {
             let took_ms = millis(park.begun, now);
             let failure = Some(format!("it could not be parked: {cause}"));
-            let outcome = PowerOutcome { at: now, took_ms, failure: Some(cause.to_string()) };
+            let outcome =
+                PowerOutcome { at: now, took_ms, failure: Some(cause.to_string()), proof: None };
             if record.testing.is_some() {
                 record.last_test = Some(PowerOutcome { failure, ..outcome.clone() });
             }
             record.last_park = Some(outcome);
             record.testing = None;
+            record.called_back = None;
             record.phase = PowerPhase::Settled;
             record.since = now;
             if !ordered {
@@ -167,19 +176,25 @@ fn woken(mut record: PowerRecord, now: Timestamp) -> PowerRecord {
     let PowerPhase::Waking(wake) = &record.phase else { return record };
     match wake.state.clone() {
         WakeState::Awake { took_ms, was_up } => {
-            let outcome = PowerOutcome { at: now, took_ms, failure: None };
+            let outcome = PowerOutcome { at: now, took_ms, failure: None, proof: None };
             if !was_up {
                 record.wake_times.learn(took_ms);
                 record.last_wake = Some(outcome.clone());
             }
+            let same_ways = record.ways_changed.is_none_or(|at| at <= wake.begun);
             if record.testing.is_some() {
-                record.last_test = Some(outcome);
+                let failure = (!same_ways).then(|| WAYS_CHANGED.to_owned());
+                record.last_test = Some(PowerOutcome { failure, ..outcome });
+            }
+            if record.from_park && same_ways {
+                record.wake_shown = Some(now);
             }
             used_again(record, now)
         }
         WakeState::Failed { cause } => {
             let took_ms = millis(wake.begun, now);
-            let outcome = PowerOutcome { at: now, took_ms, failure: Some(cause.to_string()) };
+            let outcome =
+                PowerOutcome { at: now, took_ms, failure: Some(cause.to_string()), proof: None };
             // What comes up from now on is judged from when it was asked for.
             record.since = wake.begun;
             record.last_wake = Some(outcome.clone());
@@ -187,6 +202,7 @@ fn woken(mut record: PowerRecord, now: Timestamp) -> PowerRecord {
                 record.last_test = Some(outcome);
             }
             record.testing = None;
+            record.from_park = false;
             record.phase = PowerPhase::WakeFailed(cause);
             record
         }

@@ -1,6 +1,6 @@
 //! What the event log says of hosts that are switched on and off.
 
-use drover_lifecycle::power::{Park, ParkState, Wake, WakeState};
+use drover_lifecycle::power::{OffProof, Park, ParkState, Wake, WakeState};
 
 use crate::events::{Draft, Severity};
 use crate::records::{Cause, PowerOutcome, PowerPhase, PowerRecord, Tables};
@@ -11,8 +11,11 @@ pub(super) fn story(tables: &Tables, before: &PowerRecord, after: &PowerRecord) 
     let host = tables.host_name(after.host);
     let mut drafts = match (&before.phase, &after.phase) {
         (P::Parking(was), P::Parking(is)) => parking(&host, was, is),
-        (P::Parking(_), P::Parked(_) | P::Waking(_)) => parked(&host, before, after),
-        (P::Parking(_), P::Settled) => vec![not_parked(&host, after)],
+        (P::Parking(_), P::Parked(_) | P::Waking(_)) => parked(&host, after),
+        (P::Parking(_), P::Settled) => match &before.called_back {
+            Some(by) => vec![called_back(&host, by)],
+            None => vec![not_parked(&host, after)],
+        },
         (P::Waking(was), P::Waking(is)) => waking(&host, after, was, is),
         (P::Waking(was), P::Settled) => vec![awake(&host, was, before, after)],
         (P::Waking(_), P::WakeFailed(cause)) => {
@@ -55,6 +58,14 @@ fn parking(host: &str, was: &Park, is: &Park) -> Vec<Draft> {
             let text = format!("{host} is empty; its agent is told to switch it off");
             vec![Draft::new("host.parking", Severity::Info, text)]
         }
+        (ParkState::Ordering { .. }, ParkState::Ordering { .. }) if was.not_now.is_none() => {
+            let told = is.not_now.as_ref().map(|(_, why)| {
+                let text =
+                    format!("{host} is not switched off yet: {why}; its agent is told again");
+                Draft::new("host.parking", Severity::Info, text)
+            });
+            told.into_iter().collect()
+        }
         (ParkState::Ordering { .. }, ParkState::Draining) => {
             let text = format!("guests are on {host} again, which is to be parked: they leave");
             vec![Draft::new("host.parking", Severity::Warning, text)]
@@ -63,15 +74,10 @@ fn parking(host: &str, was: &Park, is: &Park) -> Vec<Draft> {
     }
 }
 
-fn parked(host: &str, before: &PowerRecord, after: &PowerRecord) -> Vec<Draft> {
-    let PowerPhase::Parking(park) = &before.phase else { return Vec::new() };
+fn parked(host: &str, after: &PowerRecord) -> Vec<Draft> {
     let took_ms = after.last_park.as_ref().map_or(0, |outcome| outcome.took_ms);
-    // With a BMC that answers, its word is what was waited for.
-    let proof = match &after.phase {
-        PowerPhase::Parked(proof) => proof.as_str(),
-        _ if park.asks_bmc => "its BMC says that it is off",
-        _ => "off, as far as can be told",
-    };
+    let proof = after.last_park.as_ref().and_then(|outcome| outcome.proof);
+    let proof = proof.unwrap_or(OffProof::Silence).as_str();
     let text = format!("{host} is parked after {}: {proof}", seconds(took_ms));
     let parked = Draft::new("host.parked", Severity::Info, text).with("took_ms", took_ms);
     let mut drafts = vec![parked];
@@ -82,13 +88,24 @@ fn parked(host: &str, before: &PowerRecord, after: &PowerRecord) -> Vec<Draft> {
     drafts
 }
 
+fn called_back(host: &str, by: &Cause) -> Draft {
+    let text = format!("{host} is used again: its park was called back ({by})");
+    let draft = Draft::new("host.called_back", Severity::Info, text);
+    match by {
+        Cause::Rule { name, .. } => draft.rule(name.clone()),
+        _ => draft,
+    }
+}
+
 fn not_parked(host: &str, after: &PowerRecord) -> Draft {
     let why = failure(after.last_park.as_ref());
     let closed = if after.drain.is_some() {
-        "; it may still switch off, so it stays closed to guests: `drover host undrain` uses it \
-         again"
+        format!(
+            "; it may still switch off, so it stays closed to guests: `drover host undrain \
+             {host}` uses it again"
+        )
     } else {
-        "; it is used again"
+        "; it is used again".to_owned()
     };
     let text = format!("{host} is not parked: {why}{closed}");
     Draft::new("host.park_failed", Severity::Warning, text).with("cause", why)

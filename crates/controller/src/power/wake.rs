@@ -4,6 +4,7 @@ use drover_lifecycle::power::{ParkState, Wake, WakeSettings};
 use drover_model::{HostId, HostState, Timestamp, WakeMethod};
 
 use super::neighbours::macs;
+use super::refusal::name_a_way;
 use super::sight::belongings;
 use crate::records::{
     Cause, PowerPhase, PowerRecord, PowerSettings, RecordError, Records, Tables, Txn,
@@ -12,7 +13,8 @@ use crate::records::{
 /// What came of asking for a wake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// It begins. A host that is up ends it at once.
+    /// It begins. A host that is up ends it at once; one that is being emptied to be parked is
+    /// called back.
     Begun,
     /// It is being woken already.
     UnderWay,
@@ -44,16 +46,15 @@ pub enum WakeError {
 
 impl WakeError {
     /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> String {
         match self {
-            Self::NoHost => "`drover host list` shows the hosts",
-            Self::NoMethod(_) => {
-                "`drover host bmc set` names its BMC, `drover host power set --mac` a card that wakes it"
-            }
-            Self::Parking { .. } => {
-                "while it drains, `drover host undrain` ends it; later, wake it once it is parked"
-            }
-            Self::Record(_) => "droverd's log says more",
+            Self::NoHost => "`drover host list` shows the hosts".to_owned(),
+            Self::NoMethod(host) => name_a_way(host),
+            Self::Parking { host, .. } => format!(
+                "it was told to switch off: wake it once it is parked, which `drover host power \
+                 {host}` tells; while guests leave, `drover host undrain {host}` ends it"
+            ),
+            Self::Record(_) => "droverd's log says more".to_owned(),
         }
     }
 }
@@ -92,6 +93,13 @@ fn begin(tables: &Tables, host: HostId, cause: Cause, now: Timestamp) -> Result<
     let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
     let from_off = match &record.phase {
         PowerPhase::Waking(_) => return Ok(Begin::Already(Asked::UnderWay)),
+        PowerPhase::Parking(_) if record.called_back.is_some() => {
+            return Ok(Begin::Already(Asked::UnderWay));
+        }
+        PowerPhase::Parking(_) if record.can_be_called_back(&cause) => {
+            record.called_back = Some(cause);
+            return Ok(Begin::With(Box::new(record)));
+        }
         PowerPhase::Parking(park) => {
             let state = match park.state {
                 ParkState::Draining => "its guests leave",
@@ -116,6 +124,7 @@ fn begin(tables: &Tables, host: HostId, cause: Cause, now: Timestamp) -> Result<
     let settings = wake_settings(&record.settings, methods);
     record.belongings.get_or_insert_with(|| belongings(known));
     record.phase = PowerPhase::Waking(Wake::new(now, settings, asks_bmc, from_off));
+    record.from_park = from_off;
     record.since = now;
     record.cause = Some(cause);
     Ok(Begin::With(Box::new(record)))

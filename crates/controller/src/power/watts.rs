@@ -8,13 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use drover_model::{HostId, Metric, PowerReading, Timestamp};
-use drover_ports::{Entity, SamplePoint};
+use drover_ports::{Entity, PowerError, SamplePoint};
 
 use crate::records::{Tables, WattsFrom};
 
 /// A BMC's word counts as the present value for so long: BMCs that are asked every few seconds
 /// miss one now and then.
-pub const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(60);
+
+/// A BMC that refused the login is asked again after so long, unless another is set: those that
+/// lock an account after some wrong tries count the tries of some minutes.
+const AFTER_REFUSED_LOGIN: Duration = Duration::from_secs(1800);
 
 /// A BMC's last answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +26,20 @@ pub struct BmcAnswer {
     /// When.
     pub at: Timestamp,
     /// What it said, or why nothing.
-    pub reading: Result<PowerReading, String>,
+    pub reading: Result<PowerReading, PowerError>,
+}
+
+impl BmcAnswer {
+    /// Whether it is all that is known at a moment.
+    pub fn counts(&self, now: Timestamp) -> bool {
+        now.since(self.at) <= FRESH || self.forbids_more(now)
+    }
+
+    /// Whether the BMC is not to be asked again yet.
+    pub fn forbids_more(&self, now: Timestamp) -> bool {
+        let refused = self.reading.as_ref().is_err_and(PowerError::needs_a_person);
+        refused && now.since(self.at) < AFTER_REFUSED_LOGIN
+    }
 }
 
 /// See the module.
@@ -39,6 +56,11 @@ impl BmcWatts {
     /// Notes an answer.
     pub fn answered(&self, host: HostId, answer: BmcAnswer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host, answer);
+    }
+
+    /// Another BMC or login is set: the last answer says nothing of it.
+    pub fn forget(&self, host: HostId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
     }
 
     /// The last answer.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drover_model::{GuestId, HostId, Timestamp};
+use drover_lifecycle::{MigrationEvent, MigrationState};
+use drover_model::{GuestId, HostId, OperationId, Timestamp};
 use drover_planner::Plan;
 use drover_ports::{Clock, History};
 
@@ -24,7 +25,9 @@ use crate::events::{Draft, Events, Severity};
 use crate::launch::{LaunchError, Order, hindrance, launch};
 use crate::moment::{plan_id, seed};
 use crate::picture::look;
-use crate::records::{Cause, Hanging, MaintenancePhase, MaintenanceRecord, Records, Tables, Txn};
+use crate::records::{
+    Cause, Hanging, MaintenancePhase, MaintenanceRecord, OperationRecord, Records, Tables, Txn,
+};
 
 /// Guests for which no place was found are planned for again after so long: loads change, and
 /// a search takes a core.
@@ -67,6 +70,7 @@ impl Reconcile for DrainHosts {
     }
 
     async fn reconcile(&self) -> anyhow::Result<()> {
+        self.call_off().await;
         let all: Vec<MaintenanceRecord> = self.records.read().maintenance.iter().cloned().collect();
         for record in all {
             self.turn(&record).await?;
@@ -76,6 +80,25 @@ impl Reconcile for DrainHosts {
 }
 
 impl DrainHosts {
+    /// Moves that wait for their turn are not made once their drain has ended, however it did. What
+    /// has begun goes on: a guest half sent gains nothing by being sent for nothing.
+    async fn call_off(&self) {
+        let queued: Vec<OperationId> = {
+            let tables = self.records.read();
+            let ended = |of: &&OperationRecord| {
+                let Cause::Drain { host, .. } = &of.cause else { return false };
+                tables.maintenance.get(*host).is_none_or(|drain| of.created < drain.begun)
+            };
+            let waits =
+                |of: &&OperationRecord| matches!(of.migration.state, MigrationState::Admitted);
+            let queued = tables.operations.iter().filter(waits).filter(ended);
+            queued.map(|of| of.migration.operation).collect()
+        };
+        for operation in queued {
+            self.engine.take(operation, MigrationEvent::CancelRequested).await;
+        }
+    }
+
     async fn turn(&self, record: &MaintenanceRecord) -> anyhow::Result<()> {
         let now = self.clock.now();
         let due = due(&self.records.read(), record, now);

@@ -97,6 +97,9 @@ impl SwitchHosts {
     /// How far the drain is.
     fn drain(&self, tables: &Tables, record: &PowerRecord) -> Option<ParkEvent> {
         let host = record.host;
+        if let Some(by) = &record.called_back {
+            return Some(ParkEvent::CalledBack(by.to_string()));
+        }
         let Some(drain) = tables.maintenance.get(host) else { return Some(ParkEvent::Abandoned) };
         let left = leaving(tables, host);
         let hanging = |guest| drain.hanging.iter().find(|one| one.guest == guest);

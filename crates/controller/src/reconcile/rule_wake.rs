@@ -9,11 +9,15 @@ use drover_planner::as_if_awake;
 use drover_rules::Rule;
 
 use super::rules::{placement, plan_within};
-use crate::records::Tables;
+use crate::records::{PowerPhase, PowerRecord, Tables};
 use crate::waker::{Sleeper, Standing, open_when_awake};
 
 /// A host that did not wake is tried again after so long, if it is still wanted.
 pub const TRIED_AGAIN: Duration = Duration::from_secs(1800);
+/// A host that has just been woken is waited for, until it is measured, for the rule's period and
+/// so much more: its agent connects, looks around, and the first sample needs a second one.
+/// One that is not measured by then may never be.
+pub const FIRST_SAMPLES: Duration = Duration::from_secs(60);
 /// Hosts that are looked at in one turn: each costs a plan.
 const LOOKED_AT: usize = 8;
 
@@ -28,8 +32,9 @@ pub enum Next {
     Nobody(String),
 }
 
-/// Looks for the host to wake: of those that would take guests, the one that leaves least
-/// unrelieved, then the one that is awake soonest, then the one that draws least at rest.
+/// Looks for the host to wake: of those that would take guests, one that is still being emptied
+/// for a park, then the one that leaves least unrelieved, then the one that is awake soonest, then
+/// the one that draws least at rest.
 /// A host whose wake has failed since the rule fired is passed over.
 pub fn next(
     tables: &Tables,
@@ -40,7 +45,9 @@ pub fn next(
     fired: Timestamp,
 ) -> Next {
     let may = |host: HostId| rule.target_hosts.is_empty() || rule.target_hosts.contains(&host);
-    if let Some(host) = about_to_be_measured(view, hot, may) {
+    let may_take = |host: HostId| may(host) && !hot.contains(&host);
+    let just_woken = || just_woken(tables, rule, view).find(|host| may_take(*host));
+    if let Some(host) = about_to_be_measured(view, may_take).or_else(just_woken) {
         return Next::Wait(format!("{} is not measured for long enough", view.host_name(host)));
     }
     let ours = || sleepers.iter().filter(|one| may(one.host) && open_when_awake(tables, one.host));
@@ -48,30 +55,36 @@ pub fn next(
         return Next::Wait(format!("{} is being woken", view.host_name(one.host)));
     }
     let open = |standing: Standing| match standing {
-        Standing::Parked => true,
+        Standing::Parked | Standing::Leaving => true,
         Standing::Waking => false,
         Standing::Failed { at } => at < fired || view.at.since(at) >= TRIED_AGAIN,
     };
     let mut candidates: Vec<&Sleeper> = ours().filter(|one| open(one.standing)).collect();
     let failed = ours().count() - candidates.len();
-    candidates.sort_by(|a, b| cost(view, a).total_cmp(&cost(view, b)).then(a.host.cmp(&b.host)));
+    let sleeps = |one: &Sleeper| one.standing != Standing::Leaving;
+    candidates.sort_by(|a, b| {
+        let cheap = cost(view, a).total_cmp(&cost(view, b)).then(a.host.cmp(&b.host));
+        sleeps(a).cmp(&sleeps(b)).then(cheap)
+    });
     let best = candidates
         .iter()
         .take(LOOKED_AT)
         .filter_map(|one| {
-            let awake = as_if_awake(view, one.host);
+            let leaving = one.standing == Standing::Leaving;
+            let awake = if leaving { view.clone() } else { as_if_awake(view, one.host) };
             let mut placement = placement(tables, rule);
-            placement.draining.retain(|host| *host != one.host);
+            placement.open(one.host);
             let (plan, report) = plan_within(tables, rule, &awake, hot.to_vec(), placement);
             let moves = plan.moves().filter(|step| step.step.to == one.host).count();
             let left = report.hosts.iter().filter(|host| host.unrelieved.is_some()).count();
-            (moves > 0).then_some((left, one.host, moves))
+            (moves > 0).then_some((!leaving, left, one.host, moves))
         })
-        .min_by_key(|(left, _, _)| *left);
+        .min_by_key(|(sleeps, left, _, _)| (*sleeps, *left));
     match best {
-        Some((_, host, moves)) => {
+        Some((sleeps, _, host, moves)) => {
             let guests = if moves == 1 { "guest" } else { "guests" };
-            Next::Wake(host, format!("it would take {moves} {guests}"))
+            let called = if sleeps { "" } else { "its park is called back, and " };
+            Next::Wake(host, format!("{called}it would take {moves} {guests}"))
         }
         None if candidates.is_empty() && failed > 0 => {
             Next::Nobody(format!("{failed} parked host(s) did not wake"))
@@ -81,20 +94,32 @@ pub fn next(
     }
 }
 
+/// Hosts that were woken a moment ago and lack a value that a target must have. They may not even
+/// be known to be online yet.
+fn just_woken(tables: &Tables, rule: &Rule, view: &ClusterView) -> impl Iterator<Item = HostId> {
+    let patience = rule.period + FIRST_SAMPLES;
+    let is_new = move |record: &&PowerRecord| {
+        let woken = record.last_wake.as_ref().filter(|wake| wake.failure.is_none());
+        let lately = woken.is_some_and(|wake| view.at.since(wake.at) < patience);
+        lately
+            && record.phase == PowerPhase::Settled
+            && tables.maintenance.get(record.host).is_none()
+    };
+    let needed = [Metric::CpuUsageActive, Metric::MemAvailable, rule.condition.metric];
+    let lacks =
+        move |host: &HostId| needed.iter().any(|metric| view.host_value(*host, *metric).is_none());
+    let there = |host: &HostId| view.hosts.contains_key(host);
+    tables.power.iter().filter(is_new).map(|record| record.host).filter(there).filter(lacks)
+}
+
 /// A target that is up and whose window is not yet full: woken a moment ago, or just changed.
-fn about_to_be_measured(
-    view: &ClusterView,
-    hot: &[HostId],
-    may: impl Fn(HostId) -> bool,
-) -> Option<HostId> {
+fn about_to_be_measured(view: &ClusterView, may: impl Fn(HostId) -> bool) -> Option<HostId> {
     let soon = |reading: Option<&Reading>| {
         matches!(reading, Some(Reading::Missing(MissingReason::TooShort { .. })))
     };
     view.hosts
         .iter()
-        .filter(|(id, host)| {
-            host.host.state == HostState::Online && may(**id) && !hot.contains(*id)
-        })
+        .filter(|(id, host)| host.host.state == HostState::Online && may(**id))
         .find(|(_, host)| soon(host.readings.get(&Metric::CpuUsageActive)))
         .map(|(id, _)| *id)
 }
@@ -114,6 +139,7 @@ mod tests {
     use drover_testkit::{Cluster, NOW, host_id};
 
     use super::*;
+    use crate::records::{PowerOutcome, Records, Txn};
 
     fn rule(targets: &[u128]) -> Rule {
         Rule {
@@ -163,7 +189,7 @@ mod tests {
         next(&Tables::default(), rule, view, &[host_id(1)], sleepers, fired)
     }
 
-    fn woken(next: Next) -> HostId {
+    fn host_of(next: Next) -> HostId {
         match next {
             Next::Wake(host, _) => host,
             other => panic!("{other:?}"),
@@ -174,12 +200,29 @@ mod tests {
     fn the_host_that_is_awake_soonest_is_woken_and_only_one_that_takes_a_guest() {
         let view = view().view();
         let all = [parked(3, Some(90)), parked(4, Some(40)), parked(5, Some(1))];
-        assert_eq!(woken(ask(&view, &rule(&[]), &all)), host_id(4));
-        assert_eq!(woken(ask(&view, &rule(&[2, 3]), &all)), host_id(3));
+        assert_eq!(host_of(ask(&view, &rule(&[]), &all)), host_id(4));
+        assert_eq!(host_of(ask(&view, &rule(&[2, 3]), &all)), host_id(3));
         let Next::Nobody(why) = ask(&view, &rule(&[5]), &all) else { panic!("woken") };
         assert!(why.contains("none of 1"), "{why}");
         let Next::Nobody(why) = ask(&view, &rule(&[2]), &all) else { panic!("woken") };
         assert!(why.contains("no target host is parked"), "{why}");
+    }
+
+    #[test]
+    fn a_host_that_is_still_being_emptied_is_called_back_before_another_is_woken() {
+        let leaving = |n| Sleeper { standing: Standing::Leaving, ..parked(n, Some(500)) };
+        let up = view().host(3, 16.0, 64, 10.0, 40.0).power(3, 90.0, 60.0, 220.0).view();
+        let Next::Wake(host, why) = ask(&up, &rule(&[]), &[leaving(3), parked(4, Some(1))]) else {
+            panic!("nobody")
+        };
+        assert_eq!(
+            (host, why.as_str()),
+            (host_id(3), "its park is called back, and it would take 1 guest")
+        );
+        // One that is too full to take a guest is left to leave.
+        let full = view().host(3, 16.0, 64, 90.0, 0.5).power(3, 200.0, 60.0, 220.0).view();
+        let next = ask(&full, &rule(&[]), &[leaving(3), parked(4, Some(1))]);
+        assert_eq!(host_of(next), host_id(4));
     }
 
     #[test]
@@ -189,14 +232,52 @@ mod tests {
         all[1].standing = Standing::Waking;
         assert!(matches!(ask(&view, &rule(&[]), &all), Next::Wait(why) if why.contains("h4")));
         all[1].standing = Standing::Failed { at: NOW.minus(Duration::from_secs(10)) };
-        assert_eq!(woken(ask(&view, &rule(&[]), &all)), host_id(3));
+        assert_eq!(host_of(ask(&view, &rule(&[]), &all)), host_id(3));
         all[0].standing = all[1].standing;
         assert!(
             matches!(ask(&view, &rule(&[]), &all), Next::Nobody(why) if why.contains("2 parked"))
         );
         // What failed before the rule fired, or long ago, is tried again.
         all[1].standing = Standing::Failed { at: NOW.minus(Duration::from_secs(120)) };
-        assert_eq!(woken(ask(&view, &rule(&[]), &all)), host_id(4));
+        assert_eq!(host_of(ask(&view, &rule(&[]), &all)), host_id(4));
+    }
+
+    /// h3 was woken then.
+    async fn woken(at: Timestamp, failure: Option<&str>) -> Records {
+        let store = std::sync::Arc::new(drover_ports::memory::MemoryStore::default());
+        let records = Records::load(store).await.unwrap();
+        let mut record = PowerRecord::new(host_id(3), at);
+        let failure = failure.map(str::to_owned);
+        record.last_wake = Some(PowerOutcome { at, took_ms: 60_000, failure, proof: None });
+        let put = |_: &Tables| {
+            let mut txn = Txn::none();
+            txn.put(record);
+            (txn, ())
+        };
+        records.update(put).await.unwrap();
+        records
+    }
+
+    #[tokio::test]
+    async fn a_host_that_was_woken_is_waited_for_until_it_is_measured_but_not_for_ever() {
+        let ago = |seconds: u64| NOW.minus(Duration::from_secs(seconds));
+        let ask = |records: &Records, view: &ClusterView, targets: &[u128]| {
+            let sleepers = [parked(4, None)];
+            next(&records.read(), &rule(targets), view, &[host_id(1)], &sleepers, ago(300))
+        };
+        // Not even that it is online is known yet.
+        let bare = view().view();
+        for (seconds, waits) in [(0, true), (119, true), (120, false)] {
+            let next = ask(&woken(ago(seconds), None).await, &bare, &[]);
+            let waited = matches!(&next, Next::Wait(why) if why.contains("h3"));
+            assert_eq!(waited, waits, "{seconds} s: {next:?}");
+        }
+        let failed = woken(ago(5), Some("dark")).await;
+        assert_eq!(host_of(ask(&failed, &bare, &[])), host_id(4));
+        let well = woken(ago(5), None).await;
+        assert_eq!(host_of(ask(&well, &bare, &[4])), host_id(4), "h3 is no target");
+        let full = view().host(3, 16.0, 64, 90.0, 0.5).power(3, 250.0, 60.0, 260.0).view();
+        assert_eq!(host_of(ask(&well, &full, &[])), host_id(4), "h3 is measured, and full");
     }
 
     #[test]
@@ -211,6 +292,6 @@ mod tests {
             .view();
         let all = [parked(3, None)];
         assert!(matches!(ask(&view, &rule(&[]), &all), Next::Wait(why) if why.contains("h6")));
-        assert_eq!(woken(ask(&view, &rule(&[3]), &all)), host_id(3));
+        assert_eq!(host_of(ask(&view, &rule(&[3]), &all)), host_id(3));
     }
 }

@@ -1,7 +1,8 @@
 //! Asks BMCs what their hosts draw, where settings say that they measure.
 //!
 //! Each BMC is asked by a task of its own, so that a dead one holds up nobody; a host that is
-//! parked is asked as well: what it draws while it is off is part of the bill.
+//! parked is asked as well: what it draws while it is off is part of the bill. One that refuses
+//! the login is left alone for a while, or it might lock the account.
 
 use async_trait::async_trait;
 use drover_model::{HostId, Metric};
@@ -29,10 +30,15 @@ impl Reconcile for MeasureBmcs {
     }
 
     async fn reconcile(&self) -> anyhow::Result<()> {
+        let now = self.board.clock.now();
+        let forbidden = |host: HostId| {
+            let last = self.board.watts.last(host);
+            last.is_some_and(|last| last.forbids_more(now))
+        };
         let measured: Vec<HostId> = {
             let tables = self.board.records.read();
             let hosts = tables.power.iter().map(|record| record.host);
-            hosts.filter(|host| is_measured(&tables, *host)).collect()
+            hosts.filter(|host| is_measured(&tables, *host) && !forbidden(*host)).collect()
         };
         for host in measured {
             let board = self.board.clone();
@@ -55,12 +61,21 @@ impl MeasureBmcs {
 }
 
 async fn ask(board: &Switchboard, host: HostId) {
+    let login = || {
+        let tables = board.records.read();
+        let bmc = tables.power.get(host).and_then(|record| record.settings.bmc.clone());
+        (bmc, tables.host_secrets.get(host).cloned())
+    };
+    let before = login();
     let answer = board.bmcs.reading(&board.records, host).await;
+    if login() != before {
+        // It answers for what was set before.
+        return;
+    }
     let at = board.clock.now();
-    let reading = answer.map_err(|error| error.to_string());
     // Said once, not every few seconds.
     let was_well = board.watts.last(host).is_none_or(|last| last.reading.is_ok());
-    match &reading {
+    match &answer {
         Ok(reading) => {
             let values = vec![(Metric::PowerWatts, reading.watts)];
             let point = SamplePoint { entity: Entity::Host(host), at, values };
@@ -68,10 +83,10 @@ async fn ask(board: &Switchboard, host: HostId) {
                 tracing::error!(%host, %error, "a BMC's reading could not be stored");
             }
         }
-        Err(why) if was_well => {
-            tracing::warn!(%host, why, "a BMC does not say what its host draws");
+        Err(error) if was_well => {
+            tracing::warn!(%host, %error, "a BMC does not say what its host draws");
         }
         Err(_) => {}
     }
-    board.watts.answered(host, BmcAnswer { at, reading });
+    board.watts.answered(host, BmcAnswer { at, reading: answer });
 }

@@ -9,7 +9,7 @@ use drover_lifecycle::power::{OffProof, Park, Pauses, Wake, WakeFailure, WakeTim
 use drover_model::{BmcAddress, HostId, MacAddress, Timestamp, WakeMethod};
 use serde::{Deserialize, Serialize};
 
-use super::Cause;
+use super::{Cause, PolicyName};
 
 /// Who measures what a host draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -98,6 +98,9 @@ pub struct PowerOutcome {
     pub took_ms: u64,
     /// Why it failed; none where it did not.
     pub failure: Option<String>,
+    /// Of a park: what says that the host is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<OffProof>,
 }
 
 /// A host's power.
@@ -137,6 +140,18 @@ pub struct PowerRecord {
     /// The last test.
     #[serde(default)]
     pub last_test: Option<PowerOutcome>,
+    /// The park that is under way is to end, since the host is needed: who says so.
+    #[serde(default)]
+    pub called_back: Option<Cause>,
+    /// The wake that is under way is of a host that was parked before.
+    #[serde(default)]
+    pub from_park: bool,
+    /// When a wake of the parked host was last proven, by the ways that are set.
+    #[serde(default)]
+    pub wake_shown: Option<Timestamp>,
+    /// When the ways to wake it were last changed: a wake that had begun shows nothing of them.
+    #[serde(default)]
+    pub ways_changed: Option<Timestamp>,
 }
 
 impl PowerRecord {
@@ -155,17 +170,37 @@ impl PowerRecord {
             last_wake: None,
             last_park: None,
             last_test: None,
+            called_back: None,
+            from_park: false,
+            wake_shown: None,
+            ways_changed: None,
         }
     }
 
-    /// Whether it was shown that the host can be woken: its last test passed, and no wake has
-    /// failed since.
+    /// Whether it was shown that the host can be woken: its last test passed, or it was woken
+    /// after a park, and no wake has failed since. Either has proven the same.
     pub fn is_tested(&self) -> bool {
-        let passed = self.last_test.as_ref().filter(|test| test.failure.is_none());
-        passed.is_some_and(|test| {
+        let test = self.last_test.as_ref().filter(|test| test.failure.is_none());
+        test.map(|test| test.at).max(self.wake_shown).is_some_and(|shown| {
             let failed = self.last_wake.as_ref().filter(|wake| wake.failure.is_some());
-            failed.is_none_or(|wake| wake.at <= test.at)
+            failed.is_none_or(|wake| wake.at <= shown)
         })
+    }
+
+    /// The ways to wake it are others from now on: what was shown says nothing of them.
+    pub fn ways_change(&mut self, now: Timestamp) {
+        self.last_test = None;
+        self.wake_shown = None;
+        self.ways_changed = Some(now);
+    }
+
+    /// Whether its park can be ended for this cause without a doubt that it stays on. What the power
+    /// policy began it or a rule may end; what a person began a person may.
+    pub fn can_be_called_back(&self, by: &Cause) -> bool {
+        let PowerPhase::Parking(park) = &self.phase else { return false };
+        let own = matches!(&self.cause, Some(Cause::Policy { name: PolicyName::Power }));
+        let may = matches!(by, Cause::Request { .. }) || (own && self.testing.is_none());
+        may && self.called_back.is_none() && park.can_be_called_back()
     }
 
     /// Whether its last wake failed, or it may still switch off.
@@ -256,6 +291,49 @@ impl FromStr for ReserveName {
         match text {
             "cluster" => Ok(Self::Cluster),
             other => Err(format!("there is no reserve `{other}`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_testkit::host_id;
+
+    use super::*;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::EPOCH.plus(Duration::from_secs(second))
+    }
+
+    fn outcome(second: u64, failure: Option<&str>) -> PowerOutcome {
+        PowerOutcome {
+            at: at(second),
+            took_ms: 1,
+            failure: failure.map(str::to_owned),
+            proof: None,
+        }
+    }
+
+    #[test]
+    fn a_test_or_a_wake_after_a_park_shows_it_until_a_wake_fails_or_the_ways_change() {
+        let new = || PowerRecord::new(host_id(1), at(0));
+        assert!(!new().is_tested());
+        let test = PowerRecord { last_test: Some(outcome(5, None)), ..new() };
+        let woken = PowerRecord { wake_shown: Some(at(5)), ..new() };
+        let both = PowerRecord { last_test: Some(outcome(2, Some("x"))), ..woken.clone() };
+        for shown in [test, woken, both] {
+            assert!(shown.is_tested(), "{shown:?}");
+            for (last, expected) in [
+                (outcome(4, Some("dark")), true),
+                (outcome(6, None), true),
+                (outcome(6, Some("dark")), false),
+            ] {
+                let record = PowerRecord { last_wake: Some(last), ..shown.clone() };
+                assert_eq!(record.is_tested(), expected, "{record:?}");
+            }
+            let mut changed = shown;
+            changed.ways_change(at(9));
+            assert!(!changed.is_tested());
         }
     }
 }

@@ -217,6 +217,13 @@ impl Txn {
         }
     }
 
+    /// Forgets what was said of how a guest may be moved, if anything was.
+    pub fn delete_guest_policy_if(&mut self, tables: &Tables, guest: GuestId) {
+        if tables.guest_policies.get(guest).is_some() {
+            self.writes.push(Write::GuestPolicy(guest, None));
+        }
+    }
+
     /// Forgets where a guest was not let go, if anything is known.
     pub fn delete_refusal_if(&mut self, tables: &Tables, guest: GuestId) {
         if tables.refusals.get(guest).is_some() {

@@ -8,6 +8,9 @@ use super::{Facts, Switches};
 use crate::power::{Asked, ParkPurpose, ParkReason, ParkWish, Switchboard, methods, request_wake};
 use crate::records::{Cause, PolicyName, PowerPhase, PowerRecord, Tables};
 use crate::view::lines;
+use crate::waker::open_when_awake;
+
+const CAUSE: Cause = Cause::Policy { name: PolicyName::Power };
 
 #[async_trait]
 impl Switches for Switchboard {
@@ -40,8 +43,7 @@ impl Switchboard {
     /// What speaks against parking it before its guests are looked at. How many must stay
     /// awake is asked when it is parked: it changes with every host.
     fn may_not_park(&self, tables: &Tables, host: HostId) -> Option<String> {
-        let cause = Cause::Policy { name: PolicyName::Power };
-        let all = crate::power::reasons(tables, &self.live, host, &wish(cause));
+        let all = crate::power::reasons(tables, &self.live, host, &wish(CAUSE));
         let lasting = all.into_iter().filter(|one| one.reason != ParkReason::MinAwake);
         let texts: Vec<String> = lasting.map(|one| one.text).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
@@ -57,7 +59,14 @@ const fn wish(cause: Cause) -> ParkWish {
 fn state(tables: &Tables, host: HostId, record: Option<&PowerRecord>) -> MachineState {
     let since = record.map_or(Timestamp::EPOCH, |record| record.since);
     match record.map(|record| &record.phase) {
-        Some(PowerPhase::Parking(_)) => MachineState::Parking { since },
+        Some(PowerPhase::Parking(_)) => match record {
+            Some(record) if record.called_back.is_some() => MachineState::Waking { since },
+            // One that somebody drains besides would be of no use.
+            Some(record) if record.can_be_called_back(&CAUSE) && open_when_awake(tables, host) => {
+                MachineState::Leaving { since }
+            }
+            _ => MachineState::Parking { since },
+        },
         Some(PowerPhase::Parked(_) | PowerPhase::WakeFailed(_)) => MachineState::Off { since },
         Some(PowerPhase::Waking(_)) => MachineState::Waking { since },
         Some(PowerPhase::Settled) | None => {

@@ -39,7 +39,7 @@ pub trait Switches: Send + Sync {
     /// What is known of a host, without a look at its guests.
     fn facts(&self, tables: &Tables, host: HostId) -> Facts;
 
-    /// Begins to wake a host.
+    /// Begins to wake a host, or calls back one that is still being emptied for a park.
     async fn wake(&self, host: HostId, cause: Cause) -> Result<(), String>;
 
     /// Begins to park a host.

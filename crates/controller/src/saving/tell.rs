@@ -52,7 +52,11 @@ pub fn told(
 fn woken(tables: &Tables, wake: &drover_planner::power::Wake) -> v1::PowerWake {
     v1::PowerWake {
         host: tables.host_name(wake.host),
-        why: reason(tables, &wake.why),
+        why: if wake.called_back {
+            format!("its park is called back: {}", reason(tables, &wake.why))
+        } else {
+            reason(tables, &wake.why)
+        },
         ready_by: rfc3339(wake.ready_by),
         idle_watts: wake.idle_watts,
         cost_wh: wake.cycle_wh,

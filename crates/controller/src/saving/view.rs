@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_model::{ClusterView, GuestId, HostId, Metric, PowerCurve, Timestamp};
+use drover_model::{ClusterView, GuestId, HostId, Metric, Timestamp};
 use drover_planner::consolidate::{GuestLoad, HostLoad};
 use drover_planner::power::{Expected, Machine, MachineState, View};
 use drover_ports::{Entity, History, HistoryError, Resolution};
+use drover_rules::power_line::unmeasured;
 
 use super::Facts;
 use crate::records::PowerPolicyRecord;
@@ -148,7 +149,7 @@ fn host(
     let memory = bytes(of.memory.0);
     let used = cluster.host_value(id, Metric::MemAvailable).map_or(0.0, |free| memory - free);
     let other_memory = (used - sum(Metric::GuestResident)).max(0.0);
-    let curve = facts.curve.unwrap_or_else(usual_curve);
+    let curve = facts.curve.unwrap_or_else(|| unmeasured(of.cores.0).curve());
     let load = HostLoad {
         capacity: (of.cores.0 - others).max(0.0),
         core: of.cores.0,
@@ -172,16 +173,6 @@ fn host(
         excluded: policy.exclude.contains(&id),
     };
     (load, machine)
-}
-
-/// What a server with one socket draws, where nothing was learned: 100 W idle, 250 W busy, as
-/// the simulator has it.
-fn usual_curve() -> PowerCurve {
-    let mut watts = 85.0;
-    PowerCurve([0.0; 11].map(|_| {
-        watts += 15.0;
-        watts
-    }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory sizes stay below 2^53")]

@@ -8,6 +8,7 @@ use drover_api::v1::Role;
 use drover_controller::records::{GuestRecord, HostRecord};
 use drover_model::Metric;
 use drover_ports::{Entity, SamplePoint};
+use drover_testkit::guest;
 use serde_json::json;
 
 use crate::world::World;
@@ -73,6 +74,48 @@ async fn a_rule_is_created_changed_and_deleted() {
     let kinds: Vec<&str> =
         events["items"].as_array().unwrap().iter().filter_map(|e| e["kind"].as_str()).collect();
     assert_eq!(kinds, ["audit.rule"; 3], "every change leaves an audit record");
+}
+
+#[tokio::test]
+async fn what_was_said_of_a_guest_is_taken_back() {
+    let world = World::new().await;
+    let token = world.token(Role::Operator).await;
+    let token = Some(token.as_str());
+    let record = GuestRecord { guest: guest(1, 1, 1024), last_moved: None, absent: false };
+    let path = format!("/v1/guests/{}/policy", record.guest.id);
+    world.update(|txn| txn.put(record)).await;
+    let at_first = world.call("GET", &path, token, None).await.1;
+    assert_eq!(
+        (&at_first["max_downtime_ms"], &at_first["max_downtime_is_limit"]),
+        (&json!(1000), &json!(false))
+    );
+    let wanted = json!({"max_downtime_ms": 500, "post_copy": false, "priority": 3});
+    let (_, set) = world.call("PUT", &path, token, Some(wanted)).await;
+    assert_eq!((&set["max_downtime_is_limit"], &set["post_copy"]), (&json!(true), &json!(false)));
+    // Also where nothing is left to take back.
+    for _ in 0..2 {
+        assert_eq!(world.call("DELETE", &path, token, None).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(world.call("GET", &path, token, None).await.1, at_first);
+    }
+    let gone = world.call("DELETE", "/v1/guests/none/policy", token, None).await;
+    assert_eq!(gone.0, StatusCode::NOT_FOUND, "{}", gone.1);
+}
+
+#[tokio::test]
+async fn events_of_what_was_never_there_are_a_mistake() {
+    let world = World::new().await;
+    let token = world.token(Role::Operator).await;
+    for (query, part) in [
+        ("host=h9", "no host `h9`"),
+        ("guest=vm9", "no guest `vm9`"),
+        ("rule=r9", "no rule `r9`"),
+        ("operation=o9", "no operation `o9`"),
+    ] {
+        let path = format!("/v1/events?{query}");
+        let (status, answer) = world.call("GET", &path, Some(&token), None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{query}: {answer}");
+        assert!(answer["detail"].as_str().unwrap_or_default().contains(part), "{query}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use drover_api::v1::Role;
-use drover_model::{CpuFit, TyingDevice};
+use drover_model::{CpuFit, HostState, TyingDevice};
 use drover_testkit::host_id;
 use serde_json::{Value, json};
 
@@ -76,4 +76,38 @@ async fn the_cpu_check_can_be_skipped_and_silence_cannot() {
     let body = json!({"to": "h2", "options": {"skip_cpu_check": true}});
     let (status, begun) = migrate(&world, body).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{begun}");
+}
+
+#[tokio::test]
+async fn a_check_looks_at_what_a_move_with_these_options_would() {
+    let (world, _) = uneven().await;
+    connect(&world, host_id(1), Says::default());
+    connect(&world, host_id(2), lacking());
+    let allowed = async |query: &str| {
+        let (status, check) = get(&world, &format!("/v1/guests/vm1/check?to=h2{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{query}: {check}");
+        (check["mode"].as_str().unwrap().to_owned(), check["targets"][0]["allowed"] == true)
+    };
+    assert_eq!(allowed("").await, ("live".to_owned(), false));
+    assert_eq!(allowed("&skip_cpu_check=true").await, ("live".to_owned(), true));
+    assert_eq!(allowed("&mode=live&storage=full").await.0, "live");
+    let (status, refused) = get(&world, "/v1/guests/vm1/check?mode=rescue&storage=full").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "as for a move: {refused}");
+    assert_eq!(get(&world, "/v1/guests/vm1/check?mode=warm").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn of_a_guest_whose_host_is_dead_a_rescue_is_checked() {
+    let (world, _) = uneven().await;
+    connect(&world, host_id(2), Says::default());
+    world
+        .update_with(|tables, txn| {
+            let mut record = tables.hosts.get(host_id(1)).unwrap().clone();
+            record.host.state = HostState::Unreachable;
+            txn.put(record);
+        })
+        .await;
+    let (_, check) = get(&world, "/v1/guests/vm1/check").await;
+    assert_eq!((&check["mode"], &check["host"]), (&json!("rescue"), &json!("h1")), "{check}");
+    assert_eq!(check["targets"][0]["allowed"], true, "nobody misses h1's answer: {check}");
 }

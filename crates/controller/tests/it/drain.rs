@@ -271,7 +271,7 @@ async fn forty_guests_leave_by_one_command_and_no_limit_is_ever_exceeded() {
     let (status, answer) = cluster.drain(json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     cluster.count();
-    assert_eq!(answer["maintenance"]["queued"], 40, "their hosts are asked first: {answer}");
+    assert_eq!(answer["maintenance"]["queued"], 38, "two begin at once: {answer}");
     assert_eq!(cluster.queued().len(), 38);
     cluster.until("half are gone", |of| of.on(1) <= 20).await;
     let shown = cluster.host("h1").await;
@@ -425,6 +425,19 @@ async fn guests_that_are_shut_off_stay_and_are_listed() {
     cluster.until("drained", Cluster::is_drained).await;
     assert_eq!(cluster.host("h1").await["drain"]["stays"], json!(["vm3"]));
     assert_eq!(cluster.on(1), 1);
+}
+
+#[tokio::test]
+async fn a_drain_moves_live_and_says_so() {
+    let cluster = Cluster::new(3, 4).await;
+    for body in
+        [json!({ "options": { "mode": "cold" } }), json!({ "options": { "mode": "rescue" } })]
+    {
+        let (status, problem) = cluster.drain(body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("moves guests live"), "{problem}");
+    }
+    assert_eq!(cluster.host("h1").await["maintenance"], "active", "nothing was begun");
 }
 
 #[tokio::test]

@@ -58,12 +58,16 @@ fn of(findings: &Value) -> String {
 #[tokio::test]
 async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
     let mut cluster = Cluster::new(3, 6).await;
+    let (_, begun) = cluster.drain(json!({})).await;
+    assert_eq!(begun["certificate"]["unasked"], 0, "{begun}");
+    // What the certificate found counts for a minute; then h2 is asked again.
     connect(&cluster.world, host_id(2), lacking());
-    cluster.drain(json!({})).await;
+    cluster.world.clock.advance(Duration::from_secs(61));
+    cluster.measure().await;
     cluster.until("drained", Cluster::is_drained).await;
-    assert_eq!((cluster.on(1), cluster.on(2), cluster.on(3)), (0, 0, 6));
+    assert!(cluster.on(1) == 0 && cluster.on(2) <= 2, "what had begun arrived");
     let failed = failures(&cluster);
-    assert!(!failed.is_empty(), "the planner cannot know beforehand");
+    assert!(!failed.is_empty(), "the certificate cannot know it");
     for (_, kind, text) in &failed {
         assert_eq!(*kind, FailureKind::Preflight);
         assert!(text.contains("hle (cpu)") && text.contains("baseline"), "{text}");
@@ -84,17 +88,47 @@ async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
 }
 
 #[tokio::test]
+async fn a_certificate_knows_what_hosts_do_not_take() {
+    let mut cluster = Cluster::new(3, 6).await;
+    connect(&cluster.world, host_id(2), lacking());
+    let (_, dry) = cluster.drain(json!({"dry_run": true})).await;
+    let certificate = &dry["certificate"];
+    assert_eq!((&certificate["feasible"], &certificate["unasked"]), (&json!(true), &json!(0)));
+    let batches = certificate["batches"].as_array().unwrap();
+    let to_h3 = |step: &Value| step["to"] == "h3";
+    assert!(batches.iter().flat_map(|batch| batch.as_array().unwrap()).all(to_h3), "{dry}");
+    assert!(operations(&cluster).is_empty(), "a dry run begins nothing");
+    cluster.drain(json!({})).await;
+    cluster.until("drained", Cluster::is_drained).await;
+    assert_eq!((cluster.on(1), cluster.on(2), cluster.on(3)), (0, 0, 6));
+    assert_eq!(failures(&cluster), vec![]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_counts_the_moves_of_which_nobody_told() {
+    let cluster = Cluster::new(2, 3).await;
+    connect(&cluster.world, host_id(2), silent());
+    let (_, dry) = cluster.drain(json!({"dry_run": true})).await;
+    let certificate = &dry["certificate"];
+    assert_eq!((&certificate["feasible"], &certificate["unasked"]), (&json!(true), &json!(3)));
+}
+
+#[tokio::test]
 async fn a_guest_that_no_host_takes_is_asked_for_once_and_named() {
     let mut cluster = Cluster::new(4, 1).await;
     let ties = vec![TyingDevice::HostUsb { name: "1:2".to_owned() }];
     let says = Says { ties, ..Says::default() };
     let inspected = Arc::clone(&says.inspected);
     connect(&cluster.world, host_id(1), says);
-    cluster.drain(json!({})).await;
+    let (status, refused) = cluster.drain(json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("USB device 1:2"), "{refused}");
+    cluster.drain(json!({"partial": true})).await;
     for _ in 0..30 {
         cluster.turn().await;
     }
-    assert_eq!((operations(&cluster).len(), inspected.load(Ordering::Relaxed)), (1, 1));
+    // By each of the two requests, and by nobody else.
+    assert_eq!((operations(&cluster).len(), inspected.load(Ordering::Relaxed)), (0, 2));
     let hanging = {
         let tables = cluster.world.records.read();
         let record = tables.maintenance.get(host_id(1)).unwrap();

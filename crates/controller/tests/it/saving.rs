@@ -169,7 +169,7 @@ async fn a_needless_host_is_parked_after_the_window_and_woken_when_load_comes() 
     turns(&world, &manager, 2, [1.0, 0.5]).await;
     assert_eq!(machines.asked(), [format!("park {} for policy power", host_id(3))]);
     let said = events(&world, "power.decided").await;
-    assert!(said[0].contains("park h3 (saves 95 W for about 4h"), "{said:?}");
+    assert!(said[0].contains("park h3 (saves 57 W for about 4h"), "{said:?}");
 
     // asleep for long enough, then both guests ask for more than two hosts have in comfort
     machines.set(host_id(3), MachineState::Off { since: Timestamp::EPOCH });
@@ -180,6 +180,21 @@ async fn a_needless_host_is_parked_after_the_window_and_woken_when_load_comes() 
     let asked = machines.asked();
     assert_eq!(asked, [format!("wake {} for policy power", host_id(3))]);
     assert!(decision(&world).await["held"].as_str().unwrap().contains("is being woken"));
+}
+
+#[tokio::test]
+async fn load_that_rises_while_a_host_is_emptied_calls_it_back() {
+    let world = cluster().await;
+    let machines = machines(&world, None);
+    let manager = manager(&world, machines.clone());
+    set(&world, json!({ "level": 5 })).await;
+    machines.set(host_id(3), MachineState::Leaving { since: world.clock.now() });
+    turns(&world, &manager, 15, [1.0, 0.5]).await;
+    assert_eq!(machines.asked(), Vec::<String>::new(), "nobody needs it");
+    turns(&world, &manager, 8, [7.6, 7.6]).await;
+    assert_eq!(machines.asked(), [format!("wake {} for policy power", host_id(3))]);
+    let said = events(&world, "power.decided").await;
+    assert!(said[0].contains("wake h3 (its park is called back: the load needs"), "{said:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use drover_controller::reconcile::{
 };
 use drover_controller::records::{
     Cause, GuestRecord, HostRecord, MaintenancePhase, MaintenanceRecord, ParkedRecord, PolicyName,
-    PowerPhase, PowerRecord,
+    PowerOutcome, PowerPhase, PowerRecord,
 };
 use drover_lifecycle::power::{OffProof, WakeFailure};
 use drover_model::{
@@ -230,6 +230,8 @@ async fn the_report_counts_what_was_measured_saved_and_not_known() {
     );
     assert!((number(&h2["parked_hours"]) - 1.0).abs() < 0.01, "{h2}");
     assert!((number(&h2["measured_hours"]) - 0.5).abs() < 0.01, "{h2}");
+    assert!(number(&h2["gap_hours"]) < 0.1, "before its first sample it was not there: {h2}");
+    assert!(number(&h1["gap_hours"]) > 24.0, "of h1 nothing is known: {h1}");
     assert_eq!(told["days"].as_array().unwrap().len(), 2);
     assert_eq!(
         (&told["resolution"], &told["months"][0]["date"]),
@@ -245,6 +247,31 @@ async fn the_report_counts_what_was_measured_saved_and_not_known() {
             world.call("GET", &format!("/v1/power/report?{wrong}"), Some(&token), None).await;
         assert!(status.is_client_error(), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn what_a_host_saves_whose_curve_is_not_learned_is_an_estimate_and_says_so() {
+    let world = two().await;
+    measure(&world).await;
+    // What is drawn in the bucket in which it falls asleep counts as drawn on standby.
+    world.clock.advance(Duration::from_secs(600));
+    let (begin, hour) = (world.clock.now(), Duration::from_secs(3600));
+    let parked = ParkedRecord { host: host_id(2), spans: vec![(begin, Some(begin.plus(hour)))] };
+    world.update(|txn| txn.put(parked)).await;
+    world.clock.advance(hour);
+    let token = world.token(Role::Viewer).await;
+    let (_, told) = world.call("GET", "/v1/power/report?days=2", Some(&token), None).await;
+    let (_, curve) = world.call("GET", "/v1/hosts/h2/power-curve", Some(&token), None).await;
+    assert_eq!(curve["basis"], "scaled", "{curve}");
+    let saved = |of: &Value| of["saved_kwh"].as_f64().unwrap();
+    let idle_kwh = curve["idle_watts"].as_f64().unwrap() / 1000.0;
+    let (h1, h2) = (&told["hosts"][0], &told["hosts"][1]);
+    assert!((saved(h2) - idle_kwh).abs() < 1e-6 && saved(h2) > 0.03, "{h2}");
+    assert_eq!(saved(&told["total"]), saved(h2));
+    for (of, expected) in [(h1, false), (h2, true), (&told["total"], true)] {
+        assert_eq!(of["saved_is_estimate"], expected, "{of}");
+    }
+    assert_eq!((&h1["saved_kwh"], &h2["idle_watts"]), (&Value::Null, &Value::Null));
 }
 
 /// Host `hN` that was drained and switched off an hour ago, by its own card to be woken.
@@ -324,6 +351,42 @@ async fn a_rule_wakes_a_parked_host_and_the_next_one_when_that_fails() {
     noting.reconcile().await.unwrap();
     let spans = world.records.read().parked.get(host_id(3)).unwrap().spans.clone();
     assert!(spans.len() == 1 && spans[0].1.is_some(), "{spans:?}");
+}
+
+#[tokio::test]
+async fn a_rule_waits_for_the_host_that_it_woke_and_then_says_that_there_is_no_plan() {
+    let world = two().await;
+    parked(&world, 3).await;
+    create_to(&world, "power.watts > 250", &["h3"]).await;
+    measure(&world).await;
+    let rules = evaluation(&world);
+    rules.reconcile().await.unwrap();
+    assert_eq!(phase(&world, 3), "waking");
+    // It is awake, by its record; that it is online and what it draws comes later, or never.
+    let now = world.clock.now();
+    world
+        .update_with(|tables, txn| {
+            let mut record = tables.power.get(host_id(3)).unwrap().clone();
+            record.phase = PowerPhase::Settled;
+            (record.since, record.drain) = (now, None);
+            record.last_wake =
+                Some(PowerOutcome { at: now, took_ms: 60_000, failure: None, proof: None });
+            txn.put(record);
+            txn.delete_maintenance_if(tables, host_id(3));
+        })
+        .await;
+    for _ in 0..23 {
+        world.clock.advance(EVERY);
+        measure(&world).await;
+        rules.reconcile().await.unwrap();
+        assert_eq!(messages(&world, "rule.no_plan").await, [""; 0]);
+    }
+    let waits = messages(&world, "rule.waiting").await;
+    assert_eq!(waits, ["rule hot waits: h3 is not measured for long enough"], "once");
+    world.clock.advance(EVERY);
+    measure(&world).await;
+    rules.reconcile().await.unwrap();
+    assert_eq!(messages(&world, "rule.no_plan").await.len(), 1, "not for ever");
 }
 
 #[tokio::test]

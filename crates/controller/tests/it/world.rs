@@ -149,6 +149,27 @@ impl World {
         body: Option<Value>,
         most: usize,
     ) -> (StatusCode, Value) {
+        let (status, bytes) = self.bytes(method, path, token, body, most).await;
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// The lines of what Prometheus is told that begin so.
+    pub(crate) async fn metrics(&self, begin: &str) -> Vec<String> {
+        let token = self.token(Role::Viewer).await;
+        let (status, bytes) = self.bytes("GET", "/metrics", Some(&token), None, 1 << 20).await;
+        assert_eq!(status, StatusCode::OK);
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines().filter(|line| line.starts_with(begin)).map(str::to_owned).collect()
+    }
+
+    async fn bytes(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+        most: usize,
+    ) -> (StatusCode, Vec<u8>) {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -164,9 +185,8 @@ impl World {
             router(Arc::clone(&self.api)).oneshot(request.body(body).unwrap()).await.unwrap();
         let status = response.status();
         if path == "/v1/watch" {
-            return (status, Value::Null);
+            return (status, Vec::new());
         }
-        let bytes = axum::body::to_bytes(response.into_body(), most).await.unwrap();
-        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+        (status, axum::body::to_bytes(response.into_body(), most).await.unwrap().to_vec())
     }
 }

@@ -432,10 +432,13 @@ const fn lease_of(wanted: bool) -> GuestLease {
 }
 
 fn down(dir: &Path, purge: bool) -> anyhow::Result<()> {
-    if dir.join("lab.json").exists() {
+    let has_lab = dir.join("lab.json").exists();
+    if has_lab {
         Lab::open(dir)?.down()?;
     }
     if purge && dir.exists() {
+        let is_ours = has_lab || dir.join("image").exists();
+        anyhow::ensure!(is_ours, "{} holds no lab: nothing is removed", dir.display());
         std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
     }
     Ok(())

@@ -15,6 +15,7 @@ use drover_model::{
 use drover_ports::contract::power::PowerRig;
 use drover_ports::{Bmc, POWER_TIMEOUT_S, Power, PowerError, Secret, contract};
 
+use super::ground::Ground;
 use super::world::{World, items, text};
 
 /// An address of the management network that nobody has.
@@ -58,8 +59,8 @@ fn with_bmcs(spec: LabSpec, hosts: u8) -> LabSpec {
     LabSpec { hosts, bmc: true, bare: true, ..spec }
 }
 
-pub(crate) fn bmcs_keep_the_contract(world: &World) -> anyhow::Result<()> {
-    world.beside_with(
+pub(crate) fn bmcs_keep_the_contract(ground: &Ground) -> anyhow::Result<()> {
+    ground.beside_with(
         "lbmc",
         |spec| with_bmcs(spec, 2),
         |world| {
@@ -70,7 +71,7 @@ pub(crate) fn bmcs_keep_the_contract(world: &World) -> anyhow::Result<()> {
                     .with_context(|| format!("{} of {host}", protocol.as_str()))?;
             }
             every_host_is_measured(lab)?;
-            a_certificate_that_is_not_trusted_is_denied(lab)
+            a_certificate_that_is_not_trusted_is_named(lab)
         },
     )
 }
@@ -85,6 +86,10 @@ fn keeps_the_contract(lab: &Lab, host: &str, bmc: &Bmc) -> anyhow::Result<()> {
                 power: Arc::clone(&power) as Arc<dyn Power>,
                 bmc: bmc.clone(),
                 nobody: BmcAddress { host: NOBODY.to_owned(), ..bmc.address.clone() },
+                untrusted: (bmc.address.protocol == BmcProtocol::Redfish).then(|| {
+                    let tls = BmcTls::Pinned { sha256: "ab".repeat(32) };
+                    BmcAddress { tls, ..bmc.address.clone() }
+                }),
                 measures: true,
                 is_on: Arc::new(move || lab.is_on(&host)),
             }
@@ -114,20 +119,21 @@ fn every_host_is_measured(lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn a_certificate_that_is_not_trusted_is_denied(lab: &Lab) -> anyhow::Result<()> {
+fn a_certificate_that_is_not_trusted_is_named(lab: &Lab) -> anyhow::Result<()> {
     // As droverd does; another may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut bmc = bmc(lab, "h1", BmcProtocol::Redfish)?;
     for tls in [BmcTls::Pinned { sha256: lab.bmc_certificate("h2")? }, BmcTls::System] {
         bmc.address.tls = tls;
         let state = at_controller(lab, async |power| Ok(power.state(&bmc).await))?;
-        ensure!(matches!(state, Err(PowerError::Denied(_))), "{:?}: {state:?}", bmc.address.tls);
+        let named = matches!(state, Err(PowerError::Untrusted(_)));
+        ensure!(named, "{:?}: {state:?}", bmc.address.tls);
     }
     Ok(())
 }
 
-pub(crate) fn a_magic_packet_wakes_its_host_and_no_other(world: &World) -> anyhow::Result<()> {
-    world.beside_with(
+pub(crate) fn a_magic_packet_wakes_its_host_and_no_other(ground: &Ground) -> anyhow::Result<()> {
+    ground.beside_with(
         "lwol",
         |spec| with_bmcs(spec, 3),
         |world| {
@@ -193,8 +199,8 @@ fn stay_off(lab: &Lab, hosts: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn a_host_that_its_bmc_switches(world: &World) -> anyhow::Result<()> {
-    world.beside_with(
+pub(crate) fn a_host_that_its_bmc_switches(ground: &Ground) -> anyhow::Result<()> {
+    ground.beside_with(
         "lcycle",
         |spec| LabSpec { bare: false, ..with_bmcs(spec, 2) },
         |world| {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use drover_lab::tools::run;
 use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LinkState, Network};
 
-use super::world::{World, all, text};
+use super::world::{World, all, items, text};
 
 /// A guest whose move another one waits for.
 const OTHER: &str = "vm44";
@@ -24,6 +24,8 @@ const UNDER_WAY: u64 = 4 << 20;
 const STORAGE_OUT: Duration = Duration::from_secs(8);
 /// Where the hosts' own images are.
 const IMAGES: &str = "/var/lib/libvirt/images";
+/// Checks that say no where something is not measured yet.
+const UNMEASURED: [&str; 2] = ["fresh-samples", "threshold"];
 /// QEMU listens for migrations on these ports, as libvirt is configured by default.
 const MIGRATION_PORTS: std::ops::RangeInclusive<u16> = 49_152..=49_215;
 /// A socket that listens, in /proc/net/tcp.
@@ -151,6 +153,10 @@ impl Scene<'_> {
                         .virsh(&self.from, &["domstate", self.guest, "--reason"])?
                         .contains("post-copy"))
                 })?;
+                // A moment later, by libvirt's word.
+                self.world.until("the running target", || {
+                    Ok(state(lab, &self.to, self.guest).is_some_and(|is| is == "running"))
+                })?;
                 id
             }
             Phase::Owing => {
@@ -237,8 +243,15 @@ impl Scene<'_> {
             }
             _ => {}
         }
-        self.until_host(&self.from, "online")?;
-        self.until_host(&self.to, "online")
+        for host in [&self.from, &self.to] {
+            self.until_host(host, "online")?;
+            // A host is online by its agent's word; libvirtd may still be on its way back, and
+            // what follows asks it.
+            self.world.until(&format!("libvirtd of {host}"), || {
+                Ok(lab.virsh(host, &["list", "--name"]).is_ok())
+            })?;
+        }
+        Ok(())
     }
 
     fn until_host(&self, host: &str, state: &str) -> anyhow::Result<()> {
@@ -289,6 +302,12 @@ pub(crate) fn measured(world: &World, guest: &str) -> anyhow::Result<()> {
         Ok(shown["host"] == home.as_str()
             && shown["state"] == "running"
             && shown["host_percent"].is_number())
+    })?;
+    // A request looks at a window of samples, of which the newest alone say nothing.
+    world.until("a measured window", || {
+        let check = world.json(&["guest", "check", guest])?;
+        let mut findings = items(&check["targets"]).iter().flat_map(|one| items(&one["findings"]));
+        Ok(!findings.any(|one| UNMEASURED.contains(&text(one, "check"))))
     })
 }
 

@@ -8,6 +8,7 @@ use drover_lab::{GuestDisk, GuestLease};
 use serde_json::Value;
 
 use super::crash_support::{Fault, Phase, Scene, Watch, measured, processes};
+use super::ground::Ground;
 use super::world::{World, text};
 
 /// An operation is over within so long after its fault was mended: libvirt's keepalive takes
@@ -67,8 +68,10 @@ const SHARED: &[Row] = &[
     (F::Controller, P::PostCopy, &[Arrived]),
     (F::SourceAgent, P::PostCopy, &[Arrived]),
     (F::TargetAgent, P::PostCopy, &[Arrived]),
-    // All of it may be across by then.
-    (F::SourceQemu, P::PostCopy, &[Half("half of its memory is lost"), Arrived]),
+    (F::SourceQemu, P::PostCopy, &[Half("half of its memory is lost")]),
+    (F::TargetQemu, P::PostCopy, &[Lost("the guest runs nowhere")]),
+    (F::SourceLibvirtd, P::PostCopy, &[Arrived]),
+    (F::TargetLibvirtd, P::PostCopy, &[Arrived]),
 ];
 
 /// With a second guest, which keeps the first one waiting.
@@ -119,8 +122,8 @@ const ISCSI: &[Row] = &[(F::StorageCut, P::FirstPass, &[Arrived])];
 
 /// How soon a controller that was killed hears of the transfer again, and how soon a cancelled
 /// one is over. The guest stays where it is.
-pub(crate) fn a_restart_and_a_cancel_take_moments(world: &World) -> anyhow::Result<()> {
-    world.beside("lcrash", 2, |world| {
+pub(crate) fn a_restart_and_a_cancel_take_moments(ground: &Ground) -> anyhow::Result<()> {
+    ground.beside("lcrash", 2, |world| {
         let guest = "vm45";
         world.lab.start_guest_with(guest, "h1", GuestDisk::Shared, GuestLease::None)?;
         world.lab.wait_for_guest(guest)?;
@@ -155,30 +158,30 @@ fn restarts_and_cancels(world: &World, guest: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn programs_that_die(world: &World) -> anyhow::Result<()> {
-    on_own_lab(world, "vm40", GuestDisk::Shared, &[SHARED, QUEUED].concat())
+pub(crate) fn programs_that_die(ground: &Ground) -> anyhow::Result<()> {
+    on_own_lab(ground, "vm40", GuestDisk::Shared, &[SHARED, QUEUED].concat())
 }
 
-pub(crate) fn hosts_and_cables_that_die(world: &World) -> anyhow::Result<()> {
-    on_own_lab(world, "vm41", GuestDisk::Shared, HOSTS)
+pub(crate) fn hosts_and_cables_that_die(ground: &Ground) -> anyhow::Result<()> {
+    on_own_lab(ground, "vm41", GuestDisk::Shared, HOSTS)
 }
 
-pub(crate) fn faults_while_a_disk_is_copied(world: &World) -> anyhow::Result<()> {
-    on_own_lab(world, "vm42", GuestDisk::Local, LOCAL)
+pub(crate) fn faults_while_a_disk_is_copied(ground: &Ground) -> anyhow::Result<()> {
+    on_own_lab(ground, "vm42", GuestDisk::Local, LOCAL)
 }
 
-pub(crate) fn a_storage_network_that_is_cut(world: &World) -> anyhow::Result<()> {
-    on_own_lab(world, "vm43", GuestDisk::Iscsi, ISCSI)
+pub(crate) fn a_storage_network_that_is_cut(ground: &Ground) -> anyhow::Result<()> {
+    on_own_lab(ground, "vm43", GuestDisk::Iscsi, ISCSI)
 }
 
 /// Proves rows with one guest on a lab of its own, whose hosts hold no other's guests.
 fn on_own_lab(
-    world: &World,
+    ground: &Ground,
     guest: &'static str,
     disk: GuestDisk,
     rows: &[Row],
 ) -> anyhow::Result<()> {
-    world.beside("lcrash", 2, |world| {
+    ground.beside("lcrash", 2, |world| {
         world.lab.start_guest_with(guest, "h1", disk, GuestLease::None)?;
         world.lab.wait_for_guest(guest)?;
         let mut wrong = Vec::new();
@@ -286,6 +289,8 @@ fn judge(scene: &Scene<'_>, ended: &Value, ends: &[End]) -> anyhow::Result<Strin
                 let home = text(&shown, "host").to_owned();
                 ensure!(on(&scene.from) + on(&scene.to) == on(&home), "a half is elsewhere");
                 scene.world.lab.virsh(&home, &["destroy", scene.guest])?;
+                // libvirt 9.0 keeps the job of a post-copy whose source's QEMU died.
+                scene.world.lab.kill_daemon(&scene.from, "libvirtd")?;
                 return Ok(home);
             }
             Arrived | Stayed(_) | Lost(_) | Half(_) => {}

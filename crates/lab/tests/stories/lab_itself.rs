@@ -7,7 +7,7 @@ use anyhow::ensure;
 use drover_lab::Lab;
 use drover_lab::tools::run;
 
-use super::world::{World, spec};
+use super::world::World;
 
 pub(crate) fn a_host_cannot_reach_the_machine(world: &World) -> anyhow::Result<()> {
     let refused = [
@@ -40,7 +40,7 @@ pub(crate) fn a_host_cannot_reach_the_machine(world: &World) -> anyhow::Result<(
 
 pub(crate) fn up_again_changes_nothing(world: &World) -> anyhow::Result<()> {
     let before = world.lab.status()?;
-    let again = Lab::up(spec(world.lab.spec().dir.clone())?, &|_| {})?;
+    let again = Lab::up(world.lab.spec().clone(), &|_| {})?;
     ensure!(again.status()? == before, "up on a running lab changed it");
     Ok(())
 }

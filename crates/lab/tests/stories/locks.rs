@@ -5,35 +5,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use drover_lab::fault::{MoveBy, lose_reply};
-use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LabSpec, LinkState, Network};
+use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LinkState, Network};
 
-use super::world::{World, spec, text};
+use super::ground::Ground;
+use super::world::text;
 
 const GUEST: &str = "vm20";
 /// After a power loss another host may start the guest at once: its boot apart.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Tells a story on a lab of two hosts and one guest, and takes it down in any case.
+/// Tells a story on a lab of two hosts and one guest.
 fn on_a_lab(
-    world: &World,
+    ground: &Ground,
     disk: GuestDisk,
     lease: GuestLease,
     story: impl FnOnce(&Lab) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    // The guests' image is the same: it need not be built again.
-    let image = world.lab.spec().dir.join("image");
-    std::os::unix::fs::symlink(image, dir.path().join("image"))?;
-    let of_all = spec(dir.path().to_owned())?;
-    let spec = LabSpec { name: "llock".to_owned(), hosts: 2, guests: 0, ..of_all };
-    let lab = Lab::up(spec, &|_| {})?;
-    let told = Drover::of(&lab).up(&|_| {}).and_then(|()| {
+    ground.beside("llock", 2, |world| {
+        let lab = &world.lab;
         lab.start_guest_with(GUEST, "h1", disk, lease)?;
         lab.wait_for_guest(GUEST)?;
-        story(&lab)
-    });
-    let down = lab.down();
-    told.and(down)
+        world.until("droverd to know it", || Ok(world.json(&["guest", "show", GUEST]).is_ok()))?;
+        story(lab)
+    })
 }
 
 /// Fails unless this host is refused to start the guest, because another holds its lease.
@@ -60,9 +54,9 @@ fn moved(lab: &Lab, to: &str) -> anyhow::Result<()> {
 }
 
 pub(crate) fn a_lease_keeps_a_second_copy_away_and_goes_with_its_guest(
-    world: &World,
+    ground: &Ground,
 ) -> anyhow::Result<()> {
-    on_a_lab(world, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
+    on_a_lab(ground, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
         is_refused(lab, "h2")?;
         let shown = Drover::of(lab).json(&["guest", "show", GUEST])?;
         ensure!(text(&shown["disks"][0], "protection") == "lease", "{shown}");
@@ -85,8 +79,8 @@ pub(crate) fn a_lease_keeps_a_second_copy_away_and_goes_with_its_guest(
     })
 }
 
-pub(crate) fn a_lost_reply_with_a_lease(world: &World) -> anyhow::Result<()> {
-    on_a_lab(world, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
+pub(crate) fn a_lost_reply_with_a_lease(ground: &Ground) -> anyhow::Result<()> {
+    on_a_lab(ground, GuestDisk::Iscsi, GuestLease::Explicit, |lab| {
         let lost = lose_reply(lab, GUEST, "h2", MoveBy::Virsh)?;
         ensure!(lost.target.ran() && !lost.source.ran(), "{lost:#?}");
         ensure!(lost.said.contains("error"), "the fault did not bite: {lost:#?}");
@@ -94,8 +88,10 @@ pub(crate) fn a_lost_reply_with_a_lease(world: &World) -> anyhow::Result<()> {
     })
 }
 
-pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(world: &World) -> anyhow::Result<()> {
-    on_a_lab(world, GuestDisk::Iscsi, GuestLease::None, |lab| {
+pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    on_a_lab(ground, GuestDisk::Iscsi, GuestLease::None, |lab| {
         // droverd must know the guest before it can be asked to move it.
         moved(lab, "h2")?;
         let lost = lose_reply(lab, GUEST, "h1", MoveBy::Drover)?;
@@ -105,8 +101,8 @@ pub(crate) fn a_lost_reply_doubles_no_guest_that_drover_moves(world: &World) -> 
     })
 }
 
-pub(crate) fn a_local_disk_is_copied(world: &World) -> anyhow::Result<()> {
-    on_a_lab(world, GuestDisk::Local, GuestLease::None, |lab| {
+pub(crate) fn a_local_disk_is_copied(ground: &Ground) -> anyhow::Result<()> {
+    on_a_lab(ground, GuestDisk::Local, GuestLease::None, |lab| {
         let beat = lab.guest_exec(GUEST, "dd if=/dev/urandom of=/dev/vda bs=1M seek=8 count=4 \
             conv=notrunc,fsync 2>/dev/null; dd if=/dev/vda bs=1M skip=8 count=4 2>/dev/null | md5sum")?;
         let uri = lab.peer_uri("h2")?;

@@ -8,6 +8,7 @@ use drover_lab::powercap::{BUSY_WATTS, IDLE_WATTS, SEEN_SHARE, machine_watts};
 use drover_lab::{Drover, Lab};
 use serde_json::Value;
 
+use super::ground::Ground;
 use super::world::{World, crowded};
 
 /// Guests that compute add so much to their host's load, percent, however slow the machine.
@@ -121,8 +122,8 @@ pub(crate) fn watts_are_estimated_where_nothing_counts(world: &World) -> anyhow:
 
 /// The host's own order, as its agent gives it; the question that makes it do so is tested in
 /// the agent.
-pub(crate) fn a_host_switches_itself_off(world: &World) -> anyhow::Result<()> {
-    world.beside("loff", 1, |small| {
+pub(crate) fn a_host_switches_itself_off(ground: &Ground) -> anyhow::Result<()> {
+    ground.beside("loff", 1, |small| {
         let lab = &small.lab;
         let own = lab.exec("h1", &["cat", "/etc/drover/agent.toml"])?;
         ensure!(own.contains(r#"off_command = ["kill", "-s", "RTMIN+4", "1"]"#), "{own}");

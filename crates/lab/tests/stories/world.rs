@@ -1,4 +1,4 @@
-//! The lab that all stories share, and what they ask of it.
+//! A lab that stories are told on, and what they ask of it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,23 +7,26 @@ use anyhow::{Context as _, bail, ensure};
 use drover_lab::{Drover, Lab, LabSpec};
 use serde_json::Value;
 
+use super::ground::shared_dir;
+
 /// A condition that a story waits for must come true within so long.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) lab: Lab,
-    dir: PathBuf,
 }
 
 impl World {
-    pub(crate) fn up() -> anyhow::Result<Self> {
-        let dir = std::env::temp_dir().join("drover-lab-test");
+    /// The lab that the stories of a lane share.
+    pub(crate) fn up(lane: &str) -> anyhow::Result<Self> {
+        let dir = shared_dir(lane)?;
         if dir.join("lab.json").exists() {
             Lab::open(&dir)?.down()?;
         }
-        let lab = Lab::up(spec(dir.clone())?, &|step| eprintln!("  {step}"))?;
+        let named = LabSpec { name: format!("l{lane}"), ..spec(dir)? };
+        let lab = Lab::up(named, &|step| eprintln!("  {step}"))?;
         Drover::of(&lab).up(&|step| eprintln!("  {step}"))?;
-        let world = Self { lab, dir };
+        let world = Self { lab };
         // Decisions need a window of samples.
         world.until("fresh samples of every host", || {
             let hosts = world.json(&["host", "list"])?;
@@ -32,52 +35,27 @@ impl World {
         Ok(world)
     }
 
+    /// A lab that is there.
+    pub(crate) const fn of(lab: Lab) -> Self {
+        Self { lab }
+    }
+
     /// Takes the lab down and looks for what it left.
     pub(crate) fn down(&self) -> anyhow::Result<()> {
         self.lab.down()?;
         let mounts = std::fs::read_to_string("/proc/mounts")?;
-        let dir = self.dir.to_string_lossy().into_owned();
+        let dir = self.lab.spec().dir.to_string_lossy().into_owned();
         ensure!(!mounts.contains(&dir), "mounts are left below {dir}");
         let left: Vec<String> = std::fs::read_dir("/run/netns")
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with("ltest-"))
+            .filter(|name| name.starts_with(&format!("{}-", self.lab.spec().name)))
             .collect();
         ensure!(left.is_empty(), "namespaces are left: {left:?}");
         let processes = drover_lab::tools::run("ps -eo args")?;
         ensure!(!processes.contains(&dir), "processes of {dir} are left");
         Ok(())
-    }
-
-    /// Tells a story on a small lab of its own, and takes that down in any case.
-    pub(crate) fn beside(
-        &self,
-        name: &str,
-        hosts: u8,
-        story: impl FnOnce(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        self.beside_with(name, |spec| LabSpec { hosts, ..spec }, story)
-    }
-
-    /// The same on a lab that is made otherwise.
-    pub(crate) fn beside_with(
-        &self,
-        name: &str,
-        change: impl FnOnce(LabSpec) -> LabSpec,
-        story: impl FnOnce(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let dir = tempfile::tempdir()?;
-        // The guests' image is the same: it need not be built again.
-        let image = self.lab.spec().dir.join("image");
-        std::os::unix::fs::symlink(image, dir.path().join("image"))?;
-        let of_all = spec(dir.path().to_owned())?;
-        let spec = change(LabSpec { name: name.to_owned(), guests: 0, ..of_all });
-        let world = Self { lab: Lab::up(spec, &|_| {})?, dir: dir.path().to_owned() };
-        let up = if world.lab.spec().bare { Ok(()) } else { Drover::of(&world.lab).up(&|_| {}) };
-        let told = up.and_then(|()| story(&world));
-        let down = world.lab.down();
-        told.and(down)
     }
 
     /// No load, no rules, nothing under way.
@@ -86,8 +64,8 @@ impl World {
             self.drover(&["rule", "delete", text(rule, "name")])?;
         }
         for guest in self.lab.spec().guest_names() {
-            self.lab.load(&guest, 0)?;
-            self.lab.dirty(&guest, 0, 16)?;
+            let idle = self.lab.load(&guest, 0).and_then(|()| self.lab.dirty(&guest, 0, 16));
+            idle.map_err(|error| self.with_sight(&guest, error))?;
         }
         self.until("the end of all operations", || {
             Ok(all(&self.json(&["operation", "list"])?, |op| op["finished"] == true))

@@ -116,11 +116,17 @@ impl Migration {
                     ..
                 }),
             ) => Ok(self.waits()),
-            (S::Transferring | S::Cancelling, E::SourceFailed(failure)) => {
+            (S::Transferring, E::SourceFailed(failure)) => {
                 Ok(self.left_by(failure).cleans_up(failure.clone()))
             }
-            (S::Transferring | S::Cancelling, E::SourceRefused(failure)) => {
+            (S::Transferring, E::SourceRefused(failure)) => {
                 Ok(self.clone().cleans_up(failure.clone()))
+            }
+            (S::Cancelling, E::SourceFailed(failure)) => {
+                Ok(self.left_by(failure).cleans_up(ended_while_cancelling(failure)))
+            }
+            (S::Cancelling, E::SourceRefused(failure)) => {
+                Ok(self.clone().cleans_up(ended_while_cancelling(failure)))
             }
             (S::PostCopy { .. }, E::SourceFailed(failure)) => match failure.kind {
                 // Left paused, or ended: the target may have had it before.
@@ -353,4 +359,15 @@ impl Owned {
 
 pub(super) fn cancelled() -> Failure {
     Failure { kind: FailureKind::Cancelled, message: "cancelled on request".to_owned() }
+}
+
+/// The transfer is over, which is what was asked for, whatever ended it. Of a job that libvirt
+/// is told to abort the target's word may come first: its QEMU sees nothing but a connection
+/// that ends.
+fn ended_while_cancelling(failure: &Failure) -> Failure {
+    if failure.kind == FailureKind::Cancelled {
+        return failure.clone();
+    }
+    let message = format!("cancelled on request; it ended with: {}", failure.message);
+    Failure { kind: FailureKind::Cancelled, message }
 }

@@ -3,8 +3,10 @@
 //! ```text
 //!  Draining ─Drained─► Ordering ─OrderTaken─► Confirming ─off─► Parked
 //!     ▲                  │   │                    │
-//!     └────Occupied──────┘   │ OrderRefused       │ deadline, or it came back
-//!     │ Hangs, Abandoned     ▼                    ▼
+//!     └────Occupied──────┘   │ OrderRefused, or   │ deadline, or it came back
+//!     │                      │ NotNow for long     │
+//!     │ Hangs, Abandoned,    │                    │
+//!     │ CalledBack           ▼                    ▼
 //!     └──────────────────► Failed ◄───────────────┘
 //! ```
 //!
@@ -91,6 +93,11 @@ pub enum ParkFailure {
     },
     /// Somebody ended its drain.
     Abandoned,
+    /// It is needed after all.
+    CalledBack {
+        /// Who says so.
+        by: String,
+    },
     /// Its agent will not.
     Refused {
         /// Why.
@@ -122,6 +129,7 @@ impl fmt::Display for ParkFailure {
         match self {
             Self::Hangs { why } => write!(f, "guests do not get away: {why}"),
             Self::Abandoned => f.write_str("somebody took it into use again"),
+            Self::CalledBack { by } => write!(f, "it was called back ({by})"),
             Self::Refused { why } => write!(f, "its agent does not switch it off: {why}"),
             Self::Unanswered { after_s } => write!(
                 f,
@@ -159,16 +167,22 @@ pub enum ParkEvent {
     Hangs(String),
     /// Somebody ended its drain.
     Abandoned,
+    /// It is needed after all, says this one.
+    CalledBack(String),
     /// Its agent took the order.
     OrderTaken,
     /// Its agent will not.
     OrderRefused(String),
+    /// Its agent will not now: a guest is on the host, leaves it or is expected there.
+    OrderNotNow(String),
     /// Whether its agent took it is not known.
     OrderUnknown(String),
     /// The BMC's word.
     Power(PowerState),
     /// The BMC does not say.
     PowerUnknown(String),
+    /// The BMC refuses the login: it is left alone from then on, or it might lock the account.
+    Denied(String),
     /// Time has passed; the incarnation of its agent that is connected now.
     Seen {
         /// None where none is.
@@ -200,6 +214,12 @@ pub struct Park {
     pub state: ParkState,
     /// The BMC's last word since the order.
     pub bmc: Option<PowerState>,
+    /// Its agent says that it does not switch off now: since when, and why last.
+    #[serde(default)]
+    pub not_now: Option<(Timestamp, String)>,
+    /// Its agent may have been told to switch it off, and may still do so.
+    #[serde(default)]
+    pub told: bool,
 }
 
 use ParkEffect as F;
@@ -227,7 +247,15 @@ impl ParkState {
 impl Park {
     /// A park that begins now, together with its host's drain.
     pub const fn new(begun: Timestamp, settings: ParkSettings, asks_bmc: bool) -> Self {
-        Self { begun, settings, asks_bmc, agent: None, state: S::Draining, bmc: None }
+        let (agent, bmc, not_now) = (None, None, None);
+        let (state, told) = (S::Draining, false);
+        Self { begun, settings, asks_bmc, agent, state, bmc, not_now, told }
+    }
+
+    /// Whether it can be ended without a doubt that the host stays on: nobody has told its agent
+    /// to switch it off.
+    pub fn can_be_called_back(&self) -> bool {
+        self.state == S::Draining && !self.told
     }
 
     /// What the present state asks for.
@@ -264,10 +292,14 @@ impl Park {
         let next = self.clone();
         match event {
             E::Drained { agent } => {
-                Self { agent: agent.clone(), bmc: None, ..next }.to(S::Ordering { since: now })
+                let told = Self { agent: agent.clone(), bmc: None, told: true, ..next };
+                told.to(S::Ordering { since: now })
             }
             E::Hangs(why) => next.fails(ParkFailure::Hangs { why: why.clone() }, false),
             E::Abandoned => next.fails(ParkFailure::Abandoned, false),
+            E::CalledBack(by) if self.can_be_called_back() => {
+                next.fails(ParkFailure::CalledBack { by: by.clone() }, false)
+            }
             // It was asked before a guest was seen; its agent found none and goes off.
             E::OrderTaken => next.to(S::Confirming { since: now, silent: None }),
             _ => next,
@@ -279,11 +311,20 @@ impl Park {
         match event {
             E::OrderTaken => next.to(S::Confirming { since, silent: None }),
             E::OrderRefused(why) => next.fails(ParkFailure::Refused { why: why.clone() }, false),
+            // What its agent is still busy with ends in a moment, or the guest shows up and is
+            // drained: it is told again.
+            E::OrderNotNow(why) => {
+                let first = self.not_now.as_ref().map_or(now, |(first, _)| *first);
+                Self { not_now: Some((first, why.clone())), ..next }
+            }
+            // It may have taken it this time.
+            E::OrderUnknown(_) => Self { not_now: None, ..next },
             // Somebody's guest was faster than the order; the agent refuses it while one is
             // active.
-            E::Occupied => next.to(S::Draining),
+            E::Occupied => Self { not_now: None, ..next }.to(S::Draining),
             E::Power(power) => Self { bmc: Some(*power), ..next },
             E::PowerUnknown(_) => Self { bmc: None, ..next },
+            E::Denied(_) => Self { bmc: None, asks_bmc: false, ..next },
             // The answer to the order was lost; the host is off.
             E::Seen { agent: None } if self.bmc == Some(PowerState::Off) => {
                 next.parked(OffProof::Bmc, now)
@@ -303,6 +344,7 @@ impl Park {
         match event {
             E::Power(power) => Self { bmc: Some(*power), ..next },
             E::PowerUnknown(_) => Self { bmc: None, ..next },
+            E::Denied(_) => Self { bmc: None, asks_bmc: false, ..next },
             E::Seen { agent: None } => {
                 next.to(S::Confirming { since, silent: silent.or(Some(now)) })
             }
@@ -323,7 +365,13 @@ impl Park {
         let late = |since: Timestamp| now.since(since) >= self.settings.deadline;
         let after_s = |since: Timestamp| now.since(since).as_secs();
         let long = |silent: &Timestamp| now.since(*silent) >= self.settings.silence;
+        let in_vain =
+            |(first, _): &&(Timestamp, String)| now.since(*first) >= ParkSettings::NOT_NOW_PATIENCE;
         match self.state {
+            S::Ordering { .. } if self.not_now.as_ref().filter(in_vain).is_some() => {
+                let why = self.not_now.clone().map(|(_, why)| why).unwrap_or_default();
+                self.fails(ParkFailure::Refused { why }, false)
+            }
             S::Ordering { since } if late(since) => {
                 let after_s = after_s(since);
                 self.fails(ParkFailure::Unanswered { after_s }, true)

@@ -89,6 +89,9 @@ impl ParkSettings {
     pub const DEADLINE: Duration = Duration::from_secs(300);
     /// So many times as long as a host takes to count as unreachable.
     pub const SILENCES: u32 = 3;
+    /// An agent that says no because of a guest is told again for so long: what it tidies up
+    /// after a move takes seconds, and a guest that it has and nobody knows shows up by then.
+    pub const NOT_NOW_PATIENCE: Duration = Duration::from_secs(60);
 }
 
 impl Default for ParkSettings {

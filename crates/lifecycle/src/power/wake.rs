@@ -13,6 +13,9 @@
 //! Proof of wake is the host's own word: its agent has been connected since the wake began, its libvirtd answers, and the pools and networks that it had are there again. That a
 //! packet left or that a BMC took an order proves nothing; that the BMC says *on* ends the
 //! tries. A host that is up already is awake at once.
+//!
+//! A BMC that refuses the login is left alone from then on, whatever was to be asked of it: it
+//! would say so again, and many lock the account after some wrong tries.
 
 use std::fmt;
 
@@ -74,6 +77,11 @@ pub enum WakeFailure {
         /// What went wrong with the last one.
         trouble: Option<String>,
     },
+    /// Its BMC refuses the login or is not trusted, and nothing else wakes it.
+    Denied {
+        /// What it says.
+        why: String,
+    },
     /// Its BMC says that it is on; its agent has not come.
     NoAgent,
     /// Its agent is back; libvirtd does not answer.
@@ -94,6 +102,7 @@ impl fmt::Display for WakeFailure {
                 write!(f, "no sign of life after {tries} {plural}")?;
                 trouble.as_ref().map_or(Ok(()), |trouble| write!(f, "; the last one: {trouble}"))
             }
+            Self::Denied { why } => write!(f, "{why}; it was not asked again"),
             Self::NoAgent => f.write_str("it is switched on, but its agent is not back"),
             Self::NoHypervisor => f.write_str("it is up, but libvirtd does not answer"),
             Self::Missing { what } => {
@@ -137,6 +146,8 @@ pub enum WakeEvent {
     Power(PowerState),
     /// The BMC does not say.
     PowerUnknown(String),
+    /// The BMC refuses the login, whatever it was asked.
+    Denied(String),
     /// A try was made.
     Tried {
         /// Which.
@@ -264,6 +275,7 @@ impl Wake {
             E::Seen(sight) => self.seen(sight, now),
             E::Power(power) => self.told(Some(*power), now),
             E::PowerUnknown(_) => self.told(None, now),
+            E::Denied(why) => self.denied(why, now),
             E::Tried { number, method, failure } => {
                 self.tried(*number, *method, failure.as_deref(), now)
             }
@@ -303,6 +315,7 @@ impl Wake {
     fn unseen(&self, now: Timestamp) -> Self {
         match self.state {
             S::Asking => self.tries(1),
+            S::Waiting { .. } if self.settings.methods.is_empty() => self.clone().fails(),
             S::Waiting { number, since }
                 if now.since(since) >= self.settings.pause_after(number) =>
             {
@@ -349,6 +362,24 @@ impl Wake {
         }
     }
 
+    /// Goes on without the BMC. Whether the host is up already shows with the next look.
+    fn denied(&self, why: &str, now: Timestamp) -> Self {
+        let trouble = Some(why.to_owned());
+        // That it was off will not be true for long.
+        let bmc = self.bmc.filter(|last| *last == PowerState::On);
+        let mut next = Self { asks_bmc: false, bmc, trouble, ..self.clone() };
+        next.settings.methods.retain(|method| *method != WakeMethod::Bmc);
+        match self.state {
+            S::Trying { number, method: WakeMethod::Bmc } => {
+                match self.after(number, WakeMethod::Bmc) {
+                    Some(method) => next.to(S::Trying { number, method }),
+                    None => next.to(S::Waiting { number, since: now }),
+                }
+            }
+            _ => next,
+        }
+    }
+
     fn tried(
         &self,
         number: u32,
@@ -374,7 +405,7 @@ impl Wake {
     fn tries(&self, number: u32) -> Self {
         match self.first(number) {
             Some(method) => self.clone().to(S::Trying { number, method }),
-            None => self.clone().to(S::Failed { cause: WakeFailure::NoMethod }),
+            None => self.clone().fails(),
         }
     }
 
@@ -395,6 +426,10 @@ impl Wake {
     fn fails(self) -> Self {
         let cause = match &self.lacks {
             Lack::Agent if self.bmc == Some(PowerState::On) => WakeFailure::NoAgent,
+            Lack::Agent if self.settings.methods.is_empty() => {
+                let why = self.trouble.clone();
+                why.map_or(WakeFailure::NoMethod, |why| WakeFailure::Denied { why })
+            }
             Lack::Agent => WakeFailure::NoSignOfLife {
                 tries: self.state.tries(),
                 trouble: self.trouble.clone(),

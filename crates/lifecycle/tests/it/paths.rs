@@ -141,6 +141,37 @@ fn cancel_in_each_phase() {
 }
 
 #[test]
+fn a_cancel_is_one_whatever_ends_the_transfer() {
+    // libvirt also says so in the target's words, where those come first.
+    let ends = [K::Broken, K::Conflict, K::Refused].map(failure);
+    let ends = ends.map(|failure| [E::SourceFailed(failure.clone()), E::SourceRefused(failure)]);
+    for end in ends.into_iter().flatten() {
+        let told = [
+            E::Begin,
+            E::TargetAccepted,
+            E::CancelRequested,
+            end.clone(),
+            E::TargetCopy(TargetFate::Clean),
+        ];
+        let begun = [
+            "offering [leaving@source 6] [AcceptIncoming]",
+            "transferring [StartMigration]",
+            "cancelling [CancelMigration]",
+            "cleaning-up [leaving@source 7] [DiscardAtTarget]",
+            "returning [ResumeAtSource]",
+        ];
+        let lost = E::SourceResumeFailed(failure(K::Gone));
+        for (last, state) in [
+            (E::SourceRuns, "cancelled [settled@source 8] []"),
+            (lost, "failed [settled@source 8] []"),
+        ] {
+            let told: Vec<_> = told.iter().cloned().chain([last]).collect();
+            check(&told, &[&begun[..], &[state]].concat());
+        }
+    }
+}
+
+#[test]
 fn a_cancel_that_comes_too_late_does_not_stop_the_handover() {
     check(
         &[

@@ -132,6 +132,56 @@ fn methods_take_turns_and_one_that_cannot_be_used_gives_its_turn_away() {
 }
 
 #[test]
+fn a_bmc_that_refuses_the_login_is_asked_once() {
+    let denied = || Some(WE::Denied("wrong password".to_owned()));
+    let no_more = |mut wake: Wake| {
+        for event in [denied().unwrap(), nothing()] {
+            wake = wake.step(&event, at(1)).unwrap().0;
+            assert!(!wake.effects().contains(&WakeEffect::AskPower), "{wake:?}");
+        }
+        wake
+    };
+    // Nothing else wakes it.
+    assert_eq!(show(&no_more(wake(&[BMC], true, true))), "wrong password; it was not asked again");
+    check_wake(
+        wake(&[BMC], true, true),
+        &[
+            (0, Some(WE::Power(PowerState::Off)), "try 1 by bmc"),
+            (1, denied(), "waiting after 1"),
+            (2, Some(nothing()), "wrong password; it was not asked again"),
+        ],
+    );
+    // The next method has its turn, now and ever after.
+    assert_eq!(show(&no_more(wake(&[BMC, LAN], true, true))), "try 1 by wake_on_lan");
+    check_wake(
+        wake(&[LAN, BMC], true, true),
+        &[
+            (0, Some(WE::Power(PowerState::Off)), "try 1 by wake_on_lan"),
+            (0, None, "waiting after 1"),
+            (10, Some(nothing()), "try 2 by bmc"),
+            (10, denied(), "try 2 by wake_on_lan"),
+            (10, None, "waiting after 2"),
+            (20, Some(nothing()), "try 3 by wake_on_lan"),
+        ],
+    );
+    // A host that is up needs none.
+    check_wake(
+        wake(&[BMC], true, false),
+        &[(0, denied(), "asking"), (1, Some(seen(0, true, &[])), "awake 1000 true")],
+    );
+    // One that is known to be on is waited for.
+    check_wake(
+        wake(&[BMC], true, true),
+        &[
+            (0, Some(WE::Power(PowerState::On)), "starting after 0"),
+            (5, denied(), "starting after 0"),
+            (20, Some(nothing()), "starting after 0"),
+            (300, Some(nothing()), "it is switched on, but its agent is not back"),
+        ],
+    );
+}
+
+#[test]
 fn a_wake_says_what_is_missing_when_it_fails() {
     let fails = |mut wake: Wake, events: &[WE]| {
         let mut second = 0;
@@ -211,6 +261,7 @@ fn any_wake_event() -> impl Strategy<Value = WE> {
         any_sight().prop_map(WE::Seen),
         any_power().prop_map(WE::Power),
         Just(WE::PowerUnknown("dead".to_owned())),
+        Just(WE::Denied("wrong password".to_owned())),
         (1u32..6, any_method(), prop::option::of("no"))
             .prop_map(|(number, method, failure)| { WE::Tried { number, method, failure } }),
     ]
@@ -425,6 +476,13 @@ fn a_park_fails_with_its_reason() {
         (200, agent(None), "confirming", &[AskPower]),
         (305, agent(None), dead_bmc, &[]),
     ]);
+    // One that refuses the login is not asked again: what is left is silence.
+    ends(&[
+        (20, agent(None), "confirming", &[AskPower]),
+        (21, PE::Denied("wrong password".to_owned()), "confirming", &[]),
+        (64, agent(None), "confirming", &[]),
+        (65, agent(None), dead_bmc, &[]),
+    ]);
     let refused = "its agent does not switch it off: vm1 is active (false)";
     check_park(
         park(false),
@@ -459,6 +517,52 @@ fn a_guest_that_shows_up_before_the_order_is_drained_first() {
     );
 }
 
+#[test]
+fn a_park_is_called_back_while_nobody_has_told_the_agent() {
+    let call = || PE::CalledBack("policy power".to_owned());
+    let called = "it was called back (policy power) (false)";
+    check_park(park(true), &[(5, call(), called, &[])]);
+    check_park(
+        park(false),
+        &[
+            (5, drained(), "shutting-down", &[PowerOff]),
+            (6, call(), "shutting-down", &[PowerOff]),
+            // The answer to the order may still be on its way.
+            (7, PE::Occupied, "draining", &[]),
+            (8, call(), "draining", &[]),
+            (9, PE::OrderTaken, "confirming", &[]),
+        ],
+    );
+}
+
+#[test]
+fn an_agent_that_says_not_now_is_told_again_for_a_minute() {
+    let busy = || PE::OrderNotNow("guest vm1 is leaving".to_owned());
+    let refused = "its agent does not switch it off: guest vm1 is leaving (false)";
+    let first: Vec<(u64, PE, &str, &[ParkEffect])> = vec![
+        (5, drained(), "shutting-down", &[PowerOff]),
+        (6, busy(), "shutting-down", &[PowerOff]),
+        (40, busy(), "shutting-down", &[PowerOff]),
+    ];
+    let ends = |steps: &[(u64, PE, &str, &[ParkEffect])]| {
+        check_park(park(false), &[first.clone(), steps.to_vec()].concat());
+    };
+    ends(&[(41, PE::OrderTaken, "confirming", &[])]);
+    ends(&[(65, busy(), "shutting-down", &[PowerOff]), (66, busy(), refused, &[])]);
+    // The guest shows up and leaves, and the minute begins anew.
+    ends(&[
+        (41, PE::Occupied, "draining", &[]),
+        (90, drained(), "shutting-down", &[PowerOff]),
+        (91, busy(), "shutting-down", &[PowerOff]),
+        (151, busy(), refused, &[]),
+    ]);
+    // Once an answer is lost nobody knows.
+    ends(&[
+        (41, PE::OrderUnknown("no answer".to_owned()), "shutting-down", &[PowerOff]),
+        (90, agent(Some("a1")), "shutting-down", &[PowerOff]),
+    ]);
+}
+
 fn any_park_event() -> impl Strategy<Value = PE> {
     let name = || prop::option::of(prop_oneof![Just("a1".to_owned()), Just("a2".to_owned())]);
     prop_oneof![
@@ -466,11 +570,14 @@ fn any_park_event() -> impl Strategy<Value = PE> {
         Just(PE::Occupied),
         Just(PE::Hangs("no room".to_owned())),
         Just(PE::Abandoned),
+        Just(PE::CalledBack("rule hot".to_owned())),
         Just(PE::OrderTaken),
         Just(PE::OrderRefused("no".to_owned())),
+        Just(PE::OrderNotNow("no".to_owned())),
         Just(PE::OrderUnknown("?".to_owned())),
         any_power().prop_map(PE::Power),
         Just(PE::PowerUnknown("?".to_owned())),
+        Just(PE::Denied("?".to_owned())),
         name().prop_map(|agent| PE::Seen { agent }),
         name().prop_map(|agent| PE::Seen { agent }),
     ]
@@ -498,7 +605,9 @@ proptest! {
                 taken |= matches!(next.state, PS::Confirming { .. });
                 match (&event, &next.state) {
                     (PE::Power(power), _) => last_power = Some(*power),
-                    (PE::PowerUnknown(_) | PE::Drained { .. }, _) => last_power = None,
+                    (PE::PowerUnknown(_) | PE::Denied(_) | PE::Drained { .. }, _) => {
+                        last_power = None;
+                    }
                     _ => {}
                 }
                 if let PS::Parked { proof, .. } = next.state {

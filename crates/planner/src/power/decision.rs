@@ -70,6 +70,8 @@ pub struct Wake {
     pub idle_watts: f64,
     /// What this wake and the next parking draw without serving anybody, Wh.
     pub cycle_wh: f64,
+    /// It does not sleep yet: it is being emptied to be parked, and that ends.
+    pub called_back: bool,
 }
 
 /// Why a host is to wake.

@@ -5,7 +5,8 @@
 //!
 //! 1. `wake`: hosts are woken for the schedule, for hosts in reserve and survivable failures,
 //!    for a host that no move relieves, for a load that the forecast knows to come, and for
-//!    one that has been too high throughout the window for waking (minutes).
+//!    one that has been too high throughout the window for waking (minutes). A host that is
+//!    still being emptied for a park is called back before another is woken.
 //! 2. `park`: only in a turn in which nothing wakes. A host is parked when the others were
 //!    enough throughout the window for parking (tens of minutes), will be for long enough to
 //!    pay for the moves and the next wake, and have room for its guests.

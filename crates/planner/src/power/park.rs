@@ -112,8 +112,7 @@ impl<'a> Search<'a> {
         let machines = &turn.view.machines;
         let open = turn.open();
         let each = turn.each();
-        let parking =
-            machines.iter().filter(|of| matches!(of.state, MachineState::Parking { .. })).count();
+        let parking = machines.iter().filter(|of| of.is_going()).count();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

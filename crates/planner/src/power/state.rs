@@ -59,7 +59,9 @@ impl State {
                         self.stays.push_back(now.since(since));
                     }
                 }
-                MachineState::Parking { .. } | MachineState::Away => {}
+                MachineState::Leaving { .. }
+                | MachineState::Parking { .. }
+                | MachineState::Away => {}
             }
         }
         let known: std::collections::BTreeSet<HostId> =

@@ -136,6 +136,25 @@ fn a_load_that_stays_too_high_wakes_a_host() {
 }
 
 #[test]
+fn a_host_that_is_still_being_emptied_is_called_back_before_another_is_woken() {
+    let mut view = cluster(&[Some(&[400.0, 450.0]), None, Some(&[10.0])]);
+    // It would be the cheaper one to wake.
+    view.load.hosts[2].power = PowerCurve([200.0; 11]);
+    view.machines[2].state = MachineState::Leaving { since: START };
+    view.machines[2].may_not_wake = Some("its card is dead".to_owned());
+    let decision = after(&view, &policy(3), 3);
+    assert_eq!(woken(&decision), [id(2)], "{decision:?}");
+    let wake = &decision.wakes[0];
+    assert!(wake.called_back && wake.cycle_wh == 0.0, "{wake:?}");
+    assert_eq!(wake.ready_by, START.plus(minutes(3)), "at once");
+    // Whom somebody else parks, or who shuts down, is not.
+    view.machines[2].state = MachineState::Parking { since: START };
+    let decision = after(&view, &policy(3), 3);
+    assert_eq!(woken(&decision), [id(1)], "{decision:?}");
+    assert!(!decision.wakes[0].called_back);
+}
+
+#[test]
 fn a_host_that_no_move_relieves_wakes_another_at_once() {
     let mut view = cluster(&[Some(&[300.0, 300.0]), Some(&[600.0, 200.0]), None]);
     for guest in [0, 1] {

@@ -23,7 +23,12 @@ pub enum MachineState {
         /// Since when.
         since: Timestamp,
     },
-    /// It is emptied or shuts down.
+    /// It is emptied by this policy's wish, and can be called back at once.
+    Leaving {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It is emptied by somebody else's wish, or shuts down.
     Parking {
         /// Since when.
         since: Timestamp,
@@ -67,6 +72,21 @@ impl Machine {
     /// Whether it serves guests, or will without being asked again.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, MachineState::On { .. } | MachineState::Waking { .. })
+    }
+
+    /// Whether it is on its way to sleep.
+    pub(super) const fn is_going(&self) -> bool {
+        matches!(self.state, MachineState::Leaving { .. } | MachineState::Parking { .. })
+    }
+
+    /// Whether it needs not be woken, only called back.
+    pub(super) const fn is_leaving(&self) -> bool {
+        matches!(self.state, MachineState::Leaving { .. })
+    }
+
+    /// From the wish to the readiness for guests.
+    pub(super) const fn ready_after(&self) -> Duration {
+        if self.is_leaving() { Duration::ZERO } else { self.wake_time }
     }
 
     /// Whether it serves guests.

@@ -34,9 +34,10 @@ pub(super) fn wakes(turn: &Turn<'_>, state: &mut State) -> (Vec<Wake>, Option<Wa
         wakes.push(Wake {
             host: machine.id,
             why,
-            ready_by: turn.now.plus(machine.wake_time),
+            ready_by: turn.now.plus(machine.ready_after()),
             idle_watts: turn.view.load.hosts[host].power.watts(0.0),
-            cycle_wh: machine.cycle_wh,
+            cycle_wh: if machine.is_leaving() { 0.0 } else { machine.cycle_wh },
+            called_back: machine.is_leaving(),
         });
         open.push(host);
     }
@@ -44,24 +45,32 @@ pub(super) fn wakes(turn: &Turn<'_>, state: &mut State) -> (Vec<Wake>, Option<Wa
 
 /// How far ahead a wish must be known: hosts take time to wake and to be filled.
 fn lead(turn: &Turn<'_>, asleep: &[usize]) -> Duration {
-    let slowest = asleep.iter().map(|host| turn.view.machines[*host].wake_time).max();
+    let slowest = asleep.iter().map(|host| turn.view.machines[*host].ready_after()).max();
     slowest.unwrap_or_default() + FILLING
 }
 
-/// Hosts that may be woken, those that serve most for a watt first, then the quickest.
+/// Hosts that may be woken: those that have not gone to sleep yet, then those that serve most for
+/// a watt, then the quickest.
 fn wakeable(turn: &Turn<'_>) -> Vec<usize> {
     let may = |host: &usize| {
         let machine = &turn.view.machines[*host];
-        let MachineState::Off { since } = machine.state else { return false };
-        let rested = turn.now.since(since) >= machine.min_off;
-        rested && !machine.excluded && machine.may_not_wake.is_none()
+        let can = match machine.state {
+            MachineState::Leaving { .. } => true,
+            MachineState::Off { since } => {
+                turn.now.since(since) >= machine.min_off && machine.may_not_wake.is_none()
+            }
+            _ => false,
+        };
+        can && !machine.excluded
     };
     let scratch = Scratch::new(&turn.view.load, Vec::new());
     let mut hosts: Vec<usize> = (0..turn.view.machines.len()).filter(may).collect();
     hosts.sort_by(|&a, &b| {
-        let time = |host: usize| turn.view.machines[host].wake_time;
+        let sleeps = |host: usize| !turn.view.machines[host].is_leaving();
+        let time = |host: usize| turn.view.machines[host].ready_after();
         let efficient = scratch.watts_per_unit(a).total_cmp(&scratch.watts_per_unit(b));
-        efficient.then(time(a).cmp(&time(b))).then(a.cmp(&b))
+        let cheap = efficient.then(time(a).cmp(&time(b))).then(a.cmp(&b));
+        sleeps(a).cmp(&sleeps(b)).then(cheap)
     });
     hosts
 }

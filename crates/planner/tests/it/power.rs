@@ -15,6 +15,7 @@ use proptest::prelude::*;
 /// Midnight of a Friday.
 const START: Timestamp = Timestamp::from_millis(1_799_971_200_000);
 const MINUTE: Duration = Duration::from_secs(60);
+const EMPTYING: Duration = Duration::from_secs(180);
 const SHUTDOWN: Duration = Duration::from_secs(120);
 
 fn curve(idle: f64) -> PowerCurve {
@@ -101,7 +102,11 @@ fn play(view: &mut View, decision: &Decision, now: Timestamp) {
         let wakes = decision.wakes.iter().any(|wake| wake.host == machine.id);
         let parks = decision.parks.iter().any(|park| park.host == machine.id);
         machine.state = match machine.state {
-            MachineState::On { .. } if parks => MachineState::Parking { since: now },
+            MachineState::On { .. } if parks => MachineState::Leaving { since: now },
+            MachineState::Leaving { .. } if wakes => MachineState::On { since: now },
+            MachineState::Leaving { since } if now.since(since) >= EMPTYING => {
+                MachineState::Parking { since: now }
+            }
             MachineState::Off { .. } if wakes => MachineState::Waking { since: now },
             MachineState::Parking { since } if now.since(since) >= SHUTDOWN => {
                 MachineState::Off { since: now }
@@ -161,10 +166,20 @@ fn spare(view: &View, hosts: &[usize], fewer: usize) -> (f64, f64) {
 
 fn check(view: &View, policy: &PowerPolicy, decision: &Decision, now: Timestamp) {
     let place = |id: HostId| view.machines.iter().position(|of| of.id == id).unwrap();
+    let called = |id: HostId| decision.wakes.iter().any(|wake| wake.host == id);
     for wake in &decision.wakes {
         let machine = &view.machines[place(wake.host)];
-        let MachineState::Off { since } = machine.state else { panic!("woken: {machine:?}") };
-        assert!(now.since(since) >= machine.min_off, "woken too soon: {machine:?}");
+        match machine.state {
+            MachineState::Leaving { .. } => assert!(wake.called_back && wake.ready_by == now),
+            MachineState::Off { since } => {
+                assert!(now.since(since) >= machine.min_off, "woken too soon: {machine:?}");
+                let leaving = |of: &Machine| {
+                    matches!(of.state, MachineState::Leaving { .. }) && !called(of.id)
+                };
+                assert!(!view.machines.iter().any(leaving), "one could be called back");
+            }
+            _ => panic!("woken: {machine:?}"),
+        }
     }
     let mut stay: Vec<usize> = (0..view.machines.len())
         .filter(|host| matches!(view.machines[*host].state, MachineState::On { .. }))

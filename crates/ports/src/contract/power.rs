@@ -30,6 +30,9 @@ pub struct PowerRig {
     pub bmc: Bmc,
     /// The same kind of BMC, where nobody answers.
     pub nobody: BmcAddress,
+    /// The same BMC, where a certificate is trusted that it does not have; none where the
+    /// protocol has none.
+    pub untrusted: Option<BmcAddress>,
     /// Whether this BMC measures.
     pub measures: bool,
     /// Whether the machine is on, by another word than its BMC's.
@@ -53,6 +56,7 @@ pub async fn run(make: impl AsyncFn() -> PowerRig) {
         switching_twice_is_harmless,
         a_wrong_password_is_denied_and_changes_nothing,
         an_unknown_user_is_denied,
+        a_certificate_that_is_not_trusted_is_named_and_changes_nothing,
         a_bmc_that_is_not_there_is_to_be_asked_again,
         a_reading_is_in_watts_or_refused,
         no_text_shows_the_password,
@@ -131,6 +135,15 @@ async fn an_unknown_user_is_denied(rig: PowerRig) -> Kept {
     let address = BmcAddress { user: "nobody".to_owned(), ..rig.bmc.address.clone() };
     for result in rig.all_calls(&Bmc { address, ..rig.bmc.clone() }).await {
         promise!(matches!(result, Err(PowerError::Denied(_))), "{result:?} instead of Denied");
+    }
+    rig.becomes(PowerState::On).await
+}
+
+async fn a_certificate_that_is_not_trusted_is_named_and_changes_nothing(rig: PowerRig) -> Kept {
+    let Some(address) = rig.untrusted.clone() else { return Ok(()) };
+    for result in rig.all_calls(&Bmc { address, ..rig.bmc.clone() }).await {
+        let named = matches!(result, Err(PowerError::Untrusted(_)));
+        promise!(named, "{result:?} instead of Untrusted");
     }
     rig.becomes(PowerState::On).await
 }

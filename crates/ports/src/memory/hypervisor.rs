@@ -358,6 +358,10 @@ impl Hypervisor for MemoryHypervisor {
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
         self.of(guest, |copy| {
+            if copy.state == GuestState::PostCopyFailed {
+                let message = "half of its memory has not come".to_owned();
+                return Err(HypervisorError::Conflict(message));
+            }
             copy.state = GuestState::Running;
             copy.never_ran = false;
             Ok(())

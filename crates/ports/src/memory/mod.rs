@@ -12,5 +12,5 @@ pub use clock::MemoryClock;
 pub use history::{MemoryHistory, roll_up};
 pub use hypervisor::{MemoryHosts, MemoryHypervisor};
 pub use image::FileSink;
-pub use power::{BmcFault, MemoryPower};
+pub use power::{BmcFault, MemoryOwnBmc, MemoryPower};
 pub use store::{MemoryStore, check_limits};

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drover_model::{BmcAddress, PowerReading, PowerSource, PowerState};
+use drover_model::{BmcAddress, BmcProtocol, BmcTls, PowerReading, PowerSource, PowerState};
 
-use crate::{Bmc, POWER_TIMEOUT_S, Power, PowerError, Secret};
+use crate::{Bmc, OwnBmc, POWER_TIMEOUT_S, Power, PowerError, Secret};
 
 /// What is wrong with a BMC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,12 +31,15 @@ pub struct MemoryPower(Arc<Mutex<BTreeMap<(String, u16), Machine>>>);
 struct Machine {
     user: String,
     password: Secret,
+    /// As whoever added it trusts it; no other trust finds it.
+    tls: BmcTls,
     state: PowerState,
     /// None: it does not measure.
     watts: Option<f64>,
     fault: BmcFault,
     answers_after: Duration,
     orders: Vec<PowerState>,
+    denials: usize,
 }
 
 impl MemoryPower {
@@ -45,11 +48,13 @@ impl MemoryPower {
         let machine = Machine {
             user: bmc.address.user.clone(),
             password: bmc.password.clone(),
+            tls: bmc.address.tls.clone(),
             state,
             watts,
             fault: BmcFault::None,
             answers_after: Duration::ZERO,
             orders: Vec::new(),
+            denials: 0,
         };
         self.machines().insert(key(&bmc.address), machine);
     }
@@ -84,6 +89,11 @@ impl MemoryPower {
         self.machines().get(&key(address)).map(|m| m.orders.clone()).unwrap_or_default()
     }
 
+    /// Logins that its BMC has denied: one that counts them locks the account.
+    pub fn denials(&self, address: &BmcAddress) -> usize {
+        self.machines().get(&key(address)).map_or(0, |machine| machine.denials)
+    }
+
     fn machines(&self) -> MutexGuard<'_, BTreeMap<(String, u16), Machine>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,8 +121,12 @@ impl MemoryPower {
         else {
             return Err(PowerError::Retry(format!("{shown} is silent")));
         };
+        if bmc.address.protocol == BmcProtocol::Redfish && machine.tls != bmc.address.tls {
+            return Err(PowerError::Untrusted(format!("{shown} has another certificate")));
+        }
         let knows = machine.user == bmc.address.user && machine.password == bmc.password;
         if !knows || machine.fault == BmcFault::Denies {
+            machine.denials += 1;
             return Err(PowerError::Denied(format!("{shown}: wrong user or password")));
         }
         what(machine)
@@ -153,6 +167,34 @@ impl Power for MemoryPower {
             Ok(PowerReading { watts, source: PowerSource::Ipmi, over_s: None })
         })
         .await
+    }
+}
+
+/// The BMC of the machine in memory: none, until it is told what to answer. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryOwnBmc(Arc<Mutex<Option<Result<f64, PowerError>>>>);
+
+impl MemoryOwnBmc {
+    /// It is there, and answers this from now on: watts, or an error.
+    pub fn tell(&self, answer: Result<f64, PowerError>) {
+        *self.answer() = Some(answer);
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Option<Result<f64, PowerError>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl OwnBmc for MemoryOwnBmc {
+    fn is_there(&self) -> bool {
+        self.answer().is_some()
+    }
+
+    async fn reading(&self) -> Result<PowerReading, PowerError> {
+        let none = || PowerError::Refused("this machine has no BMC".to_owned());
+        let watts = self.answer().clone().ok_or_else(none)??;
+        Ok(PowerReading { watts, source: PowerSource::Ipmi, over_s: None })
     }
 }
 

@@ -15,11 +15,13 @@ pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
     }
     match case.source {
         Some(source) if source.host.state == HostState::Online => Verdict::Allowed,
-        Some(source) => Verdict::Refused(format!(
-            "its host {} is {}",
-            source.host.name,
-            source.host.state.as_str()
-        )),
+        Some(source) => {
+            let (host, asleep) = (&source.host, case.policy.asleep.get(&source.host.id));
+            Verdict::Refused(match asleep {
+                Some(asleep) => format!("its host {}", asleep.reason(&host.name)),
+                None => format!("its host {} is {}", host.name, host.state.as_str()),
+            })
+        }
         None if case.is_new() => Verdict::Allowed,
         None => Verdict::Refused("its host is unknown".to_owned()),
     }

@@ -6,6 +6,7 @@
 mod allowed_target;
 mod apart;
 mod architecture;
+mod asleep;
 mod cooldown;
 mod cpu_model;
 mod device;
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
 use crate::{Condition, Projection};
 
+pub use asleep::{Asleep, NAME as ASLEEP};
 pub use cpu_model::NAME as CPU_MODEL;
 pub use power_cap::{NAME as POWER_CAP, PowerCap};
 pub use preflight::{KnownRefusal, KnownRefusals, Way};
@@ -99,6 +101,9 @@ pub struct PlacementPolicy {
     /// Hosts that are to be emptied and take nothing.
     #[serde(default)]
     pub draining: Vec<HostId>,
+    /// Hosts that are switched off, or on their way there or back.
+    #[serde(default)]
+    pub asleep: BTreeMap<HostId, Asleep>,
     /// How much of a host's memory guests may be promised together, as a factor: 1 is no
     /// more than there is. None: only what is really free counts.
     #[serde(default)]
@@ -132,6 +137,12 @@ impl PlacementPolicy {
             copies_storage: self.copies_storage,
             skips_cpu_check: self.skips_cpu_check,
         }
+    }
+
+    /// As if this host were neither emptied nor asleep.
+    pub fn open(&mut self, host: HostId) {
+        self.draining.retain(|closed| *closed != host);
+        self.asleep.remove(&host);
     }
 }
 
@@ -175,6 +186,7 @@ impl Default for PlacementPolicy {
             rules: Vec::new(),
             labels: Labels::new(),
             draining: Vec::new(),
+            asleep: BTreeMap::new(),
             memory_overcommit: None,
             power_caps: Vec::new(),
             survive_failures: 0,
@@ -317,6 +329,9 @@ pub fn check_placement(
     let Some(target) = view.hosts.get(&target) else {
         return vec![unknown("host", target)];
     };
+    if let Some(reason) = asleep::check(policy, &target.host) {
+        return vec![Refusal { constraint: ASLEEP.to_owned(), reason }];
+    }
     let source = view.hosts.get(&guest.guest.host);
     let about =
         |rule: &&PlacementRule| rule.is_required() && rule.guests().contains(&guest.guest.id);
@@ -333,6 +348,9 @@ pub fn allows_statically(
     guest: &GuestView,
     target: &HostView,
 ) -> bool {
+    if policy.asleep.contains_key(&target.host.id) {
+        return false;
+    }
     let source = projection.view().hosts.get(&guest.guest.host);
     let required = Vec::new();
     let case = PlacementCase { guest, source, target, projection, policy, required };

@@ -1,7 +1,7 @@
 //! What to do about each placement constraint.
 
 /// The cure for a refusal of this constraint.
-pub(super) fn of_constraint(constraint: &str) -> &'static str {
+pub fn of_constraint(constraint: &str) -> &'static str {
     match constraint {
         "guest-state" => {
             "start or resume it; a guest that is shut off moves with `--mode cold`, and one that \
@@ -27,8 +27,13 @@ pub(super) fn of_constraint(constraint: &str) -> &'static str {
         "network" => "create or start the bridge or network there",
         "fresh-samples" => "wait for a few samples, and see that the agent there runs",
         "memory" => "free memory there, or choose another host",
+        "place" => "name another host, or none to look at all",
         "threshold" => "choose a less loaded host, or name the host with --to",
-        "draining" => "take the label or the drain off the host",
+        "asleep" => "wake it first, or choose a host that is awake",
+        "draining" => {
+            "`drover host undrain HOST` uses it again, or take its label `drain` off; or choose \
+             another host"
+        }
         "overcommit" => "choose a host with fewer promises, or raise the factor",
         "on-hosts" | "apart" | "together" | "spread" => {
             "change the placement rule (`drover placement list`), or choose a host that it allows"

@@ -21,8 +21,8 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Severity;
     use super::super::fixture::Case;
+    use super::super::{Severity, findings};
 
     #[test]
     fn copied_machines_are_found() {
@@ -32,5 +32,15 @@ mod tests {
         assert!(severity == Severity::Blocks && cause.contains("h1 and h2"), "{cause}");
         case.incoming.host_uuid = None;
         assert_eq!(case.says("host-uuid"), None);
+    }
+
+    #[test]
+    fn the_guests_own_host_is_no_copy_of_itself() {
+        let mut case = Case::new();
+        case.incoming.host_uuid = case.inspection.host_uuid;
+        case.target = case.source.clone();
+        case.refuse("place", "it is on h1 already");
+        let found: Vec<String> = findings(&case.facts()).into_iter().map(|one| one.check).collect();
+        assert_eq!(found, ["place"]);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! 9.10 added vmx-* features to CPU models, so that guests that have vmx looked to each side
 //! of that change as if they had other CPUs; 10.2 mends it. libvirt does not promise that an
-//! older version takes the guests of a newer one, though mostly it does.
+//! older version takes the guests of a newer one, though mostly it does. And what a move asks
+//! for may be younger than one side: zlib and zstd came with 9.4.
+
+use drover_model::Compression;
 
 use super::{Facts, Trouble};
 
@@ -13,6 +16,9 @@ const VMX: &str = "vmx";
 const VMX_BROKE: Version = Version(9, 10, 0);
 /// First version that takes guests from before, and sends guests there.
 const VMX_MENDED: Version = Version(10, 2, 0);
+
+/// First version that compresses on several connections (libvirt's news of 9.4.0).
+const COMPRESSES: Version = Version(9, 4, 0);
 
 /// `major.minor.release`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +54,15 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
                 "libvirt {to} on {at} does not take a guest with {VMX} from libvirt {from} on {of}"
             ),
             "update the host with libvirt 9.10 to 10.1 to 10.2 or later",
+        )];
+    }
+    let method = facts.settings.compress.filter(|method| *method != Compression::Xbzrle);
+    let old = [(source, from, of), (target, to, at)].into_iter().find(|one| one.0 < COMPRESSES);
+    if let (Some(method), Some((_, version, host))) = (method, old) {
+        let method = method.as_str();
+        return vec![Trouble::blocks(
+            format!("libvirt {version} on {host} does not know `{method}`, which came with 9.4"),
+            "leave --compress out, or take `xbzrle` without --parallel",
         )];
     }
     if target.branch() < source.branch() {
@@ -93,6 +108,23 @@ mod tests {
             }
             let told = case.says("libvirt-version").map(|(severity, _)| severity);
             assert_eq!(told, severity, "{source} to {target}, vmx {vmx}");
+        }
+    }
+
+    #[test]
+    fn compression_that_one_side_does_not_know_is_found() {
+        for (source, target, method, blocks) in [
+            ("9.0.0", "9.0.0", Compression::Zstd, true),
+            ("9.4.0", "9.3.0", Compression::Zlib, true),
+            ("9.4.0", "9.4.0", Compression::Zstd, false),
+            ("9.0.0", "9.0.0", Compression::Xbzrle, false),
+        ] {
+            let mut case = Case::new();
+            case.source.capabilities.libvirt = source.to_owned();
+            case.target.capabilities.libvirt = target.to_owned();
+            case.settings.compress = Some(method);
+            let told = case.says("libvirt-version").map(|(severity, _)| severity);
+            assert_eq!(told == Some(Severity::Blocks), blocks, "{source} to {target}: {told:?}");
         }
     }
 

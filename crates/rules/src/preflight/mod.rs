@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
 
+pub use cures::of_constraint as cure_of;
 pub use paths::paths;
 
 /// How much a finding weighs.
@@ -178,7 +179,9 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             everywhere: false,
         })
         .collect();
-    for (name, check) in CHECKS {
+    // Where the guest is already there is nothing else to find.
+    let checks = if facts.source.id == facts.target.id { &[][..] } else { CHECKS };
+    for (name, check) in checks {
         found.extend(check(facts).into_iter().map(|trouble| Finding {
             check: (*name).to_owned(),
             severity: trouble.severity,

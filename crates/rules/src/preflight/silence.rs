@@ -1,13 +1,17 @@
 //! Whoever does not answer cannot be judged, and could not carry the move out either.
 
 use super::{Facts, Told, Trouble};
+use crate::constraint::ASLEEP;
 
 pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let (source, target) = (&facts.source.name, &facts.target.name);
+    // Nobody expects a word of a host that sleeps, and that it does is told.
+    let asleep = facts.refusals.iter().any(|refusal| refusal.constraint == ASLEEP);
     let inspection = silent(&facts.inspection, source, "about the guest");
     let incoming = silent(&facts.incoming, target, "whether it can take the guest");
     let ports = silent(&facts.ports, source, "which ports it reaches");
-    inspection.map(Trouble::everywhere).into_iter().chain(incoming).chain(ports).collect()
+    let of_target = incoming.into_iter().chain(ports).filter(|_| !asleep);
+    inspection.map(Trouble::everywhere).into_iter().chain(of_target).collect()
 }
 
 fn silent<T: ?Sized>(told: &Told<'_, T>, host: &str, what: &str) -> Option<Trouble> {
@@ -44,6 +48,19 @@ mod tests {
         assert_eq!(check(&facts), []);
         facts.inspection = Told::Nothing("no answer");
         assert!(check(&facts)[0].everywhere, "whoever the target is");
+    }
+
+    #[test]
+    fn of_a_host_that_sleeps_no_word_is_missed() {
+        let mut case = Case::new();
+        case.refuse("asleep", "h2 is parked");
+        let mut facts = case.facts();
+        facts.incoming = Told::Nothing("the host's agent is not connected");
+        facts.ports = Told::Nothing("h2 does not listen");
+        let told: Vec<_> = findings(&facts).into_iter().map(|one| (one.check, one.cause)).collect();
+        assert_eq!(told, [("asleep".to_owned(), "h2 is parked".to_owned())]);
+        facts.inspection = Told::Nothing("no answer");
+        assert_eq!(check(&facts).len(), 1, "the source is not asleep");
     }
 
     #[test]

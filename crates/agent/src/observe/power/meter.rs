@@ -1,12 +1,13 @@
 //! Reads the source in use, and knows which sources there are.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use drover_model::PowerSource;
 use tokio::sync::watch;
 
+use super::own_bmc::OwnBmcWatts;
 use super::rapl::Rapl;
 use super::{Draw, PowerSnapshot, battery, hwmon};
 use crate::config::PowerConfig;
@@ -21,6 +22,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 pub struct PowerMeter {
     config: PowerConfig,
     class: PathBuf,
+    own_bmc: Option<Arc<OwnBmcWatts>>,
     present: watch::Sender<Vec<PowerSource>>,
     looked: Mutex<Option<Instant>>,
 }
@@ -34,7 +36,13 @@ impl PowerMeter {
     /// A meter that reads below another directory than `/sys/class`.
     pub fn below(config: PowerConfig, class: PathBuf) -> Self {
         let (present, _) = watch::channel(Vec::new());
-        Self { config, class, present, looked: Mutex::default() }
+        Self { config, class, own_bmc: None, present, looked: Mutex::default() }
+    }
+
+    /// With what this machine's own BMC says.
+    #[must_use]
+    pub fn with_own_bmc(self, own_bmc: Arc<OwnBmcWatts>) -> Self {
+        Self { own_bmc: Some(own_bmc), ..self }
     }
 
     /// The sources that answer, the one in use first, and every change of them.
@@ -107,8 +115,11 @@ impl PowerMeter {
                 battery::watts(&self.class.join("power_supply")).map(Draw::Watts)
             }
             PowerSource::Model => Some(Draw::Curve(self.config.curve)),
+            PowerSource::Ipmi => {
+                self.own_bmc.as_ref()?.fresh(Instant::now().into()).map(Draw::Watts)
+            }
             // Asked by the controller.
-            PowerSource::Redfish | PowerSource::Ipmi => None,
+            PowerSource::Redfish => None,
         }
     }
 }
@@ -152,6 +163,22 @@ mod tests {
             assert_eq!(*meter.present().borrow(), expected, "{config}");
             assert_eq!(source(&meter), expected.first().copied(), "{config}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_hosts_own_bmc_comes_first_where_it_answers() {
+        use PowerSource::{Ipmi, Model, Rapl};
+        let class = tempfile::tempdir().unwrap();
+        write(class.path(), &PACKAGE);
+        let bmc = drover_ports::memory::MemoryOwnBmc::default();
+        bmc.tell(Ok(137.0));
+        let watts = Arc::new(OwnBmcWatts::new(Arc::new(bmc)));
+        let meter = meter("", class.path()).with_own_bmc(Arc::clone(&watts));
+        assert_eq!(meter.look(), [Rapl, Model], "it has said nothing yet");
+        watts.ask().await;
+        assert_eq!(meter.look(), [Ipmi, Rapl, Model]);
+        let read = meter.read(Duration::default);
+        assert_eq!((read.used, read.packages.len()), (Some((Ipmi, Draw::Watts(137.0))), 1));
     }
 
     #[test]

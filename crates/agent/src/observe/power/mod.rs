@@ -2,20 +2,22 @@
 //!
 //! | source | read from | told as |
 //! |---|---|---|
+//! | ipmi | the host's own BMC, by the kernel's driver | watts at a moment, asked beside the samples |
 //! | psys, rapl | `/sys/class/powercap` | energy counters: the mean over a sample is exact |
 //! | hwmon | `/sys/class/hwmon` | watts at a moment, or the chip's own mean |
 //! | battery | `/sys/class/power_supply` | watts at a moment |
 //! | model | the CPU's use | an estimate by a curve |
 //!
 //! [`meter`] reads them and says which is used, [`fold`] makes watts of two readings, and
-//! [`attribution`] shares them among guests; these two are pure. BMCs are asked by the
-//! controller: they answer also for a host that is off.
+//! [`attribution`] shares them among guests; these two are pure. Over a network BMCs are asked by
+//! the controller: there they answer also for a host that is off.
 
 pub mod attribution;
 mod battery;
 pub mod fold;
 mod hwmon;
 pub mod meter;
+pub mod own_bmc;
 mod rapl;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,11 @@ async fn reasons(stage: &Stage, n: u128, body: Value) -> Vec<(String, String)> {
     assert_eq!(status, StatusCode::OK, "{answer}");
     let all = answer["refusals"].as_array().unwrap();
     let word = |one: &Value, what: &str| one[what].as_str().unwrap().to_owned();
+    // Commands can be pasted.
+    let general = ["controller", "min-awake", "survive-failures"];
+    for one in all.iter().filter(|one| !general.contains(&word(one, "reason").as_str())) {
+        assert!(word(one, "cure").contains(&format!(" h{n}")), "{one}");
+    }
     assert!(all.iter().all(|one| !word(one, "cure").is_empty()));
     all.iter().map(|one| (word(one, "reason"), word(one, "text"))).collect()
 }
@@ -88,6 +93,55 @@ async fn each_reason_against_a_park_is_told() {
     refused(&stage, 3, untested(), "min-awake", "2 host(s) would stay awake, and 3 must").await;
     stage.call("PUT", "/v1/reserve", Some(json!({}))).await;
     assert_eq!(reasons(&stage, 3, untested()).await, []);
+}
+
+#[tokio::test]
+async fn a_host_whose_bmc_could_not_wake_it_is_not_switched_off() {
+    let stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    let faulty = |fault| stage.world().machines.set_fault(&address(3), fault);
+    for (fault, part) in
+        [(BmcFault::Denies, "refuses the login"), (BmcFault::Unreachable, "answer")]
+    {
+        faulty(fault);
+        refused(&stage, 3, untested(), "bmc", part).await;
+        let (status, problem) = stage.call("POST", "/v1/hosts/h3/check-wake", None).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    }
+    // A second way to wake it is enough, but not for a login that is wrong.
+    stage.with_card(3).await;
+    assert_eq!(reasons(&stage, 3, untested()).await, []);
+    faulty(BmcFault::Denies);
+    refused(&stage, 3, untested(), "bmc", "refuses the login").await;
+    stage.set(3, json!({ "methods": ["wake_on_lan"] })).await;
+    assert_eq!(reasons(&stage, 3, untested()).await, []);
+    assert_eq!(stage.world().machines.is(&address(3)), Some(PowerState::On));
+}
+
+#[tokio::test]
+async fn a_test_says_what_proved_that_its_host_was_off() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.call("POST", "/v1/hosts/h3/check-wake", None).await;
+    stage.world().machines.set_fault(&address(3), BmcFault::Denies);
+    stage.until_phase(3, "waking").await;
+    let told = stage.events("host.parked").await;
+    assert!(told[0].contains("as far as can be told") && !told[0].contains("its BMC"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_was_told_to_switch_off_is_not_drained_besides() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    park(&stage, 3, untested()).await;
+    stage.turn().await;
+    let (status, problem) = stage.call("PUT", "/v1/hosts/h3/maintenance", Some(json!({}))).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("told to switch off"), "{problem}");
+    stage.until_phase(3, "parked").await;
+    stage.call("POST", "/v1/hosts/h3/wake", None).await;
+    stage.until_phase(3, "settled").await;
+    assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
 }
 
 #[tokio::test]
@@ -208,6 +262,37 @@ async fn an_agent_that_refuses_leaves_its_host_in_use() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_still_busy_with_a_guest_is_told_again() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.quirk(3, Quirk::NotNow);
+    park(&stage, 3, untested()).await;
+    for _ in 0..20 {
+        stage.turn().await;
+    }
+    let doing = stage.power(3).await["doing"].clone();
+    assert!(doing.as_str().unwrap().contains("not yet: guest vm9 is leaving"), "{doing}");
+    let told = stage.events("host.parking").await;
+    let told: Vec<_> = told.iter().filter(|text| text.contains("told again")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    stage.quirk(3, Quirk::None);
+    stage.until_phase(3, "parked").await;
+}
+
+#[tokio::test]
+async fn an_agent_that_stays_busy_keeps_its_host_on_and_in_use() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.quirk(3, Quirk::NotNow);
+    park(&stage, 3, untested()).await;
+    let turns = stage.until_phase(3, "settled").await;
+    assert!((58..75).contains(&turns), "{turns}");
+    let told = stage.events("host.park_failed").await;
+    assert!(told[0].contains("vm9 is leaving") && told[0].contains("used again"), "{told:?}");
+    assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
+}
+
+#[tokio::test]
 async fn a_host_that_does_not_go_off_is_told_of_and_never_cut() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -252,11 +337,23 @@ async fn a_host_that_was_drained_before_stays_drained_when_it_is_awake_again() {
 async fn without_its_bmcs_word_a_park_waits_for_its_deadline() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
-    stage.world().machines.set_fault(&address(3), BmcFault::Unreachable);
     park(&stage, 3, untested()).await;
+    stage.world().machines.set_fault(&address(3), BmcFault::Unreachable);
     let turns = stage.until_phase(3, "parked").await;
     assert!((295..320).contains(&turns), "{turns}");
     assert!(stage.events("host.parked").await[0].contains("as far as can be told"));
+}
+
+#[tokio::test]
+async fn a_bmc_that_refuses_the_login_is_no_witness_and_is_asked_once() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    park(&stage, 3, untested()).await;
+    stage.world().machines.set_fault(&address(3), BmcFault::Denies);
+    let turns = stage.until_phase(3, "parked").await;
+    assert!((45..60).contains(&turns), "{turns}");
+    assert!(stage.events("host.parked").await[0].contains("as far as can be told"));
+    assert_eq!(stage.world().machines.denials(&address(3)), 1);
 }
 
 #[tokio::test]
@@ -314,4 +411,47 @@ async fn a_test_that_fails_is_told_with_its_cause() {
     assert!(told[0].contains("did not pass") && told[0].contains("no sign of life"), "{told:?}");
     assert!(stage.power(3).await["last_test"]["failure"].is_string());
     assert_ne!(stage.phase(3), PowerPhase::Settled);
+}
+
+#[tokio::test]
+async fn a_wake_after_a_park_counts_as_the_test_until_the_ways_to_wake_change() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    refused(&stage, 3, json!({}), "untested", "never shown").await;
+    stage.parked(3).await;
+    stage.call("POST", "/v1/hosts/h3/wake", None).await;
+    stage.until_phase(3, "settled").await;
+    let power = stage.power(3).await;
+    assert_eq!((&power["wake_tested"], &power["last_test"]), (&json!(true), &Value::Null));
+    assert_eq!(reasons(&stage, 3, json!({})).await, []);
+    stage.set(3, json!({ "tries": 3 })).await;
+    assert_eq!(reasons(&stage, 3, json!({})).await, [], "patience is no other way");
+    stage.with_card(3).await;
+    refused(&stage, 3, json!({}), "untested", "never shown").await;
+    // What comes up by itself shows nothing.
+    stage.parked(3).await;
+    stage.press(3);
+    stage.until_phase(3, "settled").await;
+    refused(&stage, 3, json!({}), "untested", "never shown").await;
+    stage.parked(3).await;
+    stage.call("POST", "/v1/hosts/h3/wake", None).await;
+    stage.turn().await;
+    stage.set(3, json!({ "methods": ["bmc"] })).await;
+    stage.until_phase(3, "settled").await;
+    refused(&stage, 3, json!({}), "untested", "never shown").await;
+}
+
+#[tokio::test]
+async fn a_wake_of_a_lost_host_does_not_show_that_a_parked_one_wakes() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.world().machines.set_state(&address(3), PowerState::Off);
+    let lost = |of: &Stage| {
+        let tables = of.world().records.read();
+        tables.hosts.get(host_id(3)).unwrap().host.state == HostState::Unreachable
+    };
+    stage.until("h3 is lost", lost).await;
+    stage.call("POST", "/v1/hosts/h3/wake", None).await;
+    stage.until_phase(3, "settled").await;
+    refused(&stage, 3, json!({}), "untested", "never shown").await;
 }

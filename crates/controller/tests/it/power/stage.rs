@@ -44,6 +44,8 @@ pub(crate) enum Quirk {
     NoLibvirt,
     /// Its agent refuses to switch it off.
     RefusesOff,
+    /// Its agent will not switch it off now.
+    NotNow,
     /// It takes the order and stays on.
     StaysOn,
 }
@@ -412,6 +414,12 @@ impl Agent {
                 return Answer::Failure(Failure {
                     kind: FailureKind::Refused.into(),
                     message: "vm9 is active".to_owned(),
+                });
+            }
+            Quirk::NotNow => {
+                return Answer::Failure(Failure {
+                    kind: FailureKind::Conflict.into(),
+                    message: "guest vm9 is leaving".to_owned(),
                 });
             }
             Quirk::StaysOn => {}

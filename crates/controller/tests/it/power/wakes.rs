@@ -131,6 +131,28 @@ async fn a_bmc_that_says_off_ends_the_tries_early() {
 }
 
 #[tokio::test]
+async fn a_bmc_that_refuses_the_login_is_not_asked_over_and_over() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    stage.world().machines.set_fault(&address(3), BmcFault::Denies);
+    wake(&stage, 3).await;
+    let turns = stage.until_phase(3, "wake-failed").await;
+    assert!(turns <= 3, "{turns}");
+    let told = stage.events("host.wake_failed").await;
+    assert!(told.len() == 1 && told[0].contains("the BMC refuses the login"), "{told:?}");
+    for _ in 0..60 {
+        stage.turn().await;
+    }
+    assert_eq!(stage.world().machines.denials(&address(3)), 1);
+    // What else wakes it is used at once.
+    stage.with_card(3).await;
+    wake(&stage, 3).await;
+    stage.until_phase(3, "settled").await;
+    assert_eq!(stage.world().machines.denials(&address(3)), 2);
+}
+
+#[tokio::test]
 async fn a_host_whose_storage_comes_late_is_used_once_it_is_there() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -279,6 +301,7 @@ async fn a_lost_host_is_woken_too_and_without_a_way_it_is_refused() {
     let (status, problem) = stage.call("POST", "/v1/hosts/h2/wake", None).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("no way to wake h2"), "{problem}");
+    assert!(problem["hint"].as_str().unwrap().contains("host power set h2 --mac"), "{problem}");
     stage.with_bmc(2).await;
     wake(&stage, 2).await;
     stage.until_phase(2, "settled").await;
@@ -286,4 +309,99 @@ async fn a_lost_host_is_woken_too_and_without_a_way_it_is_refused() {
     assert!(
         stage.world().clock.now().since(stage.record(2).unwrap().since) < Duration::from_secs(5)
     );
+}
+
+#[tokio::test]
+async fn prometheus_is_told_the_state_that_each_hosts_power_is_in() {
+    async fn states(stage: &Stage) -> Vec<String> {
+        let mut lines = stage.world().metrics("drover_host_power_state{").await;
+        assert_eq!(lines.len(), 2 * 6, "{lines:?}");
+        lines.retain(|line| line.ends_with(" 1"));
+        lines.sort();
+        lines
+    }
+    let state = |n: u128, state: &str| {
+        format!("drover_host_power_state{{name=\"h{n}\",state=\"{state}\"}} 1")
+    };
+    let mut stage = Stage::new(2, 0).await;
+    stage.with_bmc(2).await;
+    assert_eq!(states(&stage).await, [state(1, "on"), state(2, "on")]);
+    stage.call("POST", "/v1/hosts/h2/park", Some(json!({ "untested": true }))).await;
+    assert_eq!(states(&stage).await[1], state(2, "parking"));
+    stage.until_phase(2, "parked").await;
+    assert_eq!(states(&stage).await[1], state(2, "parked"));
+    stage.quirk(2, Quirk::NoPool);
+    wake(&stage, 2).await;
+    assert_eq!(states(&stage).await[1], state(2, "waking"));
+    stage.until_phase(2, "wake-failed").await;
+    assert_eq!(states(&stage).await[1], state(2, "wake-failed"));
+    // Nobody parked h1: why it is silent is not known.
+    stage.world().machines.set_state(&address(1), PowerState::Off);
+    stage.turn().await;
+    assert_eq!(states(&stage).await[0], state(1, "unknown"));
+}
+
+#[tokio::test]
+async fn whoever_needs_a_parked_host_is_told_that_it_is_parked_and_how_it_is_woken() {
+    let mut stage = Stage::new(3, 2).await;
+    stage.with_bmc(3).await;
+    stage.parked(3).await;
+    stage.cluster.measure().await;
+    let cure = "h3 is parked, that is asleep: `drover host wake h3` wakes it";
+    let only = |text: &str| {
+        assert!(text.contains(cure), "{text}");
+        for word in ["emptied", "unreachable", "not measured", "samples", "not connected"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+    };
+    let (status, problem) =
+        stage.call("POST", "/v1/guests/vm1/migrate", Some(json!({ "to": "h3" }))).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    only(problem["detail"].as_str().unwrap());
+    assert!(problem["hint"].as_str().unwrap().contains("wake it first"), "{problem}");
+    let (_, check) = stage.call("GET", "/v1/guests/vm1/check?to=h3", None).await;
+    let findings = check["targets"][0]["findings"].as_array().unwrap();
+    let checks: Vec<_> = findings.iter().map(|one| one["check"].as_str().unwrap()).collect();
+    assert_eq!(checks, ["asleep"], "{check}");
+    only(findings[0]["cause"].as_str().unwrap());
+    let (status, problem) = stage.call("PUT", "/v1/hosts/h3/maintenance", Some(json!({}))).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    only(problem["detail"].as_str().unwrap());
+    // A guest that has room on no other host.
+    stage.cluster.add(5, 62 << 10).await;
+    stage.cluster.measure().await;
+    let body = json!({ "dry_run": true });
+    let (_, answer) = stage.call("PUT", "/v1/hosts/h1/maintenance", Some(body)).await;
+    let blocked = answer["certificate"]["blocked"].to_string();
+    assert!(blocked.contains(cure) && !blocked.contains("emptied"), "{blocked}");
+}
+
+#[tokio::test]
+async fn a_guest_that_is_shut_off_on_a_parked_host_says_so() {
+    let mut stage = Stage::new(3, 0).await;
+    stage.with_bmc(3).await;
+    stage.cluster.add(5, 1 << 10).await;
+    stage
+        .world()
+        .update_with(|tables, txn| {
+            let id = drover_testkit::guest_id(5);
+            let mut guest = tables.guests.get(id).unwrap().clone();
+            guest.guest.host = host_id(3);
+            guest.guest.state = drover_model::GuestState::ShutOff;
+            let owner = *tables.owners.get(id).unwrap();
+            txn.put(guest);
+            txn.put(drover_model::OwnerRecord { host: host_id(3), ..owner });
+        })
+        .await;
+    stage.parked(3).await;
+    let lost = |of: &Stage| {
+        let tables = of.world().records.read();
+        tables.hosts.get(host_id(3)).unwrap().host.state == HostState::Unreachable
+    };
+    stage.until("h3 counts as silent", lost).await;
+    let body = json!({ "to": "h1", "options": { "mode": "cold" } });
+    let (_, problem) = stage.call("POST", "/v1/guests/vm5/migrate", Some(body)).await;
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("its host h3 is parked, that is asleep"), "{problem}");
+    assert!(!problem.to_string().contains("rescue"), "{problem}");
 }

@@ -1,0 +1,74 @@
+//! Where stories make labs of their own.
+
+use std::path::{Path, PathBuf};
+
+use drover_lab::{Drover, Lab, LabSpec};
+
+use super::world::{World, spec};
+
+/// Where the stories' labs and the image are.
+fn dir() -> PathBuf {
+    std::env::temp_dir().join("drover-lab-test")
+}
+
+/// The guests' image, for every lab: it need not be built again.
+pub(crate) fn image() -> PathBuf {
+    dir().join("image")
+}
+
+/// Of the lab that the stories of a lane share; with the image.
+pub(crate) fn shared_dir(lane: &str) -> anyhow::Result<PathBuf> {
+    let of_lane = dir().join(lane);
+    std::fs::create_dir_all(&of_lane)?;
+    put_image(&image(), &of_lane)?;
+    Ok(of_lane)
+}
+
+/// Gives a lab's directory the image.
+fn put_image(image: &Path, dir: &Path) -> anyhow::Result<()> {
+    drover_lab::make_image(image)?;
+    let link = dir.join("image");
+    if !link.exists() {
+        std::os::unix::fs::symlink(image, link)?;
+    }
+    Ok(())
+}
+
+/// Makes small labs, one after the other.
+pub(crate) struct Ground {
+    image: PathBuf,
+}
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        Self { image: image() }
+    }
+
+    /// Tells a story on a small lab of its own, and takes that down in any case.
+    pub(crate) fn beside(
+        &self,
+        name: &str,
+        hosts: u8,
+        story: impl FnOnce(&World) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.beside_with(name, |spec| LabSpec { hosts, ..spec }, story)
+    }
+
+    /// The same on a lab that is made otherwise.
+    pub(crate) fn beside_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(LabSpec) -> LabSpec,
+        story: impl FnOnce(&World) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        put_image(&self.image, dir.path())?;
+        let of_all = spec(dir.path().to_owned())?;
+        let spec = change(LabSpec { name: name.to_owned(), guests: 0, ..of_all });
+        let world = World::of(Lab::up(spec, &|_| {})?);
+        let up = if world.lab.spec().bare { Ok(()) } else { Drover::of(&world.lab).up(&|_| {}) };
+        let told = up.and_then(|()| story(&world));
+        let down = world.lab.down();
+        told.and(down)
+    }
+}
