@@ -483,6 +483,16 @@ async fn under_post_copy_the_guests_state_tells_what_became_of_it() {
     let broken = || HypervisorError::Broken("client socket is closed".to_owned());
     stage.hypervisor.end_job(GUEST, Err(broken()));
     assert!(matches!(stage.controller.update().await, Body::PostCopyFailed(_)));
+    // Told again to whoever did not hear it.
+    stage.order(start_post_copy());
+    assert!(matches!(stage.controller.any_update().await, Body::PostCopyFailed(_)));
+    // A try sends the rest, and breaks once more.
+    stage.hypervisor.set_job(GUEST, Some(progress(2)));
+    stage.hypervisor.put(GUEST, GuestState::PostCopy);
+    assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
+    stage.hypervisor.put(GUEST, GuestState::PostCopyFailed);
+    stage.hypervisor.end_job(GUEST, Err(broken()));
+    assert!(matches!(stage.controller.update().await, Body::PostCopyFailed(_)));
     // The target has no half of it any more: nothing of it can run here.
     stage.hypervisor.end_job(GUEST, Err(HypervisorError::Gone(GUEST)));
     finished(&stage.controller.update().await);

@@ -72,7 +72,10 @@ impl Engine {
     pub async fn take(&self, operation: OperationId, event: MigrationEvent) {
         if let MigrationEvent::Progress(progress) = event {
             self.live.progressed(operation, progress);
-            return;
+            // Stored only where it is news: it goes on.
+            if !self.stands_still(operation) {
+                return;
+            }
         }
         for _ in 0..STEP_TRIES {
             match self.apply(operation, &event).await {
@@ -95,6 +98,12 @@ impl Engine {
             }
         }
         tracing::error!(%operation, ?event, "a step was overtaken {STEP_TRIES} times");
+    }
+
+    /// Whether it broke after the switch to post-copy.
+    fn stands_still(&self, operation: OperationId) -> bool {
+        let tables = self.records.read();
+        tables.operations.get(operation).is_some_and(|found| found.migration.trouble().is_some())
     }
 
     /// Repeats what the state of each unfinished operation asks of `host`, or of any host.
@@ -288,6 +297,10 @@ impl Engine {
     async fn tell(&self, applied: &Applied, event: &MigrationEvent) {
         let (before, after) = (&applied.before.migration, &applied.after.migration);
         if before.state.as_str() == after.state.as_str() {
+            if before.trouble() != after.trouble() {
+                let draft = post_copy_stands(&self.records.read(), &applied.after);
+                self.events.record(draft).await;
+            }
             if before.outcome.is_none() && matches!(after.state, MigrationState::Completed { .. }) {
                 self.tell_statistics(&applied.after).await;
             }
@@ -346,6 +359,24 @@ fn command_id(effect: Effect) -> &'static str {
 /// The effect that a command id names.
 pub fn effect_of(command_id: &str) -> Option<Effect> {
     EFFECTS.iter().find(|(id, _)| *id == command_id).map(|(_, effect)| *effect)
+}
+
+/// A transfer that broke after the switch to post-copy, or goes on.
+fn post_copy_stands(tables: &Tables, operation: &OperationRecord) -> Draft {
+    let migration = &operation.migration;
+    let guest = tables.guest_name(migration.guest);
+    let (from, to) = (tables.host_name(migration.from), tables.host_name(migration.to));
+    let draft = match migration.trouble() {
+        Some(why) => {
+            let text = format!("{guest} is half on {from} and half on {to}: {}", why.message);
+            Draft::new("migration.post_copy_broke", Severity::Warning, text)
+        }
+        None => {
+            let text = format!("the transfer of {guest} from {from} to {to} goes on");
+            Draft::new("migration.post_copy_goes_on", Severity::Info, text)
+        }
+    };
+    of_move(draft, tables, operation)
 }
 
 /// What happened, in words; none where it is no news.
@@ -412,7 +443,11 @@ fn told(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
 }
 
 fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
-    let draft = told(tables, operation)?;
+    Some(of_move(told(tables, operation)?, tables, operation))
+}
+
+/// What every event of a move says.
+fn of_move(draft: Draft, tables: &Tables, operation: &OperationRecord) -> Draft {
     let migration = &operation.migration;
     let guest = tables.guest_name(migration.guest);
     let (from, to) = (tables.host_name(migration.from), tables.host_name(migration.to));
@@ -422,17 +457,15 @@ fn story(tables: &Tables, operation: &OperationRecord) -> Option<Draft> {
         OwnerPhase::Leaving { .. } => "leaving",
         OwnerPhase::Arriving { .. } => "arriving",
     });
-    Some(
-        of_rule(draft, &operation.cause)
-            .guest(guest)
-            .host(to.clone())
-            .operation(migration.operation)
-            .plan(operation.plan)
-            .with("from", from)
-            .with("to", to)
-            .with("epoch", migration.epoch.0)
-            .with("owner_phase", phase),
-    )
+    of_rule(draft, &operation.cause)
+        .guest(guest)
+        .host(to.clone())
+        .operation(migration.operation)
+        .plan(operation.plan)
+        .with("from", from)
+        .with("to", to)
+        .with("epoch", migration.epoch.0)
+        .with("owner_phase", phase)
 }
 
 /// What ties a move's events to the rule that wanted it.

@@ -1,6 +1,7 @@
 //! Stories on real libvirt and QEMU, in two lanes beside each other: those on one lab of three
 //! hosts that they share, and those that make a lab of their own because they break it or need
-//! another. In each lane one story comes after the other.
+//! another. In each lane one story comes after the other. After one that failed, the next gets
+//! a new lab; a lane ends early after some failures or when its time is over.
 //!
 //! Needs root; fails with one clear line where a lab cannot be made.
 
@@ -22,9 +23,11 @@ mod stories {
     pub(crate) mod modes;
     pub(crate) mod options;
     pub(crate) mod parks;
+    pub(crate) mod patience;
     pub(crate) mod power_sources;
     pub(crate) mod restarts;
     pub(crate) mod rules;
+    pub(crate) mod shared;
     pub(crate) mod sight;
     pub(crate) mod sleepers;
     pub(crate) mod wakes;
@@ -37,6 +40,8 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use stories::ground::Ground;
 use stories::lanes::{Lane, Story, run};
+use stories::patience::Patience;
+use stories::shared::Shared;
 use stories::world::World;
 use stories::{
     bmc, continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options,
@@ -135,32 +140,28 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if arguments.list {
-        let shared = LANES.iter().flat_map(|lane| on_shared(lane, &None));
-        let own = LANES.iter().flat_map(|lane| on_own(lane, &None));
+        let shared = LANES.iter().flat_map(|lane| on_shared(lane, None));
+        let own = LANES.iter().flat_map(|lane| on_own(lane, None));
         return libtest_mimic::run(&arguments, shared.chain(own).collect()).exit_code();
     }
-    run(LANES, &arguments, |lane| tell(lane, &arguments))
+    run(LANES, &arguments, |lane, patience| tell(lane, &arguments, patience))
 }
 
 /// The stories of a lane that are wanted; whether all went well.
-fn tell(lane: &Lane, arguments: &Arguments) -> bool {
-    let shared = !lane.wants_shared(arguments) || tell_shared(lane, arguments);
-    let own = !lane.wants_own(arguments)
-        || conclude(arguments, on_own(lane, &Some(Arc::new(Ground::new()))));
+fn tell(lane: &Lane, arguments: &Arguments, patience: &Arc<Patience>) -> bool {
+    let shared = !lane.wants_shared(arguments) || tell_shared(lane, arguments, patience);
+    let own = !lane.wants_own(arguments) || {
+        let ground = Arc::new(Ground::new());
+        conclude(arguments, on_own(lane, Some((ground, Arc::clone(patience)))))
+    };
     shared && own
 }
 
-fn tell_shared(lane: &Lane, arguments: &Arguments) -> bool {
-    eprintln!("bringing up a lab of three hosts and six guests");
-    let world = match World::up(lane.name) {
-        Ok(world) => Arc::new(world),
-        Err(error) => {
-            eprintln!("error: the lab cannot be made: {error:#}");
-            return false;
-        }
-    };
-    let well = conclude(arguments, on_shared(lane, &Some(Arc::clone(&world))));
-    match world.down() {
+fn tell_shared(lane: &Lane, arguments: &Arguments, patience: &Arc<Patience>) -> bool {
+    let shared = Arc::new(Shared::new(lane.name));
+    let stories = on_shared(lane, Some((Arc::clone(&shared), Arc::clone(patience))));
+    let well = conclude(arguments, stories);
+    match shared.down() {
         Ok(()) => well,
         Err(error) => {
             eprintln!("error: the lab left something behind: {error:#}");
@@ -169,30 +170,25 @@ fn tell_shared(lane: &Lane, arguments: &Arguments) -> bool {
     }
 }
 
-fn on_shared(lane: &Lane, world: &Option<Arc<World>>) -> Vec<Trial> {
+fn on_shared(lane: &Lane, on: Option<(Arc<Shared>, Arc<Patience>)>) -> Vec<Trial> {
     let of_story = |(name, story): &'static Story<World>| {
-        trial(name, world.clone(), move |world: &World| {
-            let told = story(world);
-            // What a story left behind must not decide the next.
-            let tidied = world.tidy();
-            told.and(tidied)
-        })
+        trial(name, on.clone(), move |shared: &Shared| shared.tell(*story))
     };
     lane.shared.iter().map(of_story).collect()
 }
 
-fn on_own(lane: &Lane, ground: &Option<Arc<Ground>>) -> Vec<Trial> {
-    lane.own.iter().map(|(name, story)| trial(name, ground.clone(), story)).collect()
+fn on_own(lane: &Lane, on: Option<(Arc<Ground>, Arc<Patience>)>) -> Vec<Trial> {
+    lane.own.iter().map(|(name, story)| trial(name, on.clone(), story)).collect()
 }
 
 fn trial<T: Send + Sync + 'static>(
-    name: &str,
-    on: Option<Arc<T>>,
+    name: &'static str,
+    on: Option<(Arc<T>, Arc<Patience>)>,
     story: impl Fn(&T) -> anyhow::Result<()> + Send + 'static,
 ) -> Trial {
     Trial::test(name, move || {
-        let on = on.ok_or("no lab")?;
-        story(&on).map_err(|error| format!("{error:#}").into())
+        let (on, patience) = on.ok_or("no lab")?;
+        patience.hear(name, || story(&on)).map_err(|error| format!("{error:#}").into())
     })
 }
 

@@ -361,6 +361,14 @@ impl Migration {
         matches!(self.state, S::PostCopy { .. })
     }
 
+    /// Why its transfer stands still after the switch to post-copy.
+    pub const fn trouble(&self) -> Option<&Failure> {
+        match &self.state {
+            S::PostCopy { trouble } => trouble.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether libvirt may have let the target's copy run, so that one which is shut off there is
     /// the guest itself.
     pub fn may_have_run_there(&self) -> bool {

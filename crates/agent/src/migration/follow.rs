@@ -103,7 +103,8 @@ pub(crate) async fn follow(
     }
 }
 
-async fn look(
+/// The guest here and its job.
+pub(super) async fn look(
     commands: &Commands,
     guest: GuestId,
 ) -> Result<(Option<GuestState>, Option<MigrationProgress>), HypervisorError> {

@@ -17,6 +17,8 @@ const MAX_FINISHED: usize = 256;
 pub enum Status {
     /// The job runs, so far as known.
     Running(Option<MigrationProgress>),
+    /// The transfer broke after the switch to post-copy: the job is not over, and stands still.
+    Broken(Failure),
     /// No process of the guest is left; libvirt has not said yet that the job is over.
     SourceGone,
     /// Over, and the guest is gone.
@@ -71,6 +73,7 @@ impl Status {
             Self::Running(Some(progress)) => {
                 serde_json::to_vec(progress).ok().map(Body::ProgressJson)
             }
+            Self::Broken(why) => Some(Body::PostCopyFailed(why.clone())),
             Self::SourceGone => Some(Body::SourceGone(true)),
             Self::Finished(outcome) => serde_json::to_vec(outcome).ok().map(Body::FinishedJson),
             Self::Copied(copied) => serde_json::to_vec(copied).ok().map(Body::CopiedJson),
@@ -162,7 +165,7 @@ impl Operations {
             return false;
         };
         let forward = match (&operation.status, &to) {
-            (Status::Running(_), _) => true,
+            (Status::Running(_) | Status::Broken(_), _) => true,
             (Status::SourceGone, to) => to.is_over(),
             (Status::Finished(_) | Status::Copied(_) | Status::Failed(_), _) => false,
         };

@@ -11,15 +11,32 @@ use std::time::Duration;
 use drover_agent_api::v1::FailureKind;
 use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, OutgoingMigration};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::follow::follow;
+use super::follow::{follow, look};
 use crate::command::Commands;
 use crate::command::failure::{failure, of_hypervisor};
 
 /// A broken transfer is gone on with so often. Each try holds the connection for as long as
 /// libvirt's keepalive lets it, so shorter gains nothing.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often is looked meanwhile whether it goes on.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A try that has not led to a transfer by then does not: libvirt on either host waits 30 s for
+/// a guest's lock, and QEMU answers at once or never.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// QEMU touches guest memory with its one lock held (to write to a virtio queue, or under TCG to
+/// push an interrupt's frame). A page that has not come blocks it then, and with it the monitor
+/// by which it would be told of the new connection. Its own way out is a command that is handled
+/// out of band (`migrate-recover`), and libvirt sends none so.
+const HANGS: &str = "its transfer broke after the switch to post-copy and cannot be gone on with: \
+                     QEMU on the target waits for memory that has not come, and hears nothing \
+                     meanwhile. The guest does not run and will not: `virsh destroy` it on the \
+                     target, then start it from its disks";
 
 /// Looks after which a job that was begun by an earlier run of this agent, and does not
 /// switch, is taken for one that cannot.
@@ -105,7 +122,7 @@ pub(super) async fn recover(
         commands.tell_post_copy_failed(operation, &why);
         tokio::time::sleep(TRY_AGAIN).await;
         let broken = OutgoingMigration { post_copy: true, ..outgoing.clone() };
-        match commands.hypervisor.recover_post_copy(broken).await {
+        match go_on(&commands, operation, broken).await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched. So
             // nothing of the guest can run here any more, and the target tells what it has.
@@ -116,6 +133,80 @@ pub(super) async fn recover(
             Err(error) if has_broken(&commands, guest).await => why = of_hypervisor(&error),
             // It ended by itself, or something else became of it.
             Err(_) => return follow(commands, operation, guest, Some(outgoing), None).await,
+        }
+    }
+}
+
+/// Asks for it once, and tells how it goes meanwhile: libvirt answers when the transfer is over
+/// or has broken again.
+async fn go_on(
+    commands: &Commands,
+    operation: OperationId,
+    broken: OutgoingMigration,
+) -> Result<MigrationOutcome, HypervisorError> {
+    let guest = broken.guest;
+    let asked = Instant::now();
+    let mut is_told = false;
+    let answer = commands.hypervisor.recover_post_copy(broken);
+    tokio::pin!(answer);
+    loop {
+        tokio::select! {
+            outcome = &mut answer => return outcome,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+        let Ok((state, job)) = look(commands, guest).await else { continue };
+        match judge_try(state, job, asked.elapsed()) {
+            Try::Sends(progress) => commands.tell_progress(operation, progress),
+            Try::Hangs if !is_told => {
+                commands.tell_post_copy_failed(operation, &failure(FailureKind::Broken, HANGS));
+                is_told = true;
+            }
+            Try::Hangs | Try::Waits => {}
+        }
+    }
+}
+
+/// How a try to go on gets on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Try {
+    /// The rest is on its way.
+    Sends(MigrationProgress),
+    /// Both libvirts are at it.
+    Waits,
+    /// It will not be answered.
+    Hangs,
+}
+
+/// Judges a try by the source's guest and its job, and by how long ago it was begun. Pure.
+fn judge_try(state: Option<GuestState>, job: Option<MigrationProgress>, asked: Duration) -> Try {
+    match (state, job) {
+        (Some(GuestState::PostCopy), Some(progress)) => Try::Sends(progress),
+        // libvirt goes from one to the other as soon as the target has the new connection.
+        (Some(GuestState::PostCopyFailed), _) if asked >= HANGS_AFTER => Try::Hangs,
+        _ => Try::Waits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_leads_to_no_transfer_hangs() {
+        use GuestState as S;
+        let progress = MigrationProgress::default();
+        let (soon, late) = (HANGS_AFTER - Duration::from_millis(1), HANGS_AFTER);
+        for (state, job, asked, expected) in [
+            (Some(S::PostCopyFailed), None, soon, Try::Waits),
+            (Some(S::PostCopyFailed), None, late, Try::Hangs),
+            // The numbers of the job that broke say nothing of the new try.
+            (Some(S::PostCopyFailed), Some(progress), late, Try::Hangs),
+            (Some(S::PostCopy), Some(progress), late, Try::Sends(progress)),
+            (Some(S::PostCopy), None, late, Try::Waits),
+            (Some(S::ShutOff), None, late, Try::Waits),
+            (None, None, late, Try::Waits),
+        ] {
+            assert_eq!(judge_try(state, job, asked), expected, "{state:?} after {asked:?}");
         }
     }
 }

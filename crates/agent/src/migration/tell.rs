@@ -28,8 +28,8 @@ impl Commands {
     /// The transfer broke after the switch to post-copy; it is not over.
     pub(super) fn tell_post_copy_failed(&self, operation: OperationId, why: &Failure) {
         warn!(%operation, reason = why.message, "post-copy broke");
-        if let Some((guest, _)) = self.operations.status(operation) {
-            self.tell(operation, guest, Body::PostCopyFailed(why.clone()));
+        if self.operations.advance(operation, Status::Broken(why.clone())) {
+            self.report(operation);
         }
     }
 

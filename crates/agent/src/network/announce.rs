@@ -102,27 +102,36 @@ async fn announce_card(port: Port, mac: Mac, addresses: Vec<IpAddr>, since: Inst
     }
     let frames = announcement(mac, &addresses);
     let mut sent = 0;
+    let mut speaks = false;
     while let Some(due) = announcement_due(sent) {
         tokio::select! {
             // The tap first: with the guest gone to another host it is gone as well, and one more
             // announcement from an agent that was held up would call the guest back here.
             biased;
-            frame = tap.receive() => {
-                let waited = since.elapsed().as_millis();
-                match frame {
-                    Ok(_) => info!(%mac, bridge = port.bridge, announced = sent, after_ms = waited, "the guest speaks"),
-                    Err(error) => info!(%mac, tap = port.tap, %error, "the guest's card is gone"),
+            frame = tap.receive() => match frame {
+                Ok(_) => speaks = true,
+                Err(error) => {
+                    info!(%mac, tap = port.tap, %error, "the guest's card is gone");
+                    return;
                 }
-                return;
-            }
+            },
             () = sleep_until(since + due) => {}
         }
-        for frame in &frames {
-            if let Err(error) = bridge.send(frame) {
-                warn!(%mac, bridge = port.bridge, %error, "an announcement was not sent");
+        // What it says may be for one neighbour, and teach the switches on that way alone: all
+        // hear of it once.
+        if sent == 0 || !speaks {
+            for frame in &frames {
+                if let Err(error) = bridge.send(frame) {
+                    warn!(%mac, bridge = port.bridge, %error, "an announcement was not sent");
+                }
             }
+            sent += 1;
         }
-        sent += 1;
+        if speaks {
+            let waited = since.elapsed().as_millis();
+            info!(%mac, bridge = port.bridge, announced = sent, after_ms = waited, "the guest speaks");
+            return;
+        }
     }
     info!(%mac, bridge = port.bridge, announced = sent, "announced to the end; the guest has said nothing");
 }

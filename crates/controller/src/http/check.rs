@@ -20,7 +20,7 @@ use super::reply::{Failed, Reply, missing};
 use super::settings::settings;
 use super::show::{find_guest, find_host};
 use crate::launch::Order;
-use crate::preflight::memory::{forget, on_the_way, remember};
+use crate::preflight::memory::{each_once, forget, on_the_way, remember};
 use crate::preflight::{
     Blocked, Candidate, Cleared, Journey, Verdicts, look, look_at_moves, usual_settings,
 };
@@ -117,19 +117,21 @@ pub(super) async fn admit(api: &Api, order: &mut Order) -> Result<(), Failed> {
 
 /// What blocks these moves, with every cure once.
 pub(super) fn refused(tables: &Tables, blocked: &[Blocked]) -> Failed {
-    let mut causes = Vec::new();
-    let mut cures: Vec<&str> = Vec::new();
-    for one in blocked {
-        let step = format!("{} to {}", tables.guest_name(one.guest), tables.host_name(one.to));
-        for finding in &one.findings {
-            causes.push(format!("{step}: {} ({})", finding.cause, finding.check));
-            if !cures.contains(&finding.cure.as_str()) {
-                cures.push(&finding.cure);
-            }
-        }
-    }
-    let problem = Problem::new(ProblemKind::Refused, causes.join("\n"));
-    Failed(problem.hint(format!("{}\n`drover guest check` shows all hosts", cures.join("\n"))))
+    let of_each = blocked.iter().flat_map(|one| one.findings.iter().map(move |found| (one, found)));
+    let causes: Vec<String> = of_each
+        .clone()
+        .map(|(one, finding)| {
+            let (guest, to) = (tables.guest_name(one.guest), tables.host_name(one.to));
+            format!("{guest} to {to}: {} ({})", finding.cause, finding.check)
+        })
+        .collect();
+    let cures = each_once(of_each.map(|(_, finding)| finding.cure.as_str()));
+    Failed(Problem::new(ProblemKind::Refused, causes.join("\n")).hint(hint(&cures)))
+}
+
+/// What can be done about a refusal.
+pub(super) fn hint(cures: &[&str]) -> String {
+    [cures, &["`drover guest check` shows all hosts"]].concat().join("\n")
 }
 
 /// What was found of moves that begin all the same, by guest.

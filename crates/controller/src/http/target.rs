@@ -12,13 +12,13 @@ use drover_rules::{Aggregate, Move, PlacementPolicy};
 use rand_pcg::Pcg64;
 
 use super::Api;
-use super::check::{add_lifted, look_at_plan, refused};
+use super::check::{add_lifted, hint, look_at_plan, refused};
 use super::guests::forgive_moves;
 use super::reply::Failed;
 use crate::launch::Order;
 use crate::moment::seed;
 use crate::preflight::Blocked;
-use crate::preflight::memory::{add, on_the_way};
+use crate::preflight::memory::{add, each_once, on_the_way};
 use crate::records::{Cause, Tables};
 use crate::view::{Over, cluster_view, samples};
 
@@ -31,7 +31,7 @@ const MEASURE_OVER: std::time::Duration = std::time::Duration::from_secs(30);
 /// `drover guest check` looks at all.
 const MOST_TRIES: usize = 8;
 
-/// Cures that one refusal names.
+/// Cures that one refusal names; of many hosts the first are the commonest.
 const MOST_CURES: usize = 3;
 
 /// Which guest, and where it is to go if that was said.
@@ -129,28 +129,18 @@ async fn planned(
 fn nowhere(report: &PlanReport, to: Option<HostId>, tried: &[Blocked]) -> Failed {
     let unmeasured = report.refused.iter().any(|r| r.constraint == FRESH_SAMPLES);
     let hint = if !tried.is_empty() {
-        let cures: Vec<String> = tried.iter().map(Blocked::cures).collect();
-        format!("{}\n`drover guest check` shows all hosts", cures.join("\n"))
+        let found = tried.iter().flat_map(|blocked| &blocked.findings);
+        hint(&each_once(found.map(|finding| finding.cure.as_str())))
     } else if to.is_some() && report.refused.iter().any(|r| r.constraint == ASLEEP) {
         "wake it first, or leave --to out to have another host chosen".to_owned()
     } else if unmeasured && to.is_none() {
         "samples come in after a few seconds: try again, or name a host with --to".to_owned()
     } else {
-        of_constraints(report)
+        let mut cures = each_once(report.refused.iter().map(|one| cure_of(&one.constraint)));
+        cures.truncate(MOST_CURES);
+        hint(&cures)
     };
     Failed(Problem::new(ProblemKind::Refused, report.summary.clone()).hint(hint))
-}
-
-/// Each cure once; of many hosts the first reasons are the commonest.
-fn of_constraints(report: &PlanReport) -> String {
-    let mut cures: Vec<&str> = Vec::new();
-    for cure in report.refused.iter().map(|refused| cure_of(&refused.constraint)) {
-        if cures.len() < MOST_CURES && !cures.contains(&cure) {
-            cures.push(cure);
-        }
-    }
-    cures.push("`drover guest check` shows all hosts");
-    cures.join("\n")
 }
 
 /// Hosts that would have been better and do not take the guest.

@@ -57,13 +57,7 @@ impl Blocked {
 
     /// Cures, each once.
     pub fn cures(&self) -> String {
-        let mut cures: Vec<&str> = Vec::new();
-        for finding in &self.findings {
-            if !cures.contains(&finding.cure.as_str()) {
-                cures.push(&finding.cure);
-            }
-        }
-        cures.join("; ")
+        each_once(self.findings.iter().map(|finding| finding.cure.as_str())).join("; ")
     }
 
     /// As plans are told of it.
@@ -72,6 +66,17 @@ impl Blocked {
         let reason = self.causes().chars().take(MOST_REASON).collect();
         KnownRefusal { reason, at: now, until: now.plus(lasts), way: way(settings) }
     }
+}
+
+/// Cures in the order of their first mention.
+pub fn each_once<'c>(cures: impl Iterator<Item = &'c str>) -> Vec<&'c str> {
+    let mut named = Vec::new();
+    for cure in cures {
+        if !named.contains(&cure) {
+            named.push(cure);
+        }
+    }
+    named
 }
 
 /// The way of a move with these settings.

@@ -176,6 +176,48 @@ async fn an_owner_that_others_changed_stops_the_operation() {
     assert_eq!(asked(&mut agents.target), None);
 }
 
+/// It is told when it breaks and when it goes on, once each, and what is shown says so.
+#[tokio::test]
+async fn a_post_copy_that_stands_still_says_so() {
+    use drover_model::{MigrationProgress, PostCopy};
+    let world = World::new().await;
+    let _agents = admitted(&world).await;
+    let now = MigrationSettings { post_copy: PostCopy::Now, ..MigrationSettings::default() };
+    for event in
+        [MigrationEvent::Begin, MigrationEvent::TargetAccepted, MigrationEvent::Adjust(now)]
+    {
+        world.engine.take(OPERATION, event).await;
+    }
+    assert_eq!(state(&world), "post-copy");
+    let failure_shown = || {
+        let tables = world.records.read();
+        let shown = drover_controller::http::operation_view(&tables, &world.live, OPERATION);
+        shown.unwrap().failure
+    };
+    let progress = || MigrationEvent::Progress(MigrationProgress::default());
+    world.engine.take(OPERATION, progress()).await;
+    assert_eq!(failure_shown(), None);
+    let broke = Failure { kind: FailureKind::Broken, message: "the line is cut".to_owned() };
+    for _ in 0..2 {
+        world.engine.take(OPERATION, MigrationEvent::PostCopyFailed(broke.clone())).await;
+    }
+    assert_eq!(failure_shown().as_deref(), Some("the line is cut"));
+    for _ in 0..2 {
+        world.engine.take(OPERATION, progress()).await;
+    }
+    assert_eq!(failure_shown(), None);
+    let events = world.api.events.query(&drover_api::v1::EventQuery::default()).await.unwrap();
+    let told: Vec<&str> = events
+        .iter()
+        .map(|event| event.kind.as_str())
+        .filter(|kind| kind.starts_with("migration.post_copy"))
+        .collect();
+    assert_eq!(
+        told,
+        ["migration.post_copy", "migration.post_copy_broke", "migration.post_copy_goes_on"]
+    );
+}
+
 /// As the driver's turns do it.
 async fn follow_plans(world: &World) {
     use drover_controller::reconcile::{FollowPlans, Reconcile as _};

@@ -67,7 +67,7 @@ impl Ground {
         let spec = change(LabSpec { name: name.to_owned(), guests: 0, ..of_all });
         let world = World::of(Lab::up(spec, &|_| {})?);
         let up = if world.lab.spec().bare { Ok(()) } else { Drover::of(&world.lab).up(&|_| {}) };
-        let told = up.and_then(|()| story(&world));
+        let told = up.and_then(|()| world.hear(story));
         let down = world.lab.down();
         told.and(down)
     }

@@ -3,16 +3,20 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 use libtest_mimic::Arguments;
 
 use super::ground::{self, Ground};
+use super::patience::Patience;
 use super::world::World;
 
 /// Tells a process of this program which lane it is.
 const LANE: &str = "DROVER_LAB_LANE";
-/// Longest line that is shown again at the end, characters.
-const MAX_LINE: usize = 1000;
+/// Failures of a lane that are shown again at the end; what comes of a failure follows it.
+const SHOWN_AGAIN: usize = 3;
+/// Length up to which each is shown then, characters: its beginning and its end.
+const SHOWN_OF_EACH: usize = 500;
 
 /// A story by its name, and what it is told on.
 pub(crate) type Story<On> = (&'static str, fn(&On) -> anyhow::Result<()>);
@@ -49,8 +53,9 @@ fn wanted(arguments: &Arguments, name: &str) -> bool {
 pub(crate) fn run(
     lanes: &'static [Lane],
     arguments: &Arguments,
-    tell: impl Fn(&Lane) -> bool,
+    tell: impl Fn(&Lane, &Arc<Patience>) -> bool,
 ) -> ExitCode {
+    let tell = |lane: &Lane| tell(lane, &Patience::new());
     if let Ok(name) = std::env::var(LANE) {
         let Some(lane) = lanes.iter().find(|lane| lane.name == name) else {
             let names: Vec<_> = lanes.iter().map(|lane| lane.name).collect();
@@ -96,13 +101,24 @@ fn beside_each_other(lanes: &[&'static Lane]) -> ExitCode {
             continue;
         }
         eprintln!("error: the lane `{}` failed", lane.name);
-        for line in told.failures {
-            let line: String = line.chars().take(MAX_LINE).collect();
-            eprintln!("{:<6} | {line}", lane.name);
+        for failure in told.failures.iter().take(SHOWN_AGAIN) {
+            eprintln!("{:<6} | {}", lane.name, both_ends(failure));
         }
         all_well = false;
     }
     code(all_well)
+}
+
+/// A line that may be too long to be read with others.
+fn both_ends(line: &str) -> String {
+    let length = line.chars().count();
+    if length <= SHOWN_OF_EACH {
+        return line.to_owned();
+    }
+    let half = SHOWN_OF_EACH / 2;
+    let begin: String = line.chars().take(half).collect();
+    let end: String = line.chars().skip(length - half).collect();
+    format!("{begin} ... {end}")
 }
 
 /// How a lane ended.
@@ -135,16 +151,13 @@ fn in_a_process(lane: &'static str) -> anyhow::Result<Told> {
     Ok(Told { well: child.wait()?.success(), failures })
 }
 
-/// Shows its lines, and returns those that tell of failures: libtest-mimic lists them at the
-/// end, and what is wrong with a lab as a whole begins with `error:`.
+/// Shows its lines, and returns those that tell of failures.
 fn show(lane: &'static str, from: impl Read) -> Vec<String> {
     let mut failures = Vec::new();
-    let mut is_list = false;
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).into_owned();
         println!("{lane:<6} | {line}");
-        is_list = (is_list || line == "failures:") && !line.starts_with("test result");
-        if is_list || line.starts_with("error:") {
+        if line.starts_with("error:") {
             failures.push(line);
         }
     }

@@ -1,5 +1,7 @@
 //! What can be seen of a guest that does not answer, for whoever has to find out why.
 
+use std::time::Duration;
+
 use drover_lab::addresses::{guest_address, number_of};
 
 use super::world::World;
@@ -31,11 +33,31 @@ impl World {
         let at_first = answers();
         let _ = self.lab.exec("ctl", &["ip", "neigh", "flush", "to", &address]);
         format!(
-            "{}; the switch sends to {port:?}; the client knows {:?}; it answers: {at_first}, asked \
-             anew: {}",
+            "{}; the switch sends to {port:?}; the client knows {:?}; it answers a ping: {at_first}, \
+             asked anew: {}; {}",
             hosts.join(", "),
             known.unwrap_or_default().trim(),
-            answers()
+            answers(),
+            self.home(guest).map_or_else(|error| error.to_string(), |at| self.inside(&at, guest)),
         )
+    }
+
+    /// Whether its CPU gets on, and the last that it said.
+    fn inside(&self, host: &str, guest: &str) -> String {
+        let place = || {
+            let asked = ["qemu-monitor-command", guest, "--hmp", "info registers"];
+            let registers = self.lab.virsh(host, &asked).unwrap_or_default();
+            let told = |word: &&str| word.starts_with("RIP=") || word.starts_with("HLT=");
+            registers.split_whitespace().filter(told).collect::<Vec<_>>().join(" ")
+        };
+        let places: Vec<String> = (0..3)
+            .map(|_| {
+                std::thread::sleep(Duration::from_millis(300));
+                place()
+            })
+            .collect();
+        let console = format!("/var/log/libvirt/qemu/{guest}-console.log");
+        let said = self.lab.exec(host, &["tail", "-c", "300", &console]).unwrap_or_default();
+        format!("its CPU: {}; its console on {host}: {:?}", places.join(", "), said.trim())
     }
 }

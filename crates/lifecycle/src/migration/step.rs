@@ -41,8 +41,13 @@ impl Migration {
 
     fn heard(&self, progress: MigrationProgress) -> Result<Stepped, Ignored> {
         match self.state {
-            S::Transferring | S::Cancelling | S::PostCopy { .. } => {
+            S::Transferring | S::Cancelling => {
                 Ok(Self { progress: Some(progress), ..self.clone() }.stays())
+            }
+            // It goes on, whatever it stood still for.
+            S::PostCopy { .. } => {
+                let state = S::PostCopy { trouble: None };
+                Ok(Self { progress: Some(progress), state, ..self.clone() }.stays())
             }
             _ => Err(Ignored),
         }
