@@ -63,6 +63,7 @@ pub async fn foretell(
         first_downtime_ms: limits.first_downtime_ms,
         max_downtime_ms: limits.max_downtime_ms,
         otherwise: otherwise(settings),
+        at_once: settings.post_copy == PostCopy::Now,
     };
     Some(prospect.forecast(&Correction::learn(&past(&tables, guest))))
 }

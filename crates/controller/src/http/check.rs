@@ -38,7 +38,8 @@ pub(super) async fn check(
         let journey = Journey::of(&tables, guest, None).ok_or_else(|| missing("guest", &name))?;
         let usual = usual_mode(&journey);
         let settings = settings(&options(&query, usual))?;
-        let journey = Journey { settings, ..journey };
+        let journey =
+            Journey::of(&tables, guest, Some(&settings)).ok_or_else(|| missing("guest", &name))?;
         let picture = standing(picture, &journey.settings);
         let targets = match &query.to {
             Some(to) => vec![find_host(&tables, to).ok_or_else(|| missing("host", to))?],

@@ -4,7 +4,7 @@ use drover_agent_api::v1::{CheckIncoming, InspectGuest, ListenForProbe, ProbePor
 use drover_model::{
     CpuFit, CpuPlatform, Guest, GuestId, GuestInspection, Host, HostId, IncomingQuestion, PortProbe,
 };
-use drover_rules::preflight::paths;
+use drover_rules::preflight::{paths, places};
 use serde::de::DeserializeOwned;
 
 use super::{Incoming, Journey};
@@ -57,7 +57,7 @@ pub(super) async fn incoming(
     let question = IncomingQuestion {
         platform: platform_of(guest),
         cpu_xml: known.and_then(|known| known.cpu_xml.clone()),
-        paths: known.map(paths).unwrap_or_default(),
+        paths: [known.map(paths).unwrap_or_default(), places(&journey.copies)].concat(),
     };
     ask_incoming(live, target, &question).await
 }

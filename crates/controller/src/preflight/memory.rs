@@ -119,14 +119,14 @@ pub fn known(tables: &Tables) -> BTreeMap<GuestId, KnownRefusals> {
     tables.refusals.iter().map(with).filter(any).collect()
 }
 
-/// Remembers what was found.
+/// Remembers what was found. With a map of the request's own that says nothing of other moves.
 pub async fn remember(
     records: &Records,
     blocked: &[Blocked],
     settings: &MigrationSettings,
     now: Timestamp,
 ) -> Result<(), RecordError> {
-    if blocked.is_empty() {
+    if blocked.is_empty() || !settings.storage_map.is_empty() {
         return Ok(());
     }
     let decide = |tables: &Tables| {

@@ -6,13 +6,14 @@ pub mod memory;
 pub mod moves;
 
 use drover_model::{
-    Guest, GuestInspection, GuestState, Host, HostId, IncomingCheck, MigrationMode,
+    DiskCopy, Guest, GuestInspection, GuestState, Host, HostId, IncomingCheck, MigrationMode,
     MigrationSettings,
 };
 use drover_rules::Refusal;
 use drover_rules::preflight::{Facts, Finding, Told, findings};
 use futures::StreamExt as _;
 
+use crate::admission::copies;
 use crate::live::{AskError, Live};
 use crate::records::Tables;
 
@@ -33,6 +34,8 @@ pub struct Journey {
     pub source: Host,
     /// How it would go.
     pub settings: MigrationSettings,
+    /// The disks that would go with it.
+    pub copies: Vec<DiskCopy>,
 }
 
 /// A target and what placement constraints say of it.
@@ -72,7 +75,9 @@ impl Journey {
         let guest = tables.guests.get(guest)?.guest.clone();
         let source = tables.hosts.get(guest.host)?.host.clone();
         let settings = settings.cloned().unwrap_or_else(|| usual_settings(&guest));
-        Some(Self { guest, source, settings })
+        // A disk that cannot be copied is refused by admission.
+        let copies = copies(tables, guest.id, &settings).unwrap_or_default();
+        Some(Self { guest, source, settings, copies })
     }
 }
 
@@ -116,6 +121,7 @@ async fn look_at(
         source,
         target,
         settings: &journey.settings,
+        copies: &journey.copies,
         refusals: &candidate.refusals,
         inspection: told(inspection, &[source], |found| found),
         incoming: told(Some(&incoming), &[target], |found| found),

@@ -10,7 +10,7 @@ use drover_agent_api::v1::{
 };
 use drover_controller::live::SESSION_QUEUE;
 use drover_controller::records::Records;
-use drover_model::{CpuFit, GuestInspection, HostId, IncomingCheck, TyingDevice};
+use drover_model::{CpuFit, GuestInspection, HostId, IncomingCheck, IncomingQuestion, TyingDevice};
 use drover_ports::Clock as _;
 use tokio::sync::mpsc;
 
@@ -72,12 +72,15 @@ pub(crate) fn answer(
             Answer::GuestJson(serde_json::to_vec(&inspection(guest, host, says)).unwrap())
         }
         Some(Question::MeasureDirtying(_)) => Answer::DirtiedJson(b"[]".to_vec()),
-        Some(Question::CheckIncoming(_)) => {
+        Some(Question::CheckIncoming(asked)) => {
+            let asked: IncomingQuestion = serde_json::from_slice(&asked.question_json).unwrap();
+            // It has every directory, and no file of a host's own.
+            let is_own = |path: &String| path.starts_with("/var/local/");
             let check = IncomingCheck {
                 host_uuid: Some(host),
                 cpu: says.cpu.clone(),
                 hugepages: Vec::new(),
-                missing_paths: Vec::new(),
+                missing_paths: asked.paths.into_iter().filter(is_own).collect(),
             };
             Answer::IncomingJson(serde_json::to_vec(&check).unwrap())
         }

@@ -62,6 +62,9 @@ pub struct Prospect {
     pub max_downtime_ms: u64,
     /// Whether something else ends it where the maximum is not enough.
     pub otherwise: Otherwise,
+    /// Whether it is switched to post-copy as soon as it has begun: then it ends, whatever the
+    /// guest writes.
+    pub at_once: bool,
 }
 
 /// What ends a migration that the guest's maximum downtime does not end.
@@ -188,6 +191,9 @@ impl Prospect {
             untouched: real(self.memory.0 - used),
             disks: real(self.disks.0),
         };
+        if self.at_once {
+            return transfer::at_once(shade, sizes);
+        }
         let mut limit = self.first_downtime_ms.min(self.max_downtime_ms).max(1);
         loop {
             let tried = run(shade, sizes, limit);

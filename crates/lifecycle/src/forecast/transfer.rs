@@ -35,6 +35,13 @@ pub(super) struct Run {
     pub(super) bytes: f64,
 }
 
+/// Under post-copy from the start: everything is sent once, while the guest runs at the target.
+pub(super) fn at_once(shade: Shade, sizes: Sizes) -> Run {
+    let Sizes { used, untouched, disks } = sizes;
+    let total_ms = AROUND_MS + (used + disks) / shade.sending + untouched / SCAN + SWITCH_OVER_MS;
+    Run { limit_ms: Some(0), total_ms, pause_ms: SWITCH_OVER_MS, rounds: 1, bytes: used }
+}
+
 pub(super) fn run(shade: Shade, sizes: Sizes, limit_ms: u64) -> Run {
     let fits = shade.sending * real(limit_ms);
     let most = shade.curve.working_set();

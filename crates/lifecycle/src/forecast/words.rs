@@ -30,6 +30,12 @@ pub(super) fn reason(
     let what = format!("{used} to send {over}; {writes}");
     let limit = expected.limit_ms.unwrap_or(0);
     match verdict {
+        _ if prospect.at_once => {
+            format!(
+                "{used} to send {over}: the guest goes to the target at once and waits there \
+                     for each page that it needs before it has come"
+            )
+        }
         Verdict::Converges if limit > prospect.first_downtime_ms => {
             format!("{what}: it ends when it may pause for {limit} ms, which the guest allows")
         }

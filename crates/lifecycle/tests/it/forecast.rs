@@ -36,6 +36,7 @@ fn prospect(used: f64, rate: f64, working_set: f64, link: f64) -> Prospect {
         first_downtime_ms: 300,
         max_downtime_ms: 1000,
         otherwise: Otherwise::Nothing,
+        at_once: false,
     }
 }
 
@@ -83,6 +84,22 @@ fn the_reason_says_what_would_help() {
     assert!(with(Otherwise::PostCopy).reason.contains("post-copy will end it"));
     assert!(with(Otherwise::Throttle).reason.contains("slow the guest down"));
     assert!(with(Otherwise::ForceFinish).reason.contains("paused"));
+}
+
+#[test]
+fn what_is_switched_at_once_ends_whatever_it_writes() {
+    let writes = Prospect { cap: Some(mib(20.0).0), ..prospect(126.0, 30.0, 64.0, 370.0) };
+    assert!(writes.forecast(&Correction::NONE).verdict != Verdict::Converges);
+    let at_once = Prospect { at_once: true, ..writes.clone() }.forecast(&Correction::NONE);
+    assert_eq!((at_once.verdict, at_once.rounds), (Verdict::Converges, 1));
+    assert!(at_once.downtime_ms.expected < 50, "{at_once:?}");
+    // Its memory once, and what is around it.
+    let alone = 126.0 / 20.0 * 1000.0;
+    let total = f64::from(u32::try_from(at_once.total_ms.expected).unwrap());
+    assert!((alone..alone + 500.0).contains(&total), "{at_once:?}");
+    let idle = Prospect { dirtied: windows(0.0, 0.0), at_once: true, ..writes };
+    assert_eq!(idle.forecast(&Correction::NONE).total_ms.expected, at_once.total_ms.expected);
+    assert!(at_once.reason.contains("at once"), "{}", at_once.reason);
 }
 
 #[test]

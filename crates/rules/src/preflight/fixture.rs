@@ -1,8 +1,8 @@
 //! A move that nothing speaks against, to be spoilt by tests.
 
 use drover_model::{
-    CpuFit, Guest, GuestInspection, Host, IncomingCheck, Medium, MigrationSettings, PortOutcome,
-    PortProbe, PortPurpose,
+    CpuFit, DiskCopy, Guest, GuestInspection, Host, IncomingCheck, Medium, MigrationSettings,
+    PortOutcome, PortProbe, PortPurpose,
 };
 use drover_testkit::{guest, host};
 
@@ -14,6 +14,7 @@ pub(super) struct Case {
     pub(super) source: Host,
     pub(super) target: Host,
     pub(super) settings: MigrationSettings,
+    pub(super) copies: Vec<DiskCopy>,
     pub(super) refusals: Vec<Refusal>,
     pub(super) inspection: GuestInspection,
     pub(super) incoming: IncomingCheck,
@@ -58,6 +59,7 @@ impl Case {
             ],
             skew_ms: Some(12),
             settings: MigrationSettings::default(),
+            copies: vec![],
             refusals: vec![],
             guest,
             source,
@@ -76,6 +78,7 @@ impl Case {
             source: &self.source,
             target: &self.target,
             settings: &self.settings,
+            copies: &self.copies,
             refusals: &self.refusals,
             inspection: Told::This(&self.inspection),
             incoming: Told::This(&self.incoming),

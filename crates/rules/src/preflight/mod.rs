@@ -6,6 +6,7 @@
 //! they were asked about this one move. Every finding is told, not the first.
 
 mod clock;
+mod copied_disk;
 mod cpu;
 mod cures;
 mod device;
@@ -25,12 +26,14 @@ mod silence;
 mod fixture;
 
 use drover_model::{
-    Guest, GuestInspection, Host, IncomingCheck, MigrationMode, MigrationSettings, PortProbe,
+    DiskCopy, Guest, GuestInspection, Host, IncomingCheck, MigrationMode, MigrationSettings,
+    PortProbe,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
 
+pub use copied_disk::places;
 pub use cures::of_constraint as cure_of;
 pub use paths::paths;
 
@@ -93,6 +96,8 @@ pub struct Facts<'a> {
     pub target: &'a Host,
     /// How it would go.
     pub settings: &'a MigrationSettings,
+    /// The disks that would go with it.
+    pub copies: &'a [DiskCopy],
     /// What placement constraints say.
     pub refusals: &'a [Refusal],
     /// What the source told of the guest.
@@ -151,6 +156,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("shareable-disk", shareable_disk::check),
     ("disk-cache", disk_cache::check),
     ("path", paths::check),
+    ("copied-disk", copied_disk::check),
     ("hugepages", hugepages::check),
     ("port", ports::check),
     ("clock", clock::check),

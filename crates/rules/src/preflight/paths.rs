@@ -31,7 +31,10 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let (Some(found), Some(incoming)) = (facts.inspection.this(), facts.incoming.this()) else {
         return Vec::new();
     };
-    incoming.missing_paths.iter().filter_map(|path| trouble(facts, found, path)).collect()
+    // It was asked for others, too.
+    let needed = paths(found);
+    let missing = incoming.missing_paths.iter().filter(|path| needed.contains(path));
+    missing.filter_map(|path| trouble(facts, found, path)).collect()
 }
 
 fn trouble(facts: &Facts<'_>, found: &GuestInspection, path: &str) -> Option<Trouble> {
