@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_agent_api::v1::FailureKind;
+use drover_agent_api::v1::{Failure, FailureKind};
 use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, OutgoingMigration};
 use tokio::time::Instant;
@@ -25,9 +25,13 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How often is looked meanwhile whether it goes on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A try that has not led to a transfer by then does not: libvirt on either host waits 30 s for
-/// a guest's lock, and QEMU answers at once or never.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// libvirt waits so long for a guest's lock. On the target an earlier call has it that waits for
+/// QEMU.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// A try that has neither failed nor led to a transfer by then does neither: the call that has
+/// the lock is its own.
+const HANGS_AFTER: Duration = LOCK_WAIT.saturating_mul(2);
 
 /// QEMU touches guest memory with its one lock held (to write to a virtio queue, or under TCG to
 /// push an interrupt's frame). A page that has not come blocks it then, and with it the monitor
@@ -122,6 +126,7 @@ pub(super) async fn recover(
         commands.tell_post_copy_failed(operation, &why);
         tokio::time::sleep(TRY_AGAIN).await;
         let broken = OutgoingMigration { post_copy: true, ..outgoing.clone() };
+        let asked = Instant::now();
         match go_on(&commands, operation, broken).await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched. So
@@ -130,7 +135,9 @@ pub(super) async fn recover(
                 warn!(%operation, %guest, "the target lost its half of the guest");
                 return commands.conclude(operation, Ok(MigrationOutcome::default())).await;
             }
-            Err(error) if has_broken(&commands, guest).await => why = of_hypervisor(&error),
+            Err(error) if has_broken(&commands, guest).await => {
+                why = why_not(&error, asked.elapsed());
+            }
             // It ended by itself, or something else became of it.
             Err(_) => return follow(commands, operation, guest, Some(outgoing), None).await,
         }
@@ -166,6 +173,14 @@ async fn go_on(
     }
 }
 
+/// Why a try that took so long came to nothing. Pure.
+fn why_not(error: &HypervisorError, took: Duration) -> Failure {
+    match error {
+        HypervisorError::Conflict(_) if took >= LOCK_WAIT => failure(FailureKind::Broken, HANGS),
+        _ => of_hypervisor(error),
+    }
+}
+
 /// How a try to go on gets on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Try {
@@ -190,6 +205,20 @@ fn judge_try(state: Option<GuestState>, job: Option<MigrationProgress>, asked: D
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_is_not_had_is_a_hang_and_what_is_told_at_once_is_not() {
+        let held = HypervisorError::Conflict("held by another thread".to_owned());
+        let cut = HypervisorError::Broken("no route to host".to_owned());
+        for (error, took, hangs) in [
+            (&held, LOCK_WAIT, true),
+            (&held, Duration::from_secs(1), false),
+            (&cut, LOCK_WAIT * 4, false),
+        ] {
+            let why = why_not(error, took).message;
+            assert_eq!(why.contains("cannot be gone on with"), hangs, "{why}");
+        }
+    }
 
     #[test]
     fn a_try_that_leads_to_no_transfer_hangs() {

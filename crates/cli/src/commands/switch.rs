@@ -52,10 +52,22 @@ pub(crate) async fn wake(context: &Context, wake: Wake) -> Done {
     let ended = follow(context, &wake.host, |state| state == "waking").await?;
     output::print(context.format, &ended, |_| show::power::line(&ended))?;
     if ended.state == "on" {
-        return Ok(());
+        return say_what_remains(context, &ended.host).await;
     }
     let why = ended.doing.unwrap_or(ended.state);
     Err(failed(&ended.host, format!("{} is not awake: {why}", ended.host)))
+}
+
+/// What was there before its sleep: an operator's drain is not lifted by waking.
+async fn say_what_remains(context: &Context, host: &str) -> Done {
+    let awake = context.client.host(host).await.map_err(problem)?;
+    if context.format.is_for_people() && awake.host.maintenance != "active" {
+        output::out(&format!(
+            "it is {}: no guest goes there before `drover host undrain {host}`",
+            awake.host.maintenance
+        ));
+    }
+    Ok(())
 }
 
 pub(crate) async fn check_wake(context: &Context, check: CheckWake) -> Done {
