@@ -27,6 +27,7 @@ mod stories {
     pub(crate) mod power_sources;
     pub(crate) mod restarts;
     pub(crate) mod rules;
+    pub(crate) mod samples;
     pub(crate) mod shared;
     pub(crate) mod sight;
     pub(crate) mod sleepers;

@@ -37,7 +37,7 @@ pub struct GuestDetail {
     /// As in the list.
     #[serde(flatten)]
     pub guest: Guest,
-    /// What can be done where its host does not answer.
+    /// What can be done where its host does not answer, or a move of it stands still.
     #[serde(default)]
     pub hint: Option<String>,
     /// Counts the changes of its owner.

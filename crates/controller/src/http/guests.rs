@@ -104,8 +104,14 @@ fn guest(api: &Api, tables: &Tables, record: &GuestRecord) -> v1::Guest {
     }
 }
 
-/// What can be done about a guest that is out of reach.
+/// What can be done about a guest that is out of reach, or between two hosts.
 fn hint(tables: &Tables, record: &GuestRecord) -> Option<String> {
+    let of_guest = tables.operations.iter().filter(|of| of.migration.guest == record.guest.id);
+    let mut stands =
+        of_guest.filter_map(|of| Some((of.migration.operation, of.migration.trouble()?)));
+    if let Some((operation, why)) = stands.next_back() {
+        return Some(format!("{}; `drover operation show {operation}` tells more", why.message));
+    }
     let host = tables.hosts.get(record.guest.host)?;
     let lost = host.host.state == HostState::Unreachable;
     lost.then(|| rescue_hint(&record.guest.name, &host.host.name))

@@ -1,6 +1,7 @@
 //! The engine: order of storing and asking, answers, restart.
 
 use drover_agent_api::v1::{FromController, command, from_controller};
+use drover_api::v1::{EventQuery, Role};
 use drover_controller::engine::effect_of;
 use drover_controller::records::{
     Cause, GuestRecord, HostRecord, OperationRecord, PlanRecord, PlanState,
@@ -202,11 +203,14 @@ async fn a_post_copy_that_stands_still_says_so() {
         world.engine.take(OPERATION, MigrationEvent::PostCopyFailed(broke.clone())).await;
     }
     assert_eq!(failure_shown().as_deref(), Some("the line is cut"));
+    let token = world.token(Role::Operator).await;
+    let (_, guest) = world.call("GET", "/v1/guests/vm1", Some(&token), None).await;
+    assert!(guest["hint"].as_str().unwrap().starts_with("the line is cut; `drover op"), "{guest}");
     for _ in 0..2 {
         world.engine.take(OPERATION, progress()).await;
     }
     assert_eq!(failure_shown(), None);
-    let events = world.api.events.query(&drover_api::v1::EventQuery::default()).await.unwrap();
+    let events = world.api.events.query(&EventQuery::default()).await.unwrap();
     let told: Vec<&str> = events
         .iter()
         .map(|event| event.kind.as_str())

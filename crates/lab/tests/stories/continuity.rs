@@ -6,7 +6,6 @@ use anyhow::{Context as _, ensure};
 use drover_lab::Heard;
 use serde_json::Value;
 
-use super::crash_support::measured;
 use super::world::{World, text};
 
 const GUEST: &str = "vm1";
@@ -46,7 +45,7 @@ pub(crate) fn the_network_hears_of_a_moved_guest(world: &World) -> anyhow::Resul
     let names = world.lab.spec().host_names();
     let third = names.iter().find(|name| **name != from && **name != to).context("no third")?;
     let ear = world.lab.hear(third)?;
-    world.drover(&["guest", "migrate", GUEST, "--to", &to])?;
+    world.migrate(GUEST, &to)?;
     let heard: Vec<Heard> =
         ear.finish()?.into_iter().filter(|frame| frame.from == MAC && frame.broadcast).collect();
     let report = probe.finish()?;
@@ -68,7 +67,7 @@ pub(crate) fn the_network_misses_a_moved_guest_as_measured(world: &World) -> any
     address_is_known(world)?;
     for number in 1..=MOVES {
         // Windows of both hosts begin anew after a move.
-        measured(world, GUEST)?;
+        world.measured(GUEST)?;
         let to = world.other(&world.home(GUEST)?);
         let after = world.now()?;
         let probe = world.lab.probe_every(GUEST, None, LOOK)?;

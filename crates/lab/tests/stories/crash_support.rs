@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use drover_lab::tools::run;
 use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LinkState, Network};
 
-use super::world::{World, all, items, text};
+use super::world::{World, text};
 
 /// A guest whose move another one waits for.
 const OTHER: &str = "vm44";
@@ -24,8 +24,6 @@ const UNDER_WAY: u64 = 4 << 20;
 const STORAGE_OUT: Duration = Duration::from_secs(8);
 /// Where the hosts' own images are.
 const IMAGES: &str = "/var/lib/libvirt/images";
-/// Checks that say no where something is not measured yet.
-const UNMEASURED: [&str; 2] = ["fresh-samples", "threshold"];
 /// QEMU listens for migrations on these ports, as libvirt is configured by default.
 const MIGRATION_PORTS: std::ops::RangeInclusive<u16> = 49_152..=49_215;
 /// A socket that listens, in /proc/net/tcp.
@@ -178,10 +176,10 @@ impl Scene<'_> {
             lab.wait_for_guest(OTHER)?;
         }
         if self.world.home(OTHER)? != self.from {
-            measured(self.world, OTHER)?;
+            self.world.measured(OTHER)?;
             self.world.drover(&["guest", "migrate", OTHER, "--to", &self.from])?;
         }
-        measured(self.world, OTHER)?;
+        self.world.measured(OTHER)?;
         self.world.drover(&["limit", "set", "--in-per-host", "1"])?;
         self.world.begin_slow_move(OTHER, &self.to)
     }
@@ -288,27 +286,6 @@ impl Scene<'_> {
         }
         Ok(())
     }
-}
-
-/// Waits until a guest has been measured where it is, so that it can be moved.
-pub(crate) fn measured(world: &World, guest: &str) -> anyhow::Result<()> {
-    // A host that was switched on again has no samples yet.
-    world.until("fresh samples of every host", || {
-        Ok(all(&world.json(&["host", "list"])?, |host| host["cpu_usage_percent"].is_number()))
-    })?;
-    world.until("a guest that can be moved", || {
-        let shown = world.json(&["guest", "show", guest])?;
-        let home = world.home(guest)?;
-        Ok(shown["host"] == home.as_str()
-            && shown["state"] == "running"
-            && shown["host_percent"].is_number())
-    })?;
-    // A request looks at a window of samples, of which the newest alone say nothing.
-    world.until("a measured window", || {
-        let check = world.json(&["guest", "check", guest])?;
-        let mut findings = items(&check["targets"]).iter().flat_map(|one| items(&one["findings"]));
-        Ok(!findings.any(|one| UNMEASURED.contains(&text(one, "check"))))
-    })
 }
 
 /// What a host's libvirt says of a guest; none where it says nothing.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use drover_lab::{GuestDisk, GuestLease};
 use serde_json::Value;
 
-use super::crash_support::{Fault, Phase, Scene, Watch, measured, processes};
+use super::crash_support::{Fault, Phase, Scene, Watch, processes};
 use super::ground::Ground;
 use super::world::{World, text};
 
@@ -109,6 +109,8 @@ const HOSTS: &[Row] = &[
     (F::TargetHost, P::Resuming, &[Lost("the guest runs nowhere")]),
     // The cable may be back before libvirt gives the connection up.
     (F::ManagementCut, P::FirstPass, &[Stayed("client socket is closed"), Arrived]),
+    (F::ManagementCut, P::HandingOver, &[Stayed("client socket is closed"), Arrived]),
+    (F::ManagementCut, P::Resuming, &[Arrived]),
 ];
 
 const LOCAL: &[Row] = &[
@@ -118,7 +120,11 @@ const LOCAL: &[Row] = &[
     (F::TargetLibvirtd, P::FirstPass, &[Stayed("client socket is closed")]),
 ];
 
-const ISCSI: &[Row] = &[(F::StorageCut, P::FirstPass, &[Arrived])];
+const ISCSI: &[Row] = &[
+    (F::StorageCut, P::FirstPass, &[Arrived]),
+    (F::StorageCut, P::HandingOver, &[Arrived]),
+    (F::StorageCut, P::Resuming, &[Arrived]),
+];
 
 /// How soon a controller that was killed hears of the transfer again, and how soon a cancelled
 /// one is over. The guest stays where it is.
@@ -133,7 +139,7 @@ pub(crate) fn a_restart_and_a_cancel_take_moments(ground: &Ground) -> anyhow::Re
 
 fn restarts_and_cancels(world: &World, guest: &str) -> anyhow::Result<()> {
     for _ in 0..MEASURED {
-        measured(world, guest)?;
+        world.measured(guest)?;
         let from = world.home(guest)?;
         let id = world.begin_slow_move(guest, &world.other(&from))?;
         let elapsed = || -> anyhow::Result<u64> {
@@ -232,7 +238,7 @@ fn prove(
     disk: GuestDisk,
     (fault, phase, ends): &Row,
 ) -> anyhow::Result<String> {
-    measured(world, guest)?;
+    world.measured(guest)?;
     let from = world.home(guest)?;
     let to = world.other(&from);
     let scene = Scene { world, guest, disk, from, to };

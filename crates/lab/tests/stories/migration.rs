@@ -24,7 +24,7 @@ pub(crate) fn a_moved_guest_keeps_its_connection(world: &World) -> anyhow::Resul
     world.lab.dirty("vm1", 4, 16)?;
     let probe = world.lab.probe("vm1", None)?;
     std::thread::sleep(Duration::from_secs(2));
-    world.drover(&["guest", "migrate", "vm1", "--to", &to])?;
+    world.migrate("vm1", &to)?;
     std::thread::sleep(Duration::from_secs(3));
     let report = probe.finish()?;
     ensure!(world.home("vm1")? == to, "vm1 is not on {to}");

@@ -97,6 +97,7 @@ pub(crate) fn post_copy_can_be_asked_for_at_once(world: &World) -> anyhow::Resul
     let from = world.home("vm4")?;
     let to = world.other(&from);
     world.lab.dirty("vm4", 20, 32)?;
+    world.measured("vm4")?;
     let words = ["guest", "migrate", "vm4", "--to", &to, "--post-copy", "now"];
     let ended = world.json(&words)?;
     ensure!(ended["state"] == "completed" && went_through(&ended, "post-copy"), "{ended}");

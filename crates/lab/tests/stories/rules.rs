@@ -14,7 +14,7 @@ fn gather(world: &World, host: &str, count: usize) -> anyhow::Result<()> {
             break;
         }
         if world.home(&guest)? != host {
-            world.drover(&["guest", "migrate", &guest, "--to", host])?;
+            world.migrate(&guest, host)?;
         }
     }
     Ok(())

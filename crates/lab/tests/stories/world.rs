@@ -196,6 +196,7 @@ impl World {
         rate: &str,
         options: &[&str],
     ) -> anyhow::Result<String> {
+        self.measured(guest)?;
         let words = ["guest", "migrate", guest, "--to", to, "--max-bandwidth", rate, "--no-wait"];
         let words: Vec<&str> = words.iter().chain(options).copied().collect();
         let begun = self.json(&words)?;
