@@ -493,6 +493,12 @@ async fn under_post_copy_the_guests_state_tells_what_became_of_it() {
     stage.hypervisor.put(GUEST, GuestState::PostCopyFailed);
     stage.hypervisor.end_job(GUEST, Err(broken()));
     assert!(matches!(stage.controller.update().await, Body::PostCopyFailed(_)));
+    // The next one fails, and the target's QEMU has answered nothing for long.
+    stage.hypervisor.leave_unanswered(Duration::from_secs(31));
+    stage.hypervisor.end_job(GUEST, Err(broken()));
+    let told = stage.controller.update().await;
+    let Body::PostCopyFailed(why) = told else { panic!("{told:?}") };
+    assert!(why.message.contains("cannot be gone on with"), "{why:?}");
     // The target has no half of it any more: nothing of it can run here.
     stage.hypervisor.end_job(GUEST, Err(HypervisorError::Gone(GUEST)));
     finished(&stage.controller.update().await);

@@ -10,7 +10,9 @@ use drover_agent_api::v1::{
     AcceptIncoming, CancelMigration, Command, DefineIncoming, DiscardIncoming, FromController,
     RemoveDeparted, Resume, StartGuest, StartMigration, command, from_controller,
 };
-use drover_lifecycle::{Effect, Failure, Migration, MigrationEvent, MigrationState, answer};
+use drover_lifecycle::{
+    Effect, Failure, FailureKind, Migration, MigrationEvent, MigrationState, answer,
+};
 use drover_model::{HostId, HostState, MigrationMode, MigrationOutcome, OperationId, OwnerPhase};
 use drover_ports::{Clock, StoreError};
 
@@ -297,7 +299,9 @@ impl Engine {
     async fn tell(&self, applied: &Applied, event: &MigrationEvent) {
         let (before, after) = (&applied.before.migration, &applied.after.migration);
         if before.state.as_str() == after.state.as_str() {
-            if before.trouble() != after.trouble() {
+            // Each try may fail in other words.
+            let kind = |of: &Migration| of.trouble().map(|why| why.kind == FailureKind::Refused);
+            if kind(before) != kind(after) {
                 let draft = post_copy_stands(&self.records.read(), &applied.after);
                 self.events.record(draft).await;
             }

@@ -3,6 +3,8 @@
 //! The adapter carries out single calls and reports what it sees; which call is right,
 //! and under which epoch, is the agent's and the controller's business.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use drover_model::{
     Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
@@ -223,6 +225,13 @@ pub trait Hypervisor: Inspection {
         &self,
         migration: OutgoingMigration,
     ) -> Result<MigrationOutcome, HypervisorError>;
+
+    /// For how long QEMU has left a question about the guest unanswered on the target. Zero where
+    /// it answers, and where it was not asked or is not there.
+    async fn unanswered_at_target(
+        &self,
+        migration: OutgoingMigration,
+    ) -> Result<Duration, HypervisorError>;
 
     /// Lets a guest run that is paused. No error when it already runs. Conflict, without delay,
     /// while half of its memory is elsewhere, also when that will never come.

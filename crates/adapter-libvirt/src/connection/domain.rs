@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
+use std::time::Duration;
 
 use drover_model::GuestId;
 use virt_sys as sys;
@@ -117,6 +118,16 @@ impl Domain {
         check(result)?;
         let number = |value: c_int| u32::try_from(value).unwrap_or_default();
         Ok(DomainState { state: number(state), reason: number(reason) })
+    }
+
+    /// For how long a question to QEMU has waited for its answer; zero where none waits. Asks
+    /// libvirt alone, and needs no lock.
+    pub(crate) fn unanswered(&self) -> Result<Duration, LibvirtError> {
+        let mut info = sys::virDomainControlInfo { state: 0, details: 0, stateTime: 0 };
+        // SAFETY: `self.raw` is a live reference and `info` outlives the call.
+        check(unsafe { sys::virDomainGetControlInfo(self.raw, &raw mut info, 0) })?;
+        let waits = info.state == sys::VIR_DOMAIN_CONTROL_OCCUPIED;
+        Ok(if waits { Duration::from_millis(info.stateTime) } else { Duration::ZERO })
     }
 
     /// Whether its definition is kept when it stops.

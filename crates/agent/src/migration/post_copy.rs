@@ -11,7 +11,6 @@ use std::time::Duration;
 use drover_agent_api::v1::{Failure, FailureKind};
 use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, OutgoingMigration};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::follow::{follow, look};
@@ -25,13 +24,15 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How often is looked meanwhile whether it goes on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// libvirt waits so long for a guest's lock. On the target an earlier call has it that waits for
-/// QEMU.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// Looks after which the target is asked whether its QEMU answers, while nothing moves.
+const LOOKS_PER_QUESTION: u32 = 10;
 
-/// A try that has neither failed nor led to a transfer by then does neither: the call that has
-/// the lock is its own.
-const HANGS_AFTER: Duration = LOCK_WAIT.saturating_mul(2);
+/// The target may take so long to say so.
+const TARGET_SAYS_WITHIN: Duration = Duration::from_secs(5);
+
+/// QEMU that leaves a question of libvirt's unanswered for so long, while half of the guest's
+/// memory is elsewhere, does not answer it any more.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// QEMU touches guest memory with its one lock held (to write to a virtio queue, or under TCG to
 /// push an interrupt's frame). A page that has not come blocks it then, and with it the monitor
@@ -122,12 +123,11 @@ pub(super) async fn recover(
 ) {
     let guest = outgoing.guest;
     let mut why = failure(FailureKind::Broken, why);
+    let broken = OutgoingMigration { post_copy: true, ..outgoing.clone() };
     loop {
         commands.tell_post_copy_failed(operation, &why);
         tokio::time::sleep(TRY_AGAIN).await;
-        let broken = OutgoingMigration { post_copy: true, ..outgoing.clone() };
-        let asked = Instant::now();
-        match go_on(&commands, operation, broken).await {
+        match go_on(&commands, operation, &broken).await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched. So
             // nothing of the guest can run here any more, and the target tells what it has.
@@ -136,7 +136,8 @@ pub(super) async fn recover(
                 return commands.conclude(operation, Ok(MigrationOutcome::default())).await;
             }
             Err(error) if has_broken(&commands, guest).await => {
-                why = why_not(&error, asked.elapsed());
+                let hangs = hangs(&commands, &broken).await;
+                why = hangs.unwrap_or_else(|| of_hypervisor(&error));
             }
             // It ended by itself, or something else became of it.
             Err(_) => return follow(commands, operation, guest, Some(outgoing), None).await,
@@ -145,97 +146,42 @@ pub(super) async fn recover(
 }
 
 /// Asks for it once, and tells how it goes meanwhile: libvirt answers when the transfer is over
-/// or has broken again.
+/// or has broken again, and not at all where QEMU on the target does not answer.
 async fn go_on(
     commands: &Commands,
     operation: OperationId,
-    broken: OutgoingMigration,
+    broken: &OutgoingMigration,
 ) -> Result<MigrationOutcome, HypervisorError> {
-    let guest = broken.guest;
-    let asked = Instant::now();
-    let mut is_told = false;
-    let answer = commands.hypervisor.recover_post_copy(broken);
+    let answer = commands.hypervisor.recover_post_copy(broken.clone());
     tokio::pin!(answer);
+    let mut still = 0_u32;
     loop {
         tokio::select! {
             outcome = &mut answer => return outcome,
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
-        let Ok((state, job)) = look(commands, guest).await else { continue };
-        match judge_try(state, job, asked.elapsed()) {
-            Try::Sends(progress) => commands.tell_progress(operation, progress),
-            Try::Hangs if !is_told => {
-                commands.tell_post_copy_failed(operation, &failure(FailureKind::Broken, HANGS));
-                is_told = true;
+        match look(commands, broken.guest).await {
+            Ok((Some(GuestState::PostCopy), Some(progress))) => {
+                still = 0;
+                commands.tell_progress(operation, progress);
             }
-            Try::Hangs | Try::Waits => {}
+            Ok((Some(GuestState::PostCopyFailed), _)) => {
+                still += 1;
+                if still.is_multiple_of(LOOKS_PER_QUESTION)
+                    && let Some(why) = hangs(commands, broken).await
+                {
+                    commands.tell_post_copy_failed(operation, &why);
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// Why a try that took so long came to nothing. Pure.
-fn why_not(error: &HypervisorError, took: Duration) -> Failure {
-    match error {
-        HypervisorError::Conflict(_) if took >= LOCK_WAIT => failure(FailureKind::Broken, HANGS),
-        _ => of_hypervisor(error),
-    }
-}
-
-/// How a try to go on gets on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Try {
-    /// The rest is on its way.
-    Sends(MigrationProgress),
-    /// Both libvirts are at it.
-    Waits,
-    /// It will not be answered.
-    Hangs,
-}
-
-/// Judges a try by the source's guest and its job, and by how long ago it was begun. Pure.
-fn judge_try(state: Option<GuestState>, job: Option<MigrationProgress>, asked: Duration) -> Try {
-    match (state, job) {
-        (Some(GuestState::PostCopy), Some(progress)) => Try::Sends(progress),
-        // libvirt goes from one to the other as soon as the target has the new connection.
-        (Some(GuestState::PostCopyFailed), _) if asked >= HANGS_AFTER => Try::Hangs,
-        _ => Try::Waits,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_that_is_not_had_is_a_hang_and_what_is_told_at_once_is_not() {
-        let held = HypervisorError::Conflict("held by another thread".to_owned());
-        let cut = HypervisorError::Broken("no route to host".to_owned());
-        for (error, took, hangs) in [
-            (&held, LOCK_WAIT, true),
-            (&held, Duration::from_secs(1), false),
-            (&cut, LOCK_WAIT * 4, false),
-        ] {
-            let why = why_not(error, took).message;
-            assert_eq!(why.contains("cannot be gone on with"), hangs, "{why}");
-        }
-    }
-
-    #[test]
-    fn a_try_that_leads_to_no_transfer_hangs() {
-        use GuestState as S;
-        let progress = MigrationProgress::default();
-        let (soon, late) = (HANGS_AFTER - Duration::from_millis(1), HANGS_AFTER);
-        for (state, job, asked, expected) in [
-            (Some(S::PostCopyFailed), None, soon, Try::Waits),
-            (Some(S::PostCopyFailed), None, late, Try::Hangs),
-            // The numbers of the job that broke say nothing of the new try.
-            (Some(S::PostCopyFailed), Some(progress), late, Try::Hangs),
-            (Some(S::PostCopy), Some(progress), late, Try::Sends(progress)),
-            (Some(S::PostCopy), None, late, Try::Waits),
-            (Some(S::ShutOff), None, late, Try::Waits),
-            (None, None, late, Try::Waits),
-        ] {
-            assert_eq!(judge_try(state, job, asked), expected, "{state:?} after {asked:?}");
-        }
-    }
+/// What to say where QEMU on the target hangs; none where it is not known to.
+async fn hangs(commands: &Commands, broken: &OutgoingMigration) -> Option<Failure> {
+    let asked = commands.hypervisor.unanswered_at_target(broken.clone());
+    let time = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await.ok()?.ok()?;
+    // Refused, unlike a line that is cut: no further try helps.
+    (time >= HANGS_AFTER).then(|| failure(FailureKind::Refused, HANGS))
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
@@ -40,6 +41,7 @@ struct State {
     definitions: BTreeMap<GuestId, String>,
     refreshed: Vec<String>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
+    unanswered: Duration,
     out_of_reach: bool,
 }
 
@@ -117,6 +119,11 @@ impl Scripted {
             state.jobs.remove(&id);
             state.outcomes.insert(id, outcome);
         });
+    }
+
+    /// QEMU on the target has not answered for so long.
+    pub fn leave_unanswered(&self, time: Duration) {
+        self.change(|state| state.unanswered = time);
     }
 
     pub fn refuse_resume(&self, id: GuestId, error: Option<HypervisorError>) {
@@ -286,6 +293,13 @@ impl Hypervisor for Scripted {
         migration: OutgoingMigration,
     ) -> Result<MigrationOutcome, HypervisorError> {
         self.migrate_out(migration).await
+    }
+
+    async fn unanswered_at_target(
+        &self,
+        _: OutgoingMigration,
+    ) -> Result<Duration, HypervisorError> {
+        Ok(self.reach()?.unanswered)
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {

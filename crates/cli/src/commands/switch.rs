@@ -60,8 +60,13 @@ pub(crate) async fn wake(context: &Context, wake: Wake) -> Done {
 
 /// What was there before its sleep: an operator's drain is not lifted by waking.
 async fn say_what_remains(context: &Context, host: &str) -> Done {
-    let awake = context.client.host(host).await.map_err(problem)?;
-    if context.format.is_for_people() && awake.host.maintenance != "active" {
+    if !context.format.is_for_people() {
+        return Ok(());
+    }
+    // The host is awake, whether or not it can be asked for more.
+    if let Ok(awake) = context.client.host(host).await
+        && awake.host.maintenance != "active"
+    {
         output::out(&format!(
             "it is {}: no guest goes there before `drover host undrain {host}`",
             awake.host.maintenance

@@ -101,7 +101,10 @@ pub(super) async fn look_at_plan(
 ) -> Result<Verdicts, Failed> {
     let looked = look_at_moves(&api.live, &api.records, moves, settings, patience).await;
     remember(&api.records, &looked.blocked, settings, api.clock.now()).await?;
-    forget(&api.records, &looked.pairs()).await?;
+    // Well by a map of its own is not well for others.
+    if settings.storage_map.is_empty() {
+        forget(&api.records, &looked.pairs()).await?;
+    }
     Ok(looked)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use drover_model::{GuestId, Host, HostId, MigrationSettings, StorageCopy, Timestamp};
 use drover_rules::PlacementPolicy;
 use drover_rules::constraint::{KnownRefusal, KnownRefusals, Way};
-use drover_rules::preflight::{ANSWER, Finding};
+use drover_rules::preflight::{ANSWER, COPIED_DISK, Finding};
 
 use crate::moment::sha256_hex;
 use crate::records::{RecordError, Records, RefusalRecord, Refused, Tables, Txn};
@@ -119,19 +119,28 @@ pub fn known(tables: &Tables) -> BTreeMap<GuestId, KnownRefusals> {
     tables.refusals.iter().map(with).filter(any).collect()
 }
 
-/// Remembers what was found. With a map of the request's own that says nothing of other moves.
+/// Remembers what was found, but for what a map of the request's own has to do with.
 pub async fn remember(
     records: &Records,
     blocked: &[Blocked],
     settings: &MigrationSettings,
     now: Timestamp,
 ) -> Result<(), RecordError> {
-    if blocked.is_empty() || !settings.storage_map.is_empty() {
+    let is_own = |one: &Finding| !settings.storage_map.is_empty() && one.check == COPIED_DISK;
+    let blocked: Vec<Blocked> = blocked
+        .iter()
+        .map(|one| {
+            let findings = one.findings.iter().filter(|finding| !is_own(finding)).cloned();
+            Blocked { findings: findings.collect(), ..one.clone() }
+        })
+        .filter(|one| !one.findings.is_empty())
+        .collect();
+    if blocked.is_empty() {
         return Ok(());
     }
     let decide = |tables: &Tables| {
         let mut changed: BTreeMap<GuestId, RefusalRecord> = BTreeMap::new();
-        for one in blocked {
+        for one in &blocked {
             let to = (!one.is_everywhere()).then_some(one.to);
             let Some(of) = fingerprint(tables, one.guest, to) else { continue };
             let refused = Refused { refusal: one.refusal(settings, now), of };

@@ -36,6 +36,8 @@ pub struct Journey {
     pub settings: MigrationSettings,
     /// The disks that would go with it.
     pub copies: Vec<DiskCopy>,
+    /// Hosts from which what an earlier move left is still to be removed, which Drover does.
+    pub unclean: Vec<HostId>,
 }
 
 /// A target and what placement constraints say of it.
@@ -77,7 +79,16 @@ impl Journey {
         let settings = settings.cloned().unwrap_or_else(|| usual_settings(&guest));
         // A disk that cannot be copied is refused by admission.
         let copies = copies(tables, guest.id, &settings).unwrap_or_default();
-        Some(Self { guest, source, settings, copies })
+        let left = tables.operations.iter().map(|of| &of.migration);
+        let unclean = left
+            .filter(|left| left.guest == guest.id)
+            .flat_map(|left| {
+                let (to, from) = (left.target_unclean, left.source_unclean);
+                [to.then_some(left.to), from.then_some(left.from)]
+            })
+            .flatten()
+            .collect();
+        Some(Self { guest, source, settings, copies, unclean })
     }
 }
 
@@ -121,7 +132,8 @@ async fn look_at(
         source,
         target,
         settings: &journey.settings,
-        copies: &journey.copies,
+        // What is in the way there is ours, and goes by itself.
+        copies: if journey.unclean.contains(&target.id) { &[] } else { &journey.copies },
         refusals: &candidate.refusals,
         inspection: told(inspection, &[source], |found| found),
         incoming: told(Some(&incoming), &[target], |found| found),

@@ -199,8 +199,9 @@ async fn a_post_copy_that_stands_still_says_so() {
     world.engine.take(OPERATION, progress()).await;
     assert_eq!(failure_shown(), None);
     let broke = Failure { kind: FailureKind::Broken, message: "the line is cut".to_owned() };
-    for _ in 0..2 {
-        world.engine.take(OPERATION, MigrationEvent::PostCopyFailed(broke.clone())).await;
+    let otherwise = Failure { message: "no route to host".to_owned(), ..broke.clone() };
+    for why in [&otherwise, &broke, &broke] {
+        world.engine.take(OPERATION, MigrationEvent::PostCopyFailed(why.clone())).await;
     }
     assert_eq!(failure_shown().as_deref(), Some("the line is cut"));
     let token = world.token(Role::Operator).await;

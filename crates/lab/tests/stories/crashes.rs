@@ -99,7 +99,7 @@ const ALWAYS: &[(F, P)] = &[
 ];
 
 /// Which rows are proven: `all`, or those with this in their name, e.g. `SourceQemu in PostCopy`.
-const ROWS: &str = "DROVER_LAB_ROWS";
+pub(crate) const ROWS: &str = "DROVER_LAB_ROWS";
 
 const HOSTS: &[Row] = &[
     (F::SourceHost, P::FirstPass, &[Lost("the guest runs nowhere")]),
@@ -205,7 +205,7 @@ fn on_own_lab(
             match told {
                 Ok(said) => eprintln!("    {fault:?} in {phase:?}: {said} ({took:.1} s)"),
                 Err(error) => {
-                    eprintln!("    {fault:?} in {phase:?}: WRONG {error:#} ({took:.1} s)");
+                    eprintln!("error: {fault:?} in {phase:?}: WRONG {error:#} ({took:.1} s)");
                     wrong.push(format!("{fault:?} in {phase:?}: {error:#}"));
                     renew(world, guest, disk)?;
                 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use drover_lab::{Drover, Lab, LabSpec};
 
+use super::patience::caught;
 use super::world::{World, spec};
 
 /// Where the stories' labs and the image are.
@@ -67,7 +68,7 @@ impl Ground {
         let spec = change(LabSpec { name: name.to_owned(), guests: 0, ..of_all });
         let world = World::of(Lab::up(spec, &|_| {})?);
         let up = if world.lab.spec().bare { Ok(()) } else { Drover::of(&world.lab).up(&|_| {}) };
-        let told = up.and_then(|()| world.hear(story));
+        let told = up.and_then(|()| caught(|| story(&world)));
         let down = world.lab.down();
         told.and(down)
     }

@@ -1,11 +1,12 @@
 //! How long a lane goes on: not for ever where all fails, so that whoever waits for it learns
 //! why in time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 
 /// A lane of which so many stories failed tells no more of them.
 const MAX_FAILURES: usize = 3;
@@ -14,6 +15,19 @@ const LAST_BEGIN: Duration = Duration::from_secs(30 * 60);
 /// What has not ended by then is given up, with its process. A story is bounded by what it waits
 /// for; this is for one that is not.
 const GIVEN_UP: Duration = Duration::from_secs(40 * 60);
+
+/// Every row of the crash table takes longer than those of every run.
+fn limit(of_every_run: Duration) -> Duration {
+    if std::env::var_os(super::crashes::ROWS).is_some() { of_every_run * 3 } else { of_every_run }
+}
+
+/// What a story says; one that panics has failed.
+pub(crate) fn caught(story: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    catch_unwind(AssertUnwindSafe(story)).unwrap_or_else(|why| {
+        let why = why.downcast_ref::<String>().map(String::as_str);
+        bail!("it panicked: {}", why.unwrap_or("its words are above"))
+    })
+}
 
 /// Of one lane.
 pub(crate) struct Patience {
@@ -46,10 +60,10 @@ impl Patience {
         let failed = self.failures.load(Ordering::Relaxed);
         ensure!(failed < MAX_FAILURES, "not told: {failed} stories of this lane failed");
         let passed = self.begun.elapsed();
-        ensure!(passed < LAST_BEGIN, "not told: this lane began {} s ago", passed.as_secs());
+        ensure!(passed < limit(LAST_BEGIN), "not told: this lane began {} s ago", passed.as_secs());
         *self.telling.lock().unwrap_or_else(PoisonError::into_inner) = name;
         let began = Instant::now();
-        let told = story();
+        let told = caught(story);
         eprintln!("  {name}: {} s", began.elapsed().as_secs());
         if let Err(error) = &told {
             self.failures.fetch_add(1, Ordering::Relaxed);
@@ -59,7 +73,7 @@ impl Patience {
     }
 
     fn give_up_late(&self) {
-        std::thread::sleep(GIVEN_UP);
+        std::thread::sleep(limit(GIVEN_UP));
         let name = *self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         eprintln!(
             "error: {name} has not ended {} s after its lane began: its lab is left as it is",

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 
+use super::patience::caught;
 use super::world::World;
 
 pub(crate) struct Shared {
@@ -27,7 +28,7 @@ impl Shared {
             *held = Some(World::up(self.lane).context("the lab cannot be made")?);
         }
         let world = held.as_ref().context("it was just made")?;
-        let told = world.hear(story).and_then(|()| world.tidy().context("after the story"));
+        let told = caught(|| story(world)).and_then(|()| world.tidy().context("after the story"));
         if told.is_err()
             && let Some(broken) = held.take()
             && let Err(error) = broken.down()

@@ -1,6 +1,5 @@
 //! A lab that stories are told on, and what they ask of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -57,17 +56,6 @@ impl World {
         let processes = drover_lab::tools::run("ps -eo args")?;
         ensure!(!processes.contains(&dir), "processes of {dir} are left");
         Ok(())
-    }
-
-    /// Tells a story; one that panics has failed.
-    pub(crate) fn hear(
-        &self,
-        story: impl FnOnce(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        catch_unwind(AssertUnwindSafe(|| story(self))).unwrap_or_else(|why| {
-            let why = why.downcast_ref::<String>().map(String::as_str);
-            bail!("it panicked: {}", why.unwrap_or("its words are above"))
-        })
     }
 
     /// No load, no rules, nothing under way.

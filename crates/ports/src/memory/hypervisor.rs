@@ -356,6 +356,13 @@ impl Hypervisor for MemoryHypervisor {
         Err(HypervisorError::Conflict(format!("nothing broke: the guest is {}", state.as_str())))
     }
 
+    async fn unanswered_at_target(
+        &self,
+        _: OutgoingMigration,
+    ) -> Result<Duration, HypervisorError> {
+        Ok(Duration::ZERO)
+    }
+
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
         self.of(guest, |copy| {
             if copy.state == GuestState::PostCopyFailed {

@@ -156,7 +156,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("shareable-disk", shareable_disk::check),
     ("disk-cache", disk_cache::check),
     ("path", paths::check),
-    ("copied-disk", copied_disk::check),
+    (COPIED_DISK, copied_disk::check),
     ("hugepages", hugepages::check),
     ("port", ports::check),
     ("clock", clock::check),
@@ -164,6 +164,9 @@ const CHECKS: &[(&str, Check)] = &[
 
 /// The check whether those who were asked have answered: it may pass by itself.
 pub const ANSWER: &str = "answer";
+
+/// The check of the place where a copied disk is to lie.
+pub const COPIED_DISK: &str = "copied-disk";
 
 /// Both a placement constraint, which counts devices, and a check here, which names them.
 const DEVICE: &str = "device";
