@@ -221,23 +221,20 @@ impl Hypervisor for Libvirt {
         self.carry_out(migration, go_on).await
     }
 
-    async fn unanswered_at_target(
+    async fn is_busy_at_target(
         &self,
         migration: OutgoingMigration,
-    ) -> Result<Duration, HypervisorError> {
+    ) -> Result<bool, HypervisorError> {
         let guest = migration.guest;
         let asked = on_thread("libvirt-peer", move || {
             // Nobody listens to the peer's events.
             let (notices, _) = std::sync::mpsc::channel();
             let peer = Connection::open(&migration.peer_uri, notices)?;
             let domain = match peer.domain(guest) {
-                Err(error) if error.code == sys::VIR_ERR_NO_DOMAIN => return Ok(Duration::ZERO),
+                Err(error) if error.code == sys::VIR_ERR_NO_DOMAIN => return Ok(false),
                 other => other?,
             };
-            match parse::guest_state(domain.state()?).is_active() {
-                true => domain.unanswered(),
-                false => Ok(Duration::ZERO),
-            }
+            Ok(parse::guest_state(domain.state()?).is_active() && domain.is_busy()?)
         });
         asked.await?.map_err(|error: LibvirtError| error.translate(Some(guest)))
     }

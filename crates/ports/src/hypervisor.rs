@@ -3,8 +3,6 @@
 //! The adapter carries out single calls and reports what it sees; which call is right,
 //! and under which epoch, is the agent's and the controller's business.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use drover_model::{
     Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
@@ -226,12 +224,12 @@ pub trait Hypervisor: Inspection {
         migration: OutgoingMigration,
     ) -> Result<MigrationOutcome, HypervisorError>;
 
-    /// For how long QEMU has left a question about the guest unanswered on the target. Zero where
-    /// it answers, and where it was not asked or is not there.
-    async fn unanswered_at_target(
+    /// Whether the target's hypervisor is at work on the guest at this moment. That takes moments
+    /// each time, and has no end while QEMU leaves a question unanswered.
+    async fn is_busy_at_target(
         &self,
         migration: OutgoingMigration,
-    ) -> Result<Duration, HypervisorError>;
+    ) -> Result<bool, HypervisorError>;
 
     /// Lets a guest run that is paused. No error when it already runs. Conflict, without delay,
     /// while half of its memory is elsewhere, also when that will never come.

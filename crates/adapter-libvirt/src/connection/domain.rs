@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
-use std::time::Duration;
 
 use drover_model::GuestId;
 use virt_sys as sys;
@@ -120,14 +119,14 @@ impl Domain {
         Ok(DomainState { state: number(state), reason: number(reason) })
     }
 
-    /// For how long a question to QEMU has waited for its answer; zero where none waits. Asks
-    /// libvirt alone, and needs no lock.
-    pub(crate) fn unanswered(&self) -> Result<Duration, LibvirtError> {
+    /// Whether libvirt is at work on it at this moment, inside a migration or not. Asks libvirt
+    /// alone, and needs no lock. (How long it has been is not told: the time is that of the whole
+    /// migration.)
+    pub(crate) fn is_busy(&self) -> Result<bool, LibvirtError> {
         let mut info = sys::virDomainControlInfo { state: 0, details: 0, stateTime: 0 };
         // SAFETY: `self.raw` is a live reference and `info` outlives the call.
         check(unsafe { sys::virDomainGetControlInfo(self.raw, &raw mut info, 0) })?;
-        let waits = info.state == sys::VIR_DOMAIN_CONTROL_OCCUPIED;
-        Ok(if waits { Duration::from_millis(info.stateTime) } else { Duration::ZERO })
+        Ok([sys::VIR_DOMAIN_CONTROL_JOB, sys::VIR_DOMAIN_CONTROL_OCCUPIED].contains(&info.state))
     }
 
     /// Whether its definition is kept when it stops.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use drover_agent_api::v1::{Failure, FailureKind};
 use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, OutgoingMigration};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::follow::{follow, look};
@@ -30,8 +31,8 @@ const LOOKS_PER_QUESTION: u32 = 10;
 /// The target may take so long to say so.
 const TARGET_SAYS_WITHIN: Duration = Duration::from_secs(5);
 
-/// QEMU that leaves a question of libvirt's unanswered for so long, while half of the guest's
-/// memory is elsewhere, does not answer it any more.
+/// libvirt on the target that is at work on the guest at every look for so long waits for an
+/// answer of QEMU's; while half of the guest's memory is elsewhere, that does not come any more.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// QEMU touches guest memory with its one lock held (to write to a virtio queue, or under TCG to
@@ -124,10 +125,11 @@ pub(super) async fn recover(
     let guest = outgoing.guest;
     let mut why = failure(FailureKind::Broken, why);
     let broken = OutgoingMigration { post_copy: true, ..outgoing.clone() };
+    let mut busy_since = None;
     loop {
         commands.tell_post_copy_failed(operation, &why);
         tokio::time::sleep(TRY_AGAIN).await;
-        match go_on(&commands, operation, &broken).await {
+        match go_on(&commands, operation, &broken, &mut busy_since).await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched. So
             // nothing of the guest can run here any more, and the target tells what it has.
@@ -136,7 +138,7 @@ pub(super) async fn recover(
                 return commands.conclude(operation, Ok(MigrationOutcome::default())).await;
             }
             Err(error) if has_broken(&commands, guest).await => {
-                let hangs = hangs(&commands, &broken).await;
+                let hangs = hangs(&commands, &broken, &mut busy_since).await;
                 why = hangs.unwrap_or_else(|| of_hypervisor(&error));
             }
             // It ended by itself, or something else became of it.
@@ -151,6 +153,7 @@ async fn go_on(
     commands: &Commands,
     operation: OperationId,
     broken: &OutgoingMigration,
+    busy_since: &mut Option<Instant>,
 ) -> Result<MigrationOutcome, HypervisorError> {
     let answer = commands.hypervisor.recover_post_copy(broken.clone());
     tokio::pin!(answer);
@@ -162,13 +165,13 @@ async fn go_on(
         }
         match look(commands, broken.guest).await {
             Ok((Some(GuestState::PostCopy), Some(progress))) => {
-                still = 0;
+                (still, *busy_since) = (0, None);
                 commands.tell_progress(operation, progress);
             }
             Ok((Some(GuestState::PostCopyFailed), _)) => {
                 still += 1;
                 if still.is_multiple_of(LOOKS_PER_QUESTION)
-                    && let Some(why) = hangs(commands, broken).await
+                    && let Some(why) = hangs(commands, broken, busy_since).await
                 {
                     commands.tell_post_copy_failed(operation, &why);
                 }
@@ -178,10 +181,21 @@ async fn go_on(
     }
 }
 
-/// What to say where QEMU on the target hangs; none where it is not known to.
-async fn hangs(commands: &Commands, broken: &OutgoingMigration) -> Option<Failure> {
-    let asked = commands.hypervisor.unanswered_at_target(broken.clone());
-    let time = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await.ok()?.ok()?;
+/// What to say where QEMU on the target hangs; none where it is not known to. Asked again and
+/// again: `busy_since` is when libvirt there began to be found at work at every look.
+async fn hangs(
+    commands: &Commands,
+    broken: &OutgoingMigration,
+    busy_since: &mut Option<Instant>,
+) -> Option<Failure> {
+    let asked = commands.hypervisor.is_busy_at_target(broken.clone());
+    // Silence says nothing either way.
+    let busy = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await.ok()?.ok()?;
+    if !busy {
+        *busy_since = None;
+        return None;
+    }
+    let since = *busy_since.get_or_insert_with(Instant::now);
     // Refused, unlike a line that is cut: no further try helps.
-    (time >= HANGS_AFTER).then(|| failure(FailureKind::Refused, HANGS))
+    (since.elapsed() >= HANGS_AFTER).then(|| failure(FailureKind::Refused, HANGS))
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
@@ -41,7 +40,7 @@ struct State {
     definitions: BTreeMap<GuestId, String>,
     refreshed: Vec<String>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
-    unanswered: Duration,
+    target_is_busy: bool,
     out_of_reach: bool,
 }
 
@@ -121,9 +120,9 @@ impl Scripted {
         });
     }
 
-    /// QEMU on the target has not answered for so long.
-    pub fn leave_unanswered(&self, time: Duration) {
-        self.change(|state| state.unanswered = time);
+    /// From now on the target's hypervisor is always at work on the guest.
+    pub fn keep_target_busy(&self) {
+        self.change(|state| state.target_is_busy = true);
     }
 
     pub fn refuse_resume(&self, id: GuestId, error: Option<HypervisorError>) {
@@ -295,11 +294,8 @@ impl Hypervisor for Scripted {
         self.migrate_out(migration).await
     }
 
-    async fn unanswered_at_target(
-        &self,
-        _: OutgoingMigration,
-    ) -> Result<Duration, HypervisorError> {
-        Ok(self.reach()?.unanswered)
+    async fn is_busy_at_target(&self, _: OutgoingMigration) -> Result<bool, HypervisorError> {
+        Ok(self.reach()?.target_is_busy)
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {

@@ -153,7 +153,7 @@ fn a_guest_that_hangs_is_started_again(
 ) -> anyhow::Result<()> {
     eprintln!("    QEMU on {to} hangs");
     let monitor = world.lab.virsh(to, &["domcontrol", guest])?;
-    ensure!(monitor.contains("occupied"), "its monitor is not the one that hangs: {monitor}");
+    ensure!(monitor.contains("job"), "libvirt there does not wait for it: {monitor}");
     // libvirt may say that it is gone already: another of its threads saw it go.
     let destroyed = world.lab.virsh(to, &["destroy", guest]);
     let ended = world.finished(id).with_context(|| format!("virsh destroy: {destroyed:?}"))?;

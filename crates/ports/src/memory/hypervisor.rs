@@ -356,11 +356,8 @@ impl Hypervisor for MemoryHypervisor {
         Err(HypervisorError::Conflict(format!("nothing broke: the guest is {}", state.as_str())))
     }
 
-    async fn unanswered_at_target(
-        &self,
-        _: OutgoingMigration,
-    ) -> Result<Duration, HypervisorError> {
-        Ok(Duration::ZERO)
+    async fn is_busy_at_target(&self, _: OutgoingMigration) -> Result<bool, HypervisorError> {
+        Ok(false)
     }
 
     async fn resume(&self, guest: GuestId) -> Result<(), HypervisorError> {
