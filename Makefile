@@ -6,22 +6,41 @@ KEEP ?=
 SCHEDULES ?= 100000
 SEED ?= 1
 
-.PHONY: demo demo-power test check fast lab lab-stories lab-others crashes sim bench setup
+.PHONY: demo demo-power test test-all check fast lab lab-stories lab-others crashes sim bench \
+  setup programs root-trixie roots checks
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
 demo: setup
-	$(CARGO) build --workspace --bins
+	$(MAKE) -j2 programs root-trixie
 	target/debug/drover-lab --dir $(LAB_DIR) demo $(if $(KEEP),--keep)
 
 ## demo-power: a host sleeps, a rule on watts fires, a magic packet wakes it, a guest moves there
 ## live and back, and it sleeps again; what it took in kWh.
 demo-power: setup
-	$(CARGO) build --workspace --bins
+	$(MAKE) -j2 programs root-trixie
 	target/debug/drover-lab --dir $(LAB_DIR) demo --power $(if $(KEEP),--keep)
 
 ## test: everything that CI runs.
-test: setup check fast lab
+test: setup
+	$(MAKE) -j2 checks roots
+	$(MAKE) lab
+
+## test-all: the same, and what takes longer: every row of the crash table on either release.
+test-all: test crashes
+
+checks:
+	$(MAKE) check
+	$(MAKE) fast
+
+programs: setup
+	$(CARGO) build --workspace --bins
+
+# The Debian releases that the lab's hosts run: made once, then kept.
+root-trixie: setup
+	@crates/lab/root/make-root.sh trixie
+roots: root-trixie
+	@crates/lab/root/make-root.sh bookworm
 
 ## check: format, lints, layers and limits.
 check: setup

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs what is missing of the Debian packages that building, the lab and the tests need.
+# libvirt and QEMU are not among them: the lab has its own (crates/lab/root/make-root.sh).
 # Needs root and apt; says in one line what is wrong otherwise. Starts no service.
 set -eu
 
 PACKAGES="gcc libc6-dev pkg-config protobuf-compiler libvirt-dev
-  libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
-  qemu-system-x86 qemu-utils qemu-block-extra tgt busybox-static cpio kmod gzip
-  iproute2 iputils-ping util-linux procps curl
+  libvirt-clients mmdebstrap tgt busybox-static cpio kmod gzip
+  iproute2 iptables iputils-ping util-linux procps curl
   openipmi libopenipmi-dev ipmitool python3-venv"
 # The Redfish services of the lab's BMCs; crates/lab/src/bmc/config.rs names the same place.
 REDFISH=/usr/local/lib/drover-lab/redfish
@@ -35,13 +35,7 @@ install_redfish() {
 if [ "$missing" = " sushy-tools" ]; then install_redfish; exit; fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# A newer qemu-utils, from backports, would keep the release's QEMU from being installed:
-# bring it to the version that belongs to QEMU.
-qemu=$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ { print $2 }')
-if installed qemu-utils && [ "$(dpkg-query -W -f '${Version}' qemu-utils)" != "$qemu" ]; then
-    missing="$missing qemu-utils=$qemu"
-fi
-# The lab starts its own daemons; the machine's libvirtd need not run.
+# The lab starts its own daemons; none of the machine's need run.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' > $policy
@@ -49,5 +43,5 @@ if [ ! -e $policy ]; then
     trap 'rm -f $policy' EXIT
 fi
 # shellcheck disable=SC2086
-apt-get install -qq -y --no-install-recommends --allow-downgrades $missing >/dev/null
+apt-get install -qq -y --no-install-recommends $missing >/dev/null
 install_redfish

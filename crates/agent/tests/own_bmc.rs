@@ -127,7 +127,8 @@ impl Machine {
     fn boot(dir: &Path, bmc: u16) -> Self {
         let kernel = kernel();
         let initramfs = initramfs(dir, &kernel);
-        let mut child = Command::new("qemu-system-x86_64")
+        let mut child = drover_lab::program(drover_lab::Release::Trixie, "qemu-system-x86_64")
+            .expect("the lab's QEMU")
             .args(["-accel", "tcg", "-m", "768", "-nographic", "-no-reboot", "-nodefaults"])
             .args(["-serial", "stdio", "-append", "console=ttyS0 panic=-1 loglevel=4"])
             .arg("-kernel")
@@ -141,7 +142,7 @@ impl Machine {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("qemu-system-x86 is not installed; scripts/setup.sh installs it");
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).split(b'\n');
         let (sender, console) = channel();
         std::thread::spawn(move || {

@@ -10,10 +10,22 @@ pub(crate) const SHARED: &str = "/srv/shared";
 /// The lockspace that libvirt's sanlock plugin joins by itself.
 pub(crate) const SANLOCK_LOCKSPACE: &str = "__LIBVIRT__DISKS__";
 
+/// A guest's memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// What it is defined with, MiB.
+    pub(crate) mib: u64,
+    /// It gets 8 KiB more, so that its length is no multiple of 256 KiB.
+    pub(crate) is_odd: bool,
+}
+
+/// What odd memory adds to it, bytes.
+const ODD_BYTES: u64 = 8 << 10;
+
 /// The XML of guest `vmN`.
 pub(crate) fn domain_xml(
     guest: &str,
-    memory_mib: u64,
+    memory: Memory,
     storage: GuestStorage,
     locks: Locks,
 ) -> Option<String> {
@@ -24,8 +36,10 @@ pub(crate) fn domain_xml(
         GuestLease::None => String::new(),
         GuestLease::Explicit => lease(guest, locks),
     };
+    let memory_mib = memory.mib;
+    let odd = if memory.is_odd { odd_memory(memory_mib) } else { String::new() };
     Some(format!(
-        "<domain type='qemu'>
+        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{guest}</name>
   <uuid>11111111-2222-4333-8444-{number:012}</uuid>
   <memory unit='MiB'>{memory_mib}</memory>
@@ -52,9 +66,24 @@ pub(crate) fn domain_xml(
     <memballoon model='virtio'><stats period='2'/></memballoon>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
   </devices>
-</domain>
+{odd}</domain>
 "
     ))
+}
+
+/// libvirt rounds memory up to whole MiB: QEMU is given another block in place of libvirt's.
+fn odd_memory(mib: u64) -> String {
+    let bytes = (mib << 20) + ODD_BYTES;
+    let words = [
+        "-object".to_owned(),
+        format!("memory-backend-ram,id=odd,size={bytes}"),
+        "-machine".to_owned(),
+        "memory-backend=odd".to_owned(),
+        "-m".to_owned(),
+        format!("{}K", bytes >> 10),
+    ];
+    let words = words.map(|word| format!("    <qemu:arg value='{word}'/>\n")).concat();
+    format!("  <qemu:commandline>\n{words}  </qemu:commandline>\n")
 }
 
 fn disk(guest: &str, disk: GuestDisk) -> String {
@@ -104,7 +133,15 @@ mod tests {
     use super::*;
 
     fn xml(disk: GuestDisk, lease: GuestLease) -> String {
-        domain_xml("vm3", 128, GuestStorage { disk, lease }, Locks::Lockd).unwrap()
+        let memory = Memory { mib: 128, is_odd: false };
+        domain_xml("vm3", memory, GuestStorage { disk, lease }, Locks::Lockd).unwrap()
+    }
+
+    #[test]
+    fn odd_memory_is_8_kib_longer() {
+        assert!(!xml(GuestDisk::Shared, GuestLease::None).contains("qemu:arg"));
+        let odd = odd_memory(128);
+        assert!(odd.contains("size=134225920'") && odd.contains("'131080K'"), "{odd}");
     }
 
     #[test]

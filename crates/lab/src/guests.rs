@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 
 use crate::addresses::number_of;
-use crate::domain_xml::domain_xml;
+use crate::domain_xml::{Memory, domain_xml};
 use crate::lab::{CTL, Lab};
 use crate::storage::{GuestDisk, GuestLease, GuestStorage, LOCKSPACE, Locks};
 use crate::tools::{wait_for, write};
@@ -68,10 +68,13 @@ impl Lab {
             GuestDisk::Iscsi => self.export_lun(guest)?,
         }
         if lease == GuestLease::Explicit {
-            self.make_lease(guest)?;
+            self.make_lease(guest, host)?;
         }
         write(&self.kept_guest(guest), &serde_json::to_string(&storage)?)?;
-        let xml = domain_xml(guest, self.spec().guest_memory_mib, storage, self.spec().locks)
+        let spec = self.spec();
+        let memory =
+            Memory { mib: spec.guest_memory_mib, is_odd: spec.memory.is_odd(spec.releases) };
+        let xml = domain_xml(guest, memory, storage, spec.locks)
             .context("a guest is called vm and a number")?;
         let path = self.member_dir(host).join(format!("{guest}.xml"));
         write(&path, &xml)?;
@@ -104,7 +107,7 @@ impl Lab {
 
     /// Makes what a lease is kept in. virtlockd locks an empty file; sanlock needs its
     /// blocks laid out.
-    fn make_lease(&self, guest: &str) -> anyhow::Result<()> {
+    fn make_lease(&self, guest: &str, host: &str) -> anyhow::Result<()> {
         match self.spec().locks {
             Locks::None => {
                 bail!("a lease needs a lock daemon: this lab was brought up with `--locks none`")
@@ -118,7 +121,7 @@ impl Lab {
                     .map(drop)
                     .with_context(|| format!("create {}", path.display()))
             }
-            Locks::Sanlock => sanlock::make_lease(&self.shared(), guest),
+            Locks::Sanlock => sanlock::make_lease(self, host, guest),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::lab::Lab;
 use crate::powercap::machine_watts;
 use crate::sanlock::sanlock_conf;
 use crate::storage::{LOCAL, LOCKSPACE, Locks};
-use crate::tools::{run, write};
+use crate::tools::write;
 
 impl Lab {
     pub(crate) fn write_host_config(&self, host: &str) -> anyhow::Result<()> {
@@ -19,14 +19,7 @@ impl Lab {
         let address = host_address(host).context("a host is called h and a number")?;
         let etc = dir.join("etc-libvirt");
         if !etc.join("libvirtd.conf").exists() {
-            std::fs::create_dir_all(&etc)?;
-            run(&format!("cp -a /etc/libvirt/. {}", etc.display()))
-                .context("libvirt-daemon-system is not installed")?;
-            // No default network: it would start a dnsmasq of its own. Nor the machine's
-            // own pools.
-            for machines_own in ["qemu/networks", "storage"] {
-                let _ = std::fs::remove_dir_all(etc.join(machines_own));
-            }
+            copy_settings(&self.spec().releases.of(host).kept_root().join("etc/libvirt"), &etc)?;
         }
         let locks = self.spec().locks;
         write(&etc.join("libvirtd.conf"), &libvirtd_conf(number, &address))?;
@@ -50,6 +43,22 @@ impl Lab {
         );
         write(&dir.join("etc-drover/agent.toml"), &agent)
     }
+}
+
+/// The settings of libvirt's programs as the release has them, and nothing else that may lie
+/// there: no domain, network, pool, filter or secret comes with them.
+fn copy_settings(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    let entries = std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let (Some(name), true) = (path.file_name(), path.is_file()) else { continue };
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            std::fs::copy(&path, to.join(name))
+                .with_context(|| format!("copy {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The host's own disks as libvirt's pool `default`, started with libvirtd.
@@ -103,4 +112,36 @@ fn lockd_conf() -> String {
         "auto_disk_leases = 1\nrequire_lease_for_disks = 0\n\
          file_lockspace_dir = \"{SHARED}/{LOCKSPACE}\"\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_gets_settings_and_nothing_that_is_defined() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let etc = from.path();
+        for file in [
+            "libvirtd.conf",
+            "qemu.conf",
+            "qemu/stranger.xml",
+            "qemu/autostart/stranger.xml",
+            "qemu/networks/default.xml",
+            "storage/default.xml",
+            "nwfilter/clean-traffic.xml",
+            "secrets/1234.base64",
+            "hooks/qemu",
+            "stray.xml",
+        ] {
+            write(&etc.join(file), "x").unwrap();
+        }
+        copy_settings(etc, &to.path().join("libvirt")).unwrap();
+        let mut names: Vec<String> = std::fs::read_dir(to.path().join("libvirt"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["libvirtd.conf", "qemu.conf"]);
+    }
 }

@@ -79,8 +79,15 @@ impl Lab {
                 before.spec.hosts,
                 before.spec.guests
             );
+            ensure!(
+                before.spec.releases == lab.spec.releases,
+                "the hosts of the lab in {} run other Debian releases: take it down first \
+                 (drover-lab down)",
+                lab.spec.dir.display()
+            );
             lab.spec.bmc |= before.spec.bmc;
         }
+        lab.spec.releases.make_roots()?;
         claim::take(&lab.spec)?;
         write(&kept, &serde_json::to_string_pretty(&lab.spec)?)?;
         say("guest image");
@@ -486,7 +493,14 @@ impl Lab {
         wait_for(&format!("libvirtd of {host}"), LIBVIRT_UP, || {
             self.virsh(host, &["version"]).is_ok()
         })
-        .with_context(|| self.why_not(host))
+        .with_context(|| format!("{}{}", self.why_not(host), self.last_words(host)))
+    }
+
+    /// What a host's libvirtd wrote last.
+    fn last_words(&self, host: &str) -> String {
+        let path = self.member_dir(host).join("log/libvirtd.log");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().last().map(|line| format!(" libvirtd says: {line}")).unwrap_or_default()
     }
 }
 
@@ -496,7 +510,7 @@ fn check_machine() -> anyhow::Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "{needs}: run it as root, e.g. with sudo");
     run("unshare -m -u -i -n -p -f true")
         .with_context(|| format!("{needs}: a container must allow them (CAP_SYS_ADMIN)"))?;
-    for program in ["ip", "nsenter", "setpriv", "virsh", "qemu-system-x86_64", "curl", "ping"] {
+    for program in ["ip", "nsenter", "setpriv", "virsh", "curl", "ping"] {
         ensure!(
             run(&format!("which {program}")).is_ok(),
             "{program} is not installed; scripts/setup.sh installs what the lab needs"

@@ -1,7 +1,7 @@
 //! drover-lab: a whole cluster of real hypervisors on one Linux machine.
 //!
 //! Each host is a set of namespaces (net, mount, pid, uts, ipc) with its own libvirtd and
-//! agent; guests are real QEMU processes; the controller has namespaces of its own. A
+//! agent, both run on the root file system of a Debian release; guests are real QEMU processes; the controller has namespaces of its own. A
 //! switch namespace holds three bridges: management, storage and guests. Namespaces are
 //! made with ip(8), unshare(1) and nsenter(1): kept tools, and no unsafe code of ours.
 
@@ -25,6 +25,7 @@ mod network;
 mod pki;
 pub mod powercap;
 pub mod probe;
+mod release;
 mod root;
 mod sanlock;
 mod spec;
@@ -40,6 +41,7 @@ pub use hostinit::host_init;
 pub use image::make_image;
 pub use lab::{HostStatus, Lab, LinkState};
 pub use probe::{Gap, ProbeHandle, ProbeReport};
+pub use release::{GuestMemory, Release, Releases, program};
 pub use spec::{LabSpec, MAX_GUESTS, MAX_HOSTS};
 pub use storage::{GuestDisk, GuestLease, GuestStorage, Initiator, Locks, initiator};
 pub use uplift::Drover;

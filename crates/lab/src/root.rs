@@ -1,8 +1,7 @@
-//! The root file system of a lab host: nothing of the machine can be written or seen
-//! but its programs.
+//! The root file system of a lab host: nothing of the machine can be written or seen.
 //!
-//! A tmpfs with read-only binds of /usr and a copy of the few files of /etc that programs
-//! need; its own /var, /run, /tmp, a fresh /proc with /proc/sys read-only, a read-only
+//! A tmpfs with a read-only bind of the release's /usr, or of the machine's own where a member
+//! is no host, and a copy of the few files of /etc that programs need; its own /var, /run, /tmp, a fresh /proc with /proc/sys read-only, a read-only
 //! /sys, and a /dev without disks. The old root is detached after pivot_root, then the
 //! capabilities that could reach beyond the namespaces are dropped for good.
 
@@ -13,13 +12,14 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::domain_xml::{BOOT, SHARED};
+use crate::lab::CTL;
 use crate::powercap::INSIDE;
 use crate::spec::LabSpec;
 use crate::storage::{LUNS, STORAGE};
 use crate::tools::write;
 
 /// Files of /etc that libvirt, QEMU and the dynamic linker read.
-const ETC: [&str; 11] = [
+const ETC: [&str; 10] = [
     "passwd",
     "group",
     "nsswitch.conf",
@@ -30,7 +30,6 @@ const ETC: [&str; 11] = [
     "services",
     "alternatives",
     "qemu",
-    "localtime",
 ];
 /// Devices that exist on a lab host.
 const DEVICES: [&str; 8] =
@@ -77,34 +76,45 @@ pub(crate) fn enter(spec: &LabSpec, member: &str) -> anyhow::Result<()> {
         rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
     )
     .context("make mounts private")?;
+    // Made by `up`: a host only starts from it.
+    let system_root = if is_host(member) {
+        spec.releases.of(member).kept_root()
+    } else {
+        Path::new("/").to_owned()
+    };
     tmpfs(&root, "mode=755")?;
-    system(&root)?;
-    etc(&root, &own, spec, member)?;
+    system(&root, &system_root)?;
+    etc(&root, &system_root, &own, spec, member)?;
     devices(&root)?;
     variable(&root, &own)?;
     if member == STORAGE {
         bind(&spec.dir.join("luns"), &inside(&root, LUNS), false)?;
-    } else if member != "ctl" {
+    } else if is_host(member) {
         bind(&spec.dir.join("shared"), &inside(&root, SHARED), false)?;
         bind(&spec.dir.join("image"), &inside(&root, BOOT), true)?;
     }
     programs(&root, spec)?;
     kernel_views(&root)?;
-    if member != "ctl" && member != STORAGE {
+    if is_host(member) {
         energy_counters(&root, &own)?;
     }
     pivot(&root)?;
     drop_capabilities()
 }
 
+/// The controller and the storage server run the machine's own programs.
+fn is_host(member: &str) -> bool {
+    member != CTL && member != STORAGE
+}
+
 fn inside(root: &Path, path: &str) -> std::path::PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-fn system(root: &Path) -> anyhow::Result<()> {
-    bind(Path::new("/usr"), &root.join("usr"), true)?;
+fn system(root: &Path, from: &Path) -> anyhow::Result<()> {
+    bind(&from.join("usr"), &root.join("usr"), true)?;
     for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        let here = Path::new("/").join(name);
+        let here = from.join(name);
         match std::fs::read_link(&here) {
             Ok(target) => std::os::unix::fs::symlink(target, root.join(name))?,
             Err(_) if here.is_dir() => bind(&here, &root.join(name), true)?,
@@ -114,14 +124,19 @@ fn system(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn etc(root: &Path, own: &Path, spec: &LabSpec, member: &str) -> anyhow::Result<()> {
+fn etc(root: &Path, system: &Path, own: &Path, spec: &LabSpec, member: &str) -> anyhow::Result<()> {
     let etc = root.join("etc");
     std::fs::create_dir_all(&etc)?;
     for name in ETC {
-        let from = Path::new("/etc").join(name);
+        let from = system.join("etc").join(name);
         if from.exists() {
-            crate::tools::run(&format!("cp -aL {} {}/", from.display(), etc.display()))?;
+            // Links inside stay links: what they name is found below the new root.
+            crate::tools::run(&format!("cp -aH {} {}/", from.display(), etc.display()))?;
         }
+    }
+    let clock = Path::new("/etc/localtime");
+    if clock.exists() {
+        crate::tools::run(&format!("cp -aL {} {}/", clock.display(), etc.display()))?;
     }
     let mut hosts = String::from("127.0.0.1 localhost\n");
     for host in spec.host_names() {
@@ -130,7 +145,7 @@ fn etc(root: &Path, own: &Path, spec: &LabSpec, member: &str) -> anyhow::Result<
     }
     write(&etc.join("hosts"), &hosts)?;
     write(&etc.join("hostname"), &format!("{member}\n"))?;
-    if member != "ctl" && member != STORAGE {
+    if is_host(member) {
         bind(&own.join("etc-libvirt"), &etc.join("libvirt"), false)?;
         bind(&own.join("pki"), &etc.join("pki"), true)?;
         bind(&own.join("etc-drover"), &etc.join("drover"), true)?;

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context as _;
-
+use crate::Lab;
 use crate::domain_xml::{BOOT, SANLOCK_LOCKSPACE, SHARED};
 use crate::storage::LOCKSPACE;
-use crate::tools::{output, run, write};
+use crate::tools::{output, write};
 
 /// sanlock gives up an I/O after so many seconds; all its other times are multiples. Its
 /// own default is 10: a lab should not wait as long.
@@ -34,9 +33,6 @@ pub(crate) fn sanlock() -> String {
 
 /// Builds what the daemon needs, where hosts see it.
 pub(crate) fn prepare(boot: &Path) -> anyhow::Result<()> {
-    run("which sanlock").context(
-        "sanlock is not installed; `apt-get install sanlock libvirt-sanlock` installs it",
-    )?;
     let source = boot.join("limits.c");
     write(&source, LIMITS_SOURCE)?;
     output(
@@ -48,15 +44,16 @@ pub(crate) fn prepare(boot: &Path) -> anyhow::Result<()> {
     .map(drop)
 }
 
-/// Lays out the blocks of a guest's lease.
-pub(crate) fn make_lease(shared: &Path, guest: &str) -> anyhow::Result<()> {
-    let path = shared.join(LOCKSPACE).join(format!("{guest}.lease"));
+/// Lays out the blocks of a guest's lease, by a host's own sanlock.
+pub(crate) fn make_lease(lab: &Lab, host: &str, guest: &str) -> anyhow::Result<()> {
+    let name = format!("{LOCKSPACE}/{guest}.lease");
+    let path = lab.shared().join(&name);
     if path.exists() {
         return Ok(());
     }
     File::create(&path)?.set_len(LEASE_BYTES)?;
-    run(&format!("sanlock direct init -r {SANLOCK_LOCKSPACE}:{guest}:{}:0", path.display()))
-        .map(drop)
+    let resource = format!("{SANLOCK_LOCKSPACE}:{guest}:{SHARED}/{name}:0");
+    lab.exec(host, &["sanlock", "direct", "init", "-r", &resource]).map(drop)
 }
 
 /// Only with leases for disks does libvirt join a lockspace by itself.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::release::{GuestMemory, Releases};
 use crate::storage::{GuestStorage, Locks};
 
 /// Most hosts: the addresses .1 to .50 of the management network.
@@ -34,6 +35,12 @@ pub struct LabSpec {
     pub sample_interval: String,
     /// Hypervisors and guests only.
     pub bare: bool,
+    /// Which Debian releases its hosts run.
+    #[serde(default)]
+    pub releases: Releases,
+    /// How its guests' memory is laid out.
+    #[serde(default)]
+    pub memory: GuestMemory,
     /// What the guests that come with the lab get.
     #[serde(default)]
     pub storage: GuestStorage,
@@ -59,6 +66,8 @@ impl LabSpec {
             guest_memory_mib: 128,
             sample_interval: "2s".to_owned(),
             bare: false,
+            releases: Releases::default(),
+            memory: GuestMemory::default(),
             storage: GuestStorage::default(),
             locks: Locks::default(),
             bmc: false,

@@ -1,6 +1,7 @@
-//! Stories on real libvirt and QEMU, in two lanes beside each other: those on one lab of three
-//! hosts that they share, and those that make a lab of their own because they break it or need
-//! another. In each lane one story comes after the other. After one that failed, the next gets
+//! Stories on real libvirt and QEMU, in lanes, two beside each other: those on one lab of three
+//! hosts that they share, those that make a lab of their own because they break it or need
+//! another, and those of both kinds that are told again on the older Debian release. In each
+//! lane one story comes after the other. After one that failed, the next gets
 //! a new lab; a lane ends early after some failures or when its time is over.
 //!
 //! Needs root; fails with one clear line where a lab cannot be made.
@@ -25,6 +26,7 @@ mod stories {
     pub(crate) mod parks;
     pub(crate) mod patience;
     pub(crate) mod power_sources;
+    pub(crate) mod releases;
     pub(crate) mod restarts;
     pub(crate) mod rules;
     pub(crate) mod samples;
@@ -38,6 +40,7 @@ mod stories {
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use drover_lab::Releases;
 use libtest_mimic::{Arguments, Trial};
 use stories::ground::Ground;
 use stories::lanes::{Lane, Story, run};
@@ -46,14 +49,14 @@ use stories::shared::Shared;
 use stories::world::World;
 use stories::{
     bmc, continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options,
-    parks, power_sources, restarts, rules, wakes,
+    parks, power_sources, releases, restarts, rules, wakes,
 };
 
-/// About as long as each other. A third one does not end sooner: two cores are busy then, and
-/// what is to happen within a time does not.
+/// The first two are about as long as each other.
 const LANES: &[Lane] = &[
-    Lane { name: "shared", shared: SHARED, own: &[] },
-    Lane { name: "own", shared: &[], own: OWN },
+    Lane { name: "shared", releases: Releases::Trixie, shared: SHARED, own: &[] },
+    Lane { name: "own", releases: Releases::Trixie, shared: &[], own: OWN },
+    Lane { name: "older", releases: Releases::Bookworm, shared: OLDER_SHARED, own: OLDER_OWN },
 ];
 
 /// On the lab that is shared.
@@ -135,6 +138,57 @@ const OWN: &[Story<Ground>] = &[
     ("a_magic_packet_wakes_its_host_and_no_other", bmc::a_magic_packet_wakes_its_host_and_no_other),
     ("a_host_that_its_bmc_switches_comes_back_whole", bmc::a_host_that_its_bmc_switches),
     ("parked_hosts_are_woken_by_each_way", parks::parked_hosts_are_woken_by_each_way),
+    ("guests_move_between_releases_both_ways", releases::guests_move_between_releases_both_ways),
+];
+
+/// Told again on the older release, on a lab that is shared: aborts and modes.
+const OLDER_SHARED: &[Story<World>] = &[
+    ("older_a_moved_guest_keeps_its_connection", migration::a_moved_guest_keeps_its_connection),
+    ("older_cancel_leaves_the_guest_where_it_was", migration::cancel_leaves_the_guest_where_it_was),
+    ("older_options_reach_qemu", options::options_reach_qemu),
+    ("older_settings_change_in_mid_transfer", options::settings_change_in_mid_transfer),
+    ("older_post_copy_ends_what_does_not_converge", options::post_copy_ends_what_does_not_converge),
+    ("older_post_copy_can_be_asked_for_at_once", options::post_copy_can_be_asked_for_at_once),
+    ("older_a_post_copy_that_breaks_goes_on", options::a_post_copy_that_breaks_goes_on),
+    (
+        "older_a_local_disk_moves_with_its_running_guest",
+        modes::a_local_disk_moves_with_its_running_guest,
+    ),
+    (
+        "older_shared_disks_stay_while_local_ones_move",
+        modes::shared_disks_stay_while_local_ones_move,
+    ),
+    (
+        "older_a_top_layer_moves_onto_its_backing_file",
+        modes::a_top_layer_moves_onto_its_backing_file,
+    ),
+    ("older_a_cancelled_copy_leaves_nothing", modes::a_cancelled_copy_leaves_nothing),
+    (
+        "older_a_full_disk_on_the_target_ends_the_copy",
+        modes::a_full_disk_on_the_target_ends_the_copy,
+    ),
+    ("older_a_guest_that_is_shut_off_moves", modes::a_guest_that_is_shut_off_moves),
+    (
+        "older_a_cold_guest_boots_from_its_copied_disk",
+        modes::a_cold_guest_boots_from_its_copied_disk,
+    ),
+    ("older_a_guest_of_a_dead_host_is_rescued", modes::a_guest_of_a_dead_host_is_rescued),
+    ("older_libvirt_keeps_the_contract", hypervisor::libvirt_keeps_the_contract),
+];
+
+/// The same on labs of their own: crashes and locks.
+const OLDER_OWN: &[Story<Ground>] = &[
+    (
+        "older_a_lease_keeps_a_second_copy_away_and_goes_with_its_guest",
+        locks::a_lease_keeps_a_second_copy_away_and_goes_with_its_guest,
+    ),
+    ("older_a_lost_reply_doubles_no_guest_with_a_lease", locks::a_lost_reply_with_a_lease),
+    (
+        "older_a_lost_reply_doubles_no_guest_that_drover_moves",
+        locks::a_lost_reply_doubles_no_guest_that_drover_moves,
+    ),
+    ("older_programs_that_die_in_a_move_double_nothing", crashes::programs_that_die),
+    ("older_hosts_and_cables_that_die_double_nothing", crashes::hosts_and_cables_that_die),
 ];
 
 fn main() -> ExitCode {
@@ -149,17 +203,17 @@ fn main() -> ExitCode {
 }
 
 /// The stories of a lane that are wanted; whether all went well.
-fn tell(lane: &Lane, arguments: &Arguments, patience: &Arc<Patience>) -> bool {
+fn tell(lane: &'static Lane, arguments: &Arguments, patience: &Arc<Patience>) -> bool {
     let shared = !lane.wants_shared(arguments) || tell_shared(lane, arguments, patience);
     let own = !lane.wants_own(arguments) || {
-        let ground = Arc::new(Ground::new());
+        let ground = Arc::new(Ground::new(lane.releases));
         conclude(arguments, on_own(lane, Some((ground, Arc::clone(patience)))))
     };
     shared && own
 }
 
-fn tell_shared(lane: &Lane, arguments: &Arguments, patience: &Arc<Patience>) -> bool {
-    let shared = Arc::new(Shared::new(lane.name));
+fn tell_shared(lane: &'static Lane, arguments: &Arguments, patience: &Arc<Patience>) -> bool {
+    let shared = Arc::new(Shared::new(lane));
     let stories = on_shared(lane, Some((Arc::clone(&shared), Arc::clone(patience))));
     let well = conclude(arguments, stories);
     match shared.down() {

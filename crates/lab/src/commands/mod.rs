@@ -11,8 +11,8 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use drover_lab::fault::{MoveBy, lose_reply, proxy};
 use drover_lab::{
-    Drover, GuestDisk, GuestLease, GuestStorage, Lab, LabSpec, LinkState, Locks, Network,
-    ProbeReport, hear, host_init, probe,
+    Drover, GuestDisk, GuestLease, GuestMemory, GuestStorage, Lab, LabSpec, LinkState, Locks,
+    Network, ProbeReport, Releases, hear, host_init, probe,
 };
 
 /// Where a lab is unless said otherwise, and how it is called.
@@ -250,6 +250,13 @@ struct Up {
     /// Give every host a BMC (IPMI and Redfish) and a network card that wakes it.
     #[arg(long)]
     bmc: bool,
+    /// Debian releases that the hosts run.
+    #[arg(long, value_enum, default_value_t)]
+    release: Releases,
+    /// Give guests plain memory also where a host's QEMU loses pages of it in live moves, as
+    /// that of bookworm does. By default such guests get 8 KiB more, which avoids it.
+    #[arg(long)]
+    plain_memory: bool,
     /// Hypervisors and guests only: no droverd, no agents.
     #[arg(long)]
     bare: bool,
@@ -419,6 +426,8 @@ fn up(dir: PathBuf, arguments: Up) -> anyhow::Result<()> {
         guest_memory_mib: arguments.guest_memory,
         sample_interval: arguments.sample_interval,
         bare: arguments.bare,
+        releases: arguments.release,
+        memory: if arguments.plain_memory { GuestMemory::Plain } else { GuestMemory::Sound },
         storage: GuestStorage { disk: arguments.storage, lease: lease_of(arguments.lease) },
         locks: arguments.locks,
         bmc: arguments.bmc,

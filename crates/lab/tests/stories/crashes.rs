@@ -44,6 +44,11 @@ use End::{Arrived, Half, Lost, Stayed};
 use Fault as F;
 use Phase as P;
 
+/// Who notices first says it: libvirt on the target, or QEMU on the source, whose words differ
+/// between versions.
+const TARGET_QEMU_DIED: &[End] =
+    &[Stayed("closed the monitor"), Stayed("TLS channel"), Stayed("Unable to read from socket")];
+
 const SHARED: &[Row] = &[
     (F::Controller, P::FirstPass, &[Arrived]),
     (F::SourceAgent, P::FirstPass, &[Arrived]),
@@ -51,14 +56,14 @@ const SHARED: &[Row] = &[
     (F::SourceLibvirtd, P::FirstPass, &[Stayed("the job is over")]),
     (F::TargetLibvirtd, P::FirstPass, &[Stayed("client socket is closed")]),
     (F::SourceQemu, P::FirstPass, &[Lost("the guest runs nowhere")]),
-    (F::TargetQemu, P::FirstPass, &[Stayed("closed the monitor"), Stayed("TLS channel")]),
+    (F::TargetQemu, P::FirstPass, TARGET_QEMU_DIED),
     (F::Controller, P::HandingOver, &[Arrived]),
     (F::SourceAgent, P::HandingOver, &[Arrived]),
     (F::TargetAgent, P::HandingOver, &[Arrived]),
     (F::SourceLibvirtd, P::HandingOver, &[Stayed("the job is over")]),
     (F::TargetLibvirtd, P::HandingOver, &[Stayed("client socket is closed")]),
     (F::SourceQemu, P::HandingOver, &[Lost("the guest runs nowhere")]),
-    (F::TargetQemu, P::HandingOver, &[Stayed("closed the monitor"), Stayed("TLS channel")]),
+    (F::TargetQemu, P::HandingOver, TARGET_QEMU_DIED),
     (F::Controller, P::Resuming, &[Arrived]),
     (F::SourceAgent, P::Resuming, &[Arrived]),
     (F::TargetAgent, P::Resuming, &[Arrived]),

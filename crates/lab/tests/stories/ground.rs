@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use drover_lab::{Drover, Lab, LabSpec};
+use drover_lab::{Drover, Lab, LabSpec, Releases};
 
 use super::patience::caught;
 use super::world::{World, spec};
@@ -38,11 +38,22 @@ fn put_image(image: &Path, dir: &Path) -> anyhow::Result<()> {
 /// Makes small labs, one after the other.
 pub(crate) struct Ground {
     image: PathBuf,
+    /// What the hosts of its labs run, unless a story says otherwise.
+    releases: Releases,
 }
 
 impl Ground {
-    pub(crate) fn new() -> Self {
-        Self { image: image() }
+    pub(crate) fn new(releases: Releases) -> Self {
+        Self { image: image(), releases }
+    }
+
+    /// The name of a lab: lanes beside each other tell the same story.
+    fn name(&self, name: &str) -> String {
+        match self.releases {
+            Releases::Trixie => name.to_owned(),
+            Releases::Bookworm => format!("{name}b"),
+            Releases::Mixed => format!("{name}m"),
+        }
     }
 
     /// Tells a story on a small lab of its own, and takes that down in any case.
@@ -65,7 +76,8 @@ impl Ground {
         let dir = tempfile::tempdir()?;
         put_image(&self.image, dir.path())?;
         let of_all = spec(dir.path().to_owned())?;
-        let spec = change(LabSpec { name: name.to_owned(), guests: 0, ..of_all });
+        let own = LabSpec { guests: 0, releases: self.releases, ..of_all };
+        let spec = change(LabSpec { name: self.name(name), ..own });
         let world = World::of(Lab::up(spec, &|_| {})?);
         let up = if world.lab.spec().bare { Ok(()) } else { Drover::of(&world.lab).up(&|_| {}) };
         let told = up.and_then(|()| caught(|| story(&world)));

@@ -3,8 +3,9 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use drover_lab::Releases;
 use libtest_mimic::Arguments;
 
 use super::ground::{self, Ground};
@@ -13,6 +14,9 @@ use super::world::World;
 
 /// Tells a process of this program which lane it is.
 const LANE: &str = "DROVER_LAB_LANE";
+/// Lanes that are told at a time. A third one does not end sooner: two cores are busy then, and
+/// what is to happen within a time does not.
+const AT_ONCE: usize = 2;
 /// Failures of a lane that are shown again at the end; what comes of a failure follows it.
 const SHOWN_AGAIN: usize = 3;
 /// Length up to which each is shown then, characters: its beginning and its end.
@@ -24,6 +28,8 @@ pub(crate) type Story<On> = (&'static str, fn(&On) -> anyhow::Result<()>);
 /// Stories that are told one after the other.
 pub(crate) struct Lane {
     pub(crate) name: &'static str,
+    /// What the hosts of its labs run.
+    pub(crate) releases: Releases,
     /// On one lab for all; told first.
     pub(crate) shared: &'static [Story<World>],
     /// Each on a lab of its own.
@@ -53,9 +59,9 @@ fn wanted(arguments: &Arguments, name: &str) -> bool {
 pub(crate) fn run(
     lanes: &'static [Lane],
     arguments: &Arguments,
-    tell: impl Fn(&Lane, &Arc<Patience>) -> bool,
+    tell: impl Fn(&'static Lane, &Arc<Patience>) -> bool,
 ) -> ExitCode {
-    let tell = |lane: &Lane| tell(lane, &Patience::new());
+    let tell = |lane: &'static Lane| tell(lane, &Patience::new());
     if let Ok(name) = std::env::var(LANE) {
         let Some(lane) = lanes.iter().find(|lane| lane.name == name) else {
             let names: Vec<_> = lanes.iter().map(|lane| lane.name).collect();
@@ -88,15 +94,9 @@ fn beside_each_other(lanes: &[&'static Lane]) -> ExitCode {
         eprintln!("error: the guests' image cannot be made: {error:#}");
         return ExitCode::FAILURE;
     }
-    let told: Vec<anyhow::Result<Told>> = std::thread::scope(|scope| {
-        let begun: Vec<_> =
-            lanes.iter().map(|lane| scope.spawn(move || in_a_process(lane.name))).collect();
-        begun.into_iter().map(|lane| lane.join().unwrap()).collect()
-    });
     let mut all_well = true;
     // Last of all: what went wrong in the first lane to end is far above otherwise.
-    for (lane, told) in lanes.iter().zip(told) {
-        let told = told.unwrap_or_else(|error| Told::failed(format!("{error:#}")));
+    for (lane, told) in by_turns(lanes) {
         if told.well {
             continue;
         }
@@ -107,6 +107,24 @@ fn beside_each_other(lanes: &[&'static Lane]) -> ExitCode {
         all_well = false;
     }
     code(all_well)
+}
+
+/// Tells [`AT_ONCE`] lanes at a time; the next begins where one has ended.
+fn by_turns(lanes: &[&'static Lane]) -> Vec<(&'static Lane, Told)> {
+    let waiting = Mutex::new(lanes.iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let in_turn = || {
+        let mut ended = Vec::new();
+        while let Some(lane) = next() {
+            let told = in_a_process(lane.name);
+            ended.push((*lane, told.unwrap_or_else(|error| Told::failed(format!("{error:#}")))));
+        }
+        ended
+    };
+    std::thread::scope(|scope| {
+        let begun: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(in_turn)).collect();
+        begun.into_iter().flat_map(|turns| turns.join().unwrap()).collect()
+    })
 }
 
 /// A line that may be too long to be read with others.

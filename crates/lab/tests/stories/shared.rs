@@ -5,18 +5,19 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 
+use super::lanes::Lane;
 use super::patience::caught;
 use super::world::World;
 
 pub(crate) struct Shared {
-    /// Of the lane, and so of its lab.
-    lane: &'static str,
+    /// It names its lab.
+    lane: &'static Lane,
     world: Mutex<Option<World>>,
 }
 
 impl Shared {
     /// None is made before the first story.
-    pub(crate) const fn new(lane: &'static str) -> Self {
+    pub(crate) const fn new(lane: &'static Lane) -> Self {
         Self { lane, world: Mutex::new(None) }
     }
 

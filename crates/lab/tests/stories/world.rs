@@ -8,6 +8,7 @@ use drover_lab::{Drover, Lab, LabSpec};
 use serde_json::Value;
 
 use super::ground::shared_dir;
+use super::lanes::Lane;
 
 /// A condition that a story waits for must come true within so long.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -18,13 +19,14 @@ pub(crate) struct World {
 
 impl World {
     /// The lab that the stories of a lane share.
-    pub(crate) fn up(lane: &str) -> anyhow::Result<Self> {
-        let dir = shared_dir(lane)?;
+    pub(crate) fn up(lane: &Lane) -> anyhow::Result<Self> {
+        let dir = shared_dir(lane.name)?;
         if dir.join("lab.json").exists() {
             Lab::open(&dir)?.down()?;
         }
-        let named = LabSpec { name: format!("l{lane}"), ..spec(dir)? };
-        let lab = Lab::up(named, &|step| eprintln!("  {step}"))?;
+        let own = LabSpec { name: format!("l{}", lane.name), ..spec(dir)? };
+        let lab =
+            Lab::up(LabSpec { releases: lane.releases, ..own }, &|step| eprintln!("  {step}"))?;
         Drover::of(&lab).up(&|step| eprintln!("  {step}"))?;
         let world = Self { lab };
         // Decisions need a window of samples.
