@@ -117,17 +117,27 @@ impl Libvirt {
     }
 }
 
-/// Runs a blocking job on a thread of its own.
+/// Runs a blocking job that ends by itself on a thread of its own.
 async fn on_thread<T: Send + 'static>(
     name: &str,
     job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HypervisorError> {
+    on_thread_while_wanted(name, move |_| job()).await
+}
+
+/// The same for a job that may have no end of its own: it is to ask whether its caller still
+/// waits, and end where none does.
+async fn on_thread_while_wanted<T: Send + 'static>(
+    name: &str,
+    job: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
 ) -> Result<T, HypervisorError> {
     let (answer, waiting) = oneshot::channel();
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
+            let said = job(&|| !answer.is_closed());
             // A caller that no longer waits is no error.
-            let _ = answer.send(job());
+            let _ = answer.send(said);
         })
         .map_err(|error| HypervisorError::Broken(format!("no thread: {error}")))?;
     waiting.await.map_err(|_| HypervisorError::Broken("a libvirt call panicked".to_owned()))
@@ -270,7 +280,8 @@ impl Hypervisor for Libvirt {
 
     async fn wait_until_gone(&self, guest: GuestId) -> Result<(), HypervisorError> {
         let processes = self.processes.clone();
-        let seen = on_thread("qemu-exit", move || processes.wait_until_gone(guest))
+        let wait = move |is_wanted: &dyn Fn() -> bool| processes.wait_until_gone(guest, is_wanted);
+        let seen = on_thread_while_wanted("qemu-exit", wait)
             .await?
             .map_err(|error| unwatchable(&error))?;
         if seen {
@@ -625,6 +636,22 @@ mod tests {
     use drover_model::GuestState;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_thread_ends_with_the_wait_of_its_caller() {
+        let (ended, watched) = std::sync::mpsc::channel::<()>();
+        let job = move |is_wanted: &dyn Fn() -> bool| {
+            let _until_the_end = ended;
+            while is_wanted() {
+                std::thread::yield_now();
+            }
+        };
+        let wait = on_thread_while_wanted("test", job);
+        assert!(tokio::time::timeout(Duration::from_millis(5), wait).await.is_err());
+        // The thread drops its end of the channel when it is over.
+        let over = watched.recv_timeout(Duration::from_secs(10));
+        assert_eq!(over, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
 
     #[test]
     fn only_what_surely_never_ran_may_be_discarded() {

@@ -71,7 +71,22 @@ impl World {
         }
         self.until("the end of all operations", || {
             Ok(all(&self.json(&["operation", "list"])?, |op| op["finished"] == true))
-        })
+        })?;
+        self.until("agents that watch no QEMU any more", || self.agents_rest())
+    }
+
+    /// No agent has a thread left that looks hundreds of times a second whether a QEMU ended.
+    fn agents_rest(&self) -> anyhow::Result<bool> {
+        for host in self.lab.status()?.iter().filter(|host| host.on) {
+            let pid = self.lab.pid_of(&host.name, "agent")?;
+            for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+                let name = std::fs::read_to_string(thread?.path().join("comm"));
+                if name.is_ok_and(|name| name.trim() == "qemu-exit") {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     pub(crate) fn drover(&self, words: &[&str]) -> anyhow::Result<String> {
