@@ -540,6 +540,7 @@ pub(super) fn listed(id: GuestId, copy: &Copy, host: HostId) -> Guest {
         memory: Mib(GUEST_MEMORY),
         current_memory: Mib(GUEST_MEMORY),
         virt_type: "qemu".to_owned(),
+        qemu: None,
         arch: "x86_64".to_owned(),
         machine: "pc-q35-7.2".to_owned(),
         cpu_mode: "custom".to_owned(),
