@@ -50,7 +50,7 @@ const DIRTY_LOOKS: u32 = 50;
 #[derive(Debug, Clone)]
 pub struct Libvirt {
     link: Arc<Reconnecting>,
-    processes: Processes,
+    pub(crate) processes: Processes,
 }
 
 impl Libvirt {
@@ -150,9 +150,13 @@ impl Hypervisor for Libvirt {
     }
 
     async fn guests(&self, host: HostId) -> Result<Vec<Guest>, HypervisorError> {
+        let processes = self.processes.clone();
         self.call(None, move |connection| {
             let domains = connection.domains()?;
-            Ok(domains.iter().filter_map(|domain| read_guest(domain, host)).collect())
+            let read = domains.iter().filter_map(|domain| read_guest(domain, host));
+            let mut guests: Vec<Guest> = read.collect();
+            processes.fill_in(&mut guests);
+            Ok(guests)
         })
         .await
     }

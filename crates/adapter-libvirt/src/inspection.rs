@@ -12,7 +12,13 @@ use crate::parse;
 #[async_trait]
 impl Inspection for Libvirt {
     async fn inspect_guest(&self, guest: GuestId) -> Result<GuestInspection, HypervisorError> {
-        self.call(Some(guest), move |connection| inspect(connection, guest)).await
+        let processes = self.processes.clone();
+        self.call(Some(guest), move |connection| {
+            let mut found = inspect(connection, guest)?;
+            processes.fill_in(std::slice::from_mut(&mut found.guest));
+            Ok(found)
+        })
+        .await
     }
 
     async fn compare_cpu(

@@ -2,10 +2,12 @@
 //!
 //! `connection` is a small safe layer over `virt-sys` and the only place with unsafe code;
 //! `parse` turns libvirt's XML and statistics into the model; `process` watches QEMU
-//! processes; `hypervisor` puts them together. The `virt` crate is not used because it
-//! lacks events, job control and a leak-free bulk poll (docs/decisions/0004).
+//! processes, and `emulator` tells their versions; `hypervisor` puts them together. The `virt`
+//! crate is not used because it lacks events, job control and a leak-free bulk poll
+//! (docs/decisions/0004).
 
 mod connection;
+mod emulator;
 mod error;
 mod hypervisor;
 mod images;

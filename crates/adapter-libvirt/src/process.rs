@@ -1,13 +1,15 @@
 //! QEMU processes of guests, seen in /proc.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use drover_model::GuestId;
+use drover_model::{Guest, GuestId, RunningQemu};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::emulator::Emulators;
 
 /// What a QEMU process was started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +25,15 @@ pub(crate) struct QemuProcess {
 pub(crate) struct Processes {
     /// As the link in /proc shows it; none for all that are visible.
     namespace: Option<PathBuf>,
+    /// The files that they were started from.
+    emulators: Emulators,
 }
 
 impl Processes {
     /// Those in the PID namespace of a process.
     pub(crate) fn in_namespace_of(pid: u32) -> std::io::Result<Self> {
         let namespace = std::fs::read_link(format!("/proc/{pid}/ns/pid"))?;
-        Ok(Self { namespace: Some(namespace) })
+        Ok(Self { namespace: Some(namespace), ..Self::default() })
     }
 
     /// The QEMU processes of a guest. Zombies have no command line and do not count.
@@ -44,6 +48,35 @@ impl Processes {
                 && self.counts(pid)
             {
                 found.push(QemuProcess { pid, incoming });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fills in which QEMU runs each guest that is active.
+    pub(crate) fn fill_in(&self, guests: &mut [Guest]) {
+        if !guests.iter().any(|guest| guest.state.is_active()) {
+            return;
+        }
+        // Where processes cannot be seen nothing is told of them.
+        let running = self.running().unwrap_or_default();
+        for guest in guests.iter_mut().filter(|guest| guest.state.is_active()) {
+            guest.qemu = running.get(&guest.id).cloned();
+        }
+    }
+
+    /// The QEMU of every guest that has a process.
+    fn running(&self) -> std::io::Result<BTreeMap<GuestId, RunningQemu>> {
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+            if let Some(guest) = guest_of(&cmdline)
+                && self.counts(pid)
+                && let Some(qemu) = self.emulators.of_process(pid)
+            {
+                found.insert(guest, qemu);
             }
         }
         Ok(found)
@@ -89,6 +122,13 @@ fn is_qemu_of(cmdline: &[u8], guest: GuestId) -> Option<bool> {
         })
     };
     has(b"-uuid", Some(uuid.as_bytes())).then(|| has(b"-incoming", None))
+}
+
+/// Whose QEMU's command line it is.
+fn guest_of(cmdline: &[u8]) -> Option<GuestId> {
+    let mut args = cmdline.split(|byte| *byte == 0);
+    args.find(|arg| *arg == b"-uuid")?;
+    std::str::from_utf8(args.next()?).ok()?.parse().ok()
 }
 
 /// How often a process is asked whether it still can run.
@@ -187,6 +227,10 @@ mod tests {
         assert_eq!(is_qemu_of(line("-incoming\0defer\0").as_bytes(), guest), Some(true));
         assert_eq!(is_qemu_of(line("").as_bytes(), GuestId::from_u128(5)), None);
         assert_eq!(is_qemu_of(b"", guest), None);
+        assert_eq!(guest_of(line("").as_bytes()), Some(guest));
+        for other in [&b""[..], b"-uuid", b"-uuid\0none\0", b"qemu\0-name\0x\0"] {
+            assert_eq!(guest_of(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -134,6 +134,8 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
         .iter()
         .map(|(name, value)| format!("{name} {}", metric(name, *value)))
         .collect();
+    let qemu = detail.qemu_version.as_ref();
+    let under = qemu.map_or_else(String::new, |version| format!(", QEMU {version}"));
     fields(&[
         ("name", guest.name.clone()),
         ("id", guest.id.clone()),
@@ -141,7 +143,7 @@ pub(crate) fn guest(detail: &v1::GuestDetail) -> String {
         ("host", format!("{} ({}, epoch {})", guest.host, detail.owner_phase, detail.epoch)),
         ("vcpus", guest.vcpus.to_string()),
         ("memory", format!("{} MiB, now {} MiB", guest.memory_mib, detail.current_memory_mib)),
-        ("machine", format!("{} {} ({})", detail.arch, detail.machine, detail.virt_type)),
+        ("machine", format!("{} {} ({}{under})", detail.arch, detail.machine, detail.virt_type)),
         ("cpu", format!("{} {}", detail.cpu_mode, detail.cpu_model.as_deref().unwrap_or_default())),
         ("disks", disks.collect::<Vec<_>>().join("\n")),
         ("nics", nics.collect::<Vec<_>>().join("\n")),

@@ -19,6 +19,7 @@ use drover_model::{HostState, OperationId, Timestamp};
 use crate::engine::Engine;
 use crate::live::Look;
 use crate::outlook::{MOVE_WINDOWS, foretell};
+use crate::placement::initiative;
 use crate::preflight::memory::{forget, remember};
 use crate::preflight::moves::{look_at_one, split};
 use crate::preflight::{Blocked, Candidate, Journey};
@@ -132,7 +133,8 @@ impl Engine {
         }
         let (from, to) = (migration.from, migration.to);
         let there = self.live.is_connected(from) && self.live.is_connected(to);
-        let journey = Journey::of(tables, migration.guest, Some(&migration.settings));
+        let wants = initiative(tables, &record.cause);
+        let journey = Journey::of(tables, migration.guest, wants, Some(&migration.settings));
         let target = tables.hosts.get(to).map(|of| of.host.clone());
         let (Some(journey), Some(host), true) = (journey, target, there) else {
             return Next::StandsAside;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drover_model::{ClusterView, Metric, MigrationSettings, Reading, Timestamp};
 use drover_ports::{History, HistoryError};
-use drover_rules::{Aggregate, PlacementPolicy, Projection};
+use drover_rules::{Aggregate, Initiative, PlacementPolicy, Projection};
 
 use crate::placement::standing;
 use crate::preflight::memory::on_the_way;
@@ -26,6 +26,11 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// The same for moves that somebody else wants than Drover itself.
+    pub fn wanted_by(self, initiative: Initiative) -> Self {
+        Self { placement: PlacementPolicy { initiative, ..self.placement }, ..self }
+    }
+
     /// The same for moves with these settings.
     pub fn under(self, settings: &MigrationSettings) -> Self {
         Self { placement: on_the_way(self.placement, settings), ..self }

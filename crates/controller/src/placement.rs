@@ -10,11 +10,11 @@ use drover_model::{ClusterView, GuestId, HostId, Timestamp};
 use drover_planner::{Budget, Goal, Policy, plan};
 use drover_rules::constraint::{Asleep, PowerCap};
 use drover_rules::{
-    Aggregate, Labels, PlacementKind, PlacementPolicy, PlacementRule, Scope, domain_of,
+    Aggregate, Initiative, Labels, PlacementKind, PlacementPolicy, PlacementRule, Scope, domain_of,
 };
 use rand_pcg::Pcg64;
 
-use crate::records::{CappedHosts, PowerCapRecord, PowerPhase, Tables};
+use crate::records::{CappedHosts, Cause, PowerCapRecord, PowerPhase, Tables};
 use crate::view::{Over, Samples, cluster_view};
 use crate::waker::{Sleeper, Standing, sleepers};
 
@@ -35,6 +35,18 @@ pub mod limits {
 /// The policy that every plan starts from: wishes, and what checks of moves have found of late.
 pub fn standing(tables: &Tables) -> PlacementPolicy {
     PlacementPolicy { refused: crate::preflight::memory::known(tables), ..wishes(tables) }
+}
+
+/// Who wants what is done for this cause.
+pub fn initiative(tables: &Tables, cause: &Cause) -> Initiative {
+    match cause {
+        Cause::Request { .. } => Initiative::Request,
+        Cause::Rule { .. } | Cause::Policy { .. } => Initiative::Own,
+        // Parking empties hosts as well.
+        Cause::Drain { host, .. } => {
+            tables.maintenance.get(*host).map_or(Initiative::Own, |drain| drain.initiative)
+        }
+    }
 }
 
 /// Rules that mean something now, labels, and hosts that are to be empty.

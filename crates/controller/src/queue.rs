@@ -17,11 +17,11 @@ use drover_model::{
 use drover_planner::{Budget, Goal, Policy, as_if_running};
 use drover_ports::Entity;
 use drover_rules::constraint::{FRESH_SAMPLES, TOGETHER};
-use drover_rules::{Projection, Refusal, check_movable, check_placement};
+use drover_rules::{PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 use crate::guest_policy;
 use crate::live::Live;
-use crate::placement::wishes;
+use crate::placement::{initiative, wishes};
 use crate::preflight::memory::on_the_way;
 use crate::records::{Cause, LimitsName, OperationRecord, PolicyName, Tables};
 
@@ -193,7 +193,10 @@ pub fn grounds(tables: &Tables, live: &Live, now: Timestamp, record: &OperationR
 fn refusals(tables: &Tables, view: &ClusterView, record: &OperationRecord) -> Vec<Refusal> {
     let migration = &record.migration;
     // What checks have found is not asked here: this move has a check of its own.
-    let placement = on_the_way(wishes(tables), &migration.settings);
+    let placement = PlacementPolicy {
+        initiative: initiative(tables, &record.cause),
+        ..on_the_way(wishes(tables), &migration.settings)
+    };
     // What a guest that is shut off needs is measured nowhere.
     let goal = Goal::Place { guest: migration.guest, to: Some(migration.to) };
     let policy = Policy::new(goal, placement.clone());

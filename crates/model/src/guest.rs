@@ -188,6 +188,21 @@ pub struct Nic {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The QEMU that runs a guest. It is the one with which the guest was started or to which it
+/// was moved, whatever has been installed on its host since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum RunningQemu {
+    /// It tells its version.
+    Known {
+        /// The version, e.g. `7.2.22`.
+        version: String,
+    },
+    /// It tells none, and its file was replaced or removed since it was started: it is not
+    /// the version that is installed now.
+    Replaced,
+}
+
 /// A guest as an agent sees it on its host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guest {
@@ -207,6 +222,10 @@ pub struct Guest {
     pub current_memory: Mib,
     /// libvirt domain type: `kvm` or `qemu`.
     pub virt_type: String,
+    /// The QEMU that runs it; none where it is not active, where its process cannot be
+    /// looked at, and from an agent that does not tell.
+    #[serde(default)]
+    pub qemu: Option<RunningQemu>,
     /// Architecture.
     pub arch: String,
     /// Machine type, e.g. `pc-q35-7.2`.
@@ -232,5 +251,11 @@ impl Guest {
     /// The memory a host must find for it: what it may grow to.
     pub const fn memory_demand(&self) -> Bytes {
         self.memory.bytes()
+    }
+
+    /// Whether QEMU emulates its processors, in libvirt's words: its domain type is another
+    /// than `kvm`. Not of one whose domain type is not told.
+    pub fn is_emulated(&self) -> bool {
+        !matches!(self.virt_type.as_str(), "" | "kvm")
     }
 }

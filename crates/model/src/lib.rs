@@ -27,7 +27,9 @@ mod view;
 pub use capabilities::{
     CpuDescription, HostCapabilities, HostNic, NetworkDescription, PoolDescription,
 };
-pub use guest::{BackingImage, Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource};
+pub use guest::{
+    BackingImage, Disk, DiskSource, Guest, GuestState, Lease, Nic, NicSource, RunningQemu,
+};
 pub use host::{Host, HostState};
 pub use id::{BaselineId, GuestId, HostId, OperationId, ParseIdError, PlanId, RuleId, TokenId};
 pub use inspection::{

@@ -11,6 +11,7 @@ pub mod baseline;
 mod condition;
 pub mod constraint;
 mod disk_copy;
+mod emulation;
 pub mod energy;
 mod firing;
 mod forecast;
@@ -20,6 +21,7 @@ pub mod preflight;
 mod projection;
 mod protection;
 mod rule;
+mod version;
 mod window;
 
 pub use audit::Violation;
@@ -28,6 +30,7 @@ pub use constraint::{
     PlacementPolicy, Refusal, Verdict, allows_statically, check_movable, check_placement,
 };
 pub use disk_copy::why_not_copied;
+pub use emulation::{Initiative, NAME as EMULATED_MEMORY};
 pub use firing::{HostFiring, Transition, advance};
 pub use forecast::{COURSE_STEP, Forecast, Pattern, course, forecast};
 pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, domain_of};

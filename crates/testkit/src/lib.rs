@@ -72,6 +72,7 @@ pub fn guest(n: u128, on: u128, memory_mib: u64) -> Guest {
         memory: Mib(memory_mib),
         current_memory: Mib(memory_mib),
         virt_type: "kvm".to_owned(),
+        qemu: None,
         arch: "x86_64".to_owned(),
         machine: "pc-q35-7.2".to_owned(),
         cpu_mode: "custom".to_owned(),

@@ -40,6 +40,7 @@ pub(crate) fn guest(
         memory,
         current_memory: child(root, "currentMemory").and_then(mib).unwrap_or(memory),
         virt_type: attribute(root, "type").unwrap_or_default(),
+        qemu: None,
         arch: kind.and_then(|kind| attribute(kind, "arch")).unwrap_or_default(),
         machine: kind.and_then(|kind| attribute(kind, "machine")).unwrap_or_default(),
         cpu_mode: cpu.and_then(|cpu| attribute(cpu, "mode")).unwrap_or_else(|| "custom".to_owned()),

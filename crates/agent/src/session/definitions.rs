@@ -75,6 +75,7 @@ mod tests {
             memory: Mib(1),
             current_memory: Mib(1),
             virt_type: String::new(),
+            qemu: None,
             arch: String::new(),
             machine: String::new(),
             cpu_mode: String::new(),

@@ -200,6 +200,7 @@ pub fn guest(id: GuestId, state: GuestState) -> Guest {
         memory: Mib(128),
         current_memory: Mib(128),
         virt_type: "qemu".to_owned(),
+        qemu: None,
         arch: "x86_64".to_owned(),
         machine: "pc-q35-7.2".to_owned(),
         cpu_mode: "custom".to_owned(),

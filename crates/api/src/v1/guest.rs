@@ -46,6 +46,10 @@ pub struct GuestDetail {
     pub owner_phase: String,
     /// libvirt domain type.
     pub virt_type: String,
+    /// Version of the QEMU that runs it, whatever has been installed since; none where it
+    /// does not run, or where its host does not tell.
+    #[serde(default)]
+    pub qemu_version: Option<String>,
     /// Architecture.
     pub arch: String,
     /// Machine type.

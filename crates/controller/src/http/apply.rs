@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::MigrationSettings;
 use drover_planner::Plan;
-use drover_rules::{Projection, audit, constraint};
+use drover_rules::{Initiative, Projection, audit, constraint};
 
 use super::Api;
 use super::auth::Caller;
@@ -43,6 +43,8 @@ pub(super) async fn apply(
     // What checks have found before does not count: all of its moves are looked at now.
     let mut picture = picture(&api, period).await?;
     picture.placement.refused.clear();
+    // Whoever applies it has seen whom it moves.
+    picture.placement.initiative = Initiative::Request;
     check(&picture, &plan)?;
     let mut report = proposed.report;
     if wanted < all {

@@ -12,7 +12,9 @@ use drover_model::{
 };
 use drover_rules::constraint::CPU_MODEL;
 use drover_rules::preflight::{Finding, Severity, is_clear};
-use drover_rules::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
+use drover_rules::{
+    Initiative, Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement,
+};
 
 use super::Api;
 use super::preview::{FRESH_SAMPLES, Picture, picture};
@@ -35,11 +37,13 @@ pub(super) async fn check(
     let (usual, journey, candidates) = {
         let tables = api.records.read();
         let guest = find_guest(&tables, &name).ok_or_else(|| missing("guest", &name))?;
-        let journey = Journey::of(&tables, guest, None).ok_or_else(|| missing("guest", &name))?;
-        let usual = usual_mode(&journey);
+        let journey = |settings: Option<&MigrationSettings>| {
+            let journey = Journey::of(&tables, guest, Initiative::Request, settings);
+            journey.ok_or_else(|| missing("guest", &name))
+        };
+        let usual = usual_mode(&journey(None)?);
         let settings = settings(&options(&query, usual))?;
-        let journey =
-            Journey::of(&tables, guest, Some(&settings)).ok_or_else(|| missing("guest", &name))?;
+        let journey = journey(Some(&settings))?;
         let picture = standing(picture, &journey.settings);
         let targets = match &query.to {
             Some(to) => vec![find_host(&tables, to).ok_or_else(|| missing("host", to))?],
@@ -177,7 +181,8 @@ pub(super) fn add_lifted(view: &ClusterView, placement: &PlacementPolicy, cleare
 fn standing(picture: Picture, settings: &MigrationSettings) -> Picture {
     // And what was found before does not count: it is looked at now.
     let (ceilings, refused) = (Vec::new(), BTreeMap::new());
-    let placement = PlacementPolicy { ceilings, refused, ..picture.placement };
+    let initiative = Initiative::Request;
+    let placement = PlacementPolicy { ceilings, refused, initiative, ..picture.placement };
     Picture { placement: on_the_way(placement, settings), ..picture }
 }
 

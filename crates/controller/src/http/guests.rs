@@ -10,7 +10,7 @@ use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::forecast::Forecast;
 use drover_model::{
     Disk, DiskSource, Guest, GuestId, Host, HostState, Metric, MigrationMode, MigrationSettings,
-    Nic, NicSource, OwnerPhase,
+    Nic, NicSource, OwnerPhase, RunningQemu,
 };
 use drover_ports::Entity;
 use drover_rules::{DiskProtection, protection};
@@ -63,6 +63,10 @@ pub(super) async fn show(
         epoch: owner.map_or(0, |owner| owner.epoch.0),
         owner_phase: phase.to_owned(),
         virt_type: of.virt_type.clone(),
+        qemu_version: match &of.qemu {
+            Some(RunningQemu::Known { version }) => Some(version.clone()),
+            Some(RunningQemu::Replaced) | None => None,
+        },
         arch: of.arch.clone(),
         machine: of.machine.clone(),
         cpu_mode: of.cpu_mode.clone(),

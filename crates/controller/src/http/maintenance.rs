@@ -12,6 +12,7 @@ use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::{MigrationEvent, MigrationState};
 use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings, OperationId};
 use drover_planner::Plan;
+use drover_rules::Initiative;
 use drover_rules::constraint::Asleep;
 
 use super::Api;
@@ -69,6 +70,7 @@ pub(super) async fn enter(
         host,
         phase: MaintenancePhase::Draining,
         who: caller.name.clone(),
+        initiative: Initiative::Request,
         begun: api.clock.now(),
         drained: None,
         to_labels: request.to_labels,
@@ -122,6 +124,7 @@ async fn search(
 ) -> Result<Looked<Certificate>, Failed> {
     let now = api.clock.now();
     let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
+    let picture = picture.wanted_by(Initiative::Request);
     let labels = request.to_labels.clone();
     let none = drain::targets(&picture.placement.labels, &labels).is_empty();
     if !labels.is_empty() && none {

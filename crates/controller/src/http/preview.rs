@@ -11,7 +11,9 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::{ClusterView, HostId, Metric, MigrationSettings, Reading, Timestamp};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::{Comparison, PlacementPolicy, Projection, audit, limits as rule_limits};
+use drover_rules::{
+    Comparison, Initiative, PlacementPolicy, Projection, audit, limits as rule_limits,
+};
 use rand_pcg::Pcg64;
 use tokio::sync::Semaphore;
 
@@ -70,6 +72,7 @@ pub(super) async fn preview(
     let budget = budget(&request, &goal, crate::queue::budget(&api.records.read()))?;
     let mut picture = picture(&api, period).await?;
     what_if(&mut picture.placement, request.threshold)?;
+    picture.placement.initiative = initiative(&goal);
     let _turn = SEARCHES.acquire().await.map_err(anyhow::Error::from)?;
     let searched = tokio::task::spawn_blocking(move || search(picture, goal, gone, budget)).await;
     let (plan, report) = searched.map_err(anyhow::Error::from)??;
@@ -105,6 +108,14 @@ const fn samples_for(goal: &Goal) -> u32 {
     match goal {
         Goal::Place { .. } | Goal::Repair | Goal::Resize { .. } => FRESH_SAMPLES,
         _ => STEADY_SAMPLES,
+    }
+}
+
+/// Whom a person names moves on a person's word; whom the search finds does not.
+const fn initiative(goal: &Goal) -> Initiative {
+    match goal {
+        Goal::Place { .. } | Goal::Several { .. } | Goal::Drain { .. } => Initiative::Request,
+        _ => Initiative::Own,
     }
 }
 

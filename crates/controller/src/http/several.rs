@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::{GuestId, HostId, MigrationMode};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::{Projection, audit};
+use drover_rules::{Initiative, Projection, audit};
 use rand_pcg::Pcg64;
 
 use super::Api;
@@ -65,6 +65,7 @@ pub(super) async fn migrate(
     let wish = wish(&api.records.read(), &request)?;
     let now = api.clock.now();
     let picture = look(&api.records, api.history.as_ref(), now, api.sample_interval).await?;
+    let picture = picture.wanted_by(Initiative::Request);
     let plans = |picture| planned(picture, &wish);
     let how = (PATIENCE, Silence::Blocks);
     let looked = plan_around(&api, picture, &settings, how, plans, |found| &found.0).await?;

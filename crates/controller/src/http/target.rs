@@ -8,7 +8,7 @@ use drover_model::{ClusterView, GuestId, HostId, MigrationMode, MigrationSetting
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
 use drover_rules::constraint::{ASLEEP, FRESH_SAMPLES, KnownRefusals, PREFLIGHT};
 use drover_rules::preflight::{Finding, Severity, cure_of};
-use drover_rules::{Aggregate, Move, PlacementPolicy};
+use drover_rules::{Aggregate, Initiative, Move, PlacementPolicy};
 use rand_pcg::Pcg64;
 
 use super::Api;
@@ -113,6 +113,7 @@ async fn planned(
     let mut placement = PlacementPolicy {
         target_hosts: to.into_iter().collect(),
         refused: known.clone(),
+        initiative: Initiative::Request,
         ..on_the_way(crate::placement::wishes(&tables), settings)
     };
     // A host that was asked for may go over a rule's threshold: that is the

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use drover_api::v1;
 use drover_model::{GuestId, HostId, Metric};
 use drover_planner::Plan;
-use drover_rules::{HostLoad, Projection, Refusal, check_movable, check_placement};
+use drover_rules::{HostLoad, Initiative, Projection, Refusal, check_movable, check_placement};
 
 use super::Api;
 use super::preview::{FRESH_SAMPLES, Picture, picture};
@@ -22,12 +22,15 @@ pub(super) async fn why_not(
     body: Result<Json<v1::WhyNotRequest>, JsonRejection>,
 ) -> Reply<v1::WhyNot> {
     let Json(request) = body?;
-    let (plan, guest, host) = {
+    let (plan, guest, host, initiative) = {
         let tables = api.records.read();
         let id = text.parse().ok();
         let record =
             id.and_then(|id| tables.plans.get(id)).ok_or_else(|| missing("plan", &text))?;
         let guest = find_guest(&tables, &request.guest);
+        // What the plan moves was free to go.
+        let moves = record.plan.moves().any(|step| Some(step.step.guest) == guest);
+        let initiative = if moves { Initiative::Request } else { Initiative::Own };
         let host = find_host(&tables, &request.host);
         // What a plan has done shows in the cluster; what it proposes is thought of here.
         let ahead = record.state == PlanState::Proposed;
@@ -35,9 +38,11 @@ pub(super) async fn why_not(
             if ahead { record.plan.clone() } else { Plan::default() },
             guest.ok_or_else(|| missing("guest", &request.guest))?,
             host.ok_or_else(|| missing("host", &request.host))?,
+            initiative,
         )
     };
-    let picture = picture(&api, api.sample_interval * FRESH_SAMPLES).await?;
+    let mut picture = picture(&api, api.sample_interval * FRESH_SAMPLES).await?;
+    picture.placement.initiative = initiative;
     Ok(Json(judge(&picture, &plan, guest, host)))
 }
 

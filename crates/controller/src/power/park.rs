@@ -13,6 +13,7 @@ use crate::drain::{Certificate, certificate, in_words, leaving};
 use crate::events::{Draft, Severity};
 use crate::moment::seed;
 use crate::picture::look;
+use crate::placement::initiative;
 use crate::records::{
     Cause, MaintenancePhase, MaintenanceRecord, PowerPhase, PowerRecord, RecordError, Tables, Txn,
 };
@@ -74,7 +75,7 @@ impl Switchboard {
         // Guests of a host that does not answer are not known.
         if !all.iter().any(|one| matches!(one.reason, ParkReason::NotOnline | ParkReason::UnderWay))
         {
-            all.extend(self.of_guests(host).await?);
+            all.extend(self.of_guests(host, &wish.cause).await?);
             all.extend(self.of_bmc(host).await);
         }
         Ok(all)
@@ -161,6 +162,7 @@ impl Switchboard {
                 host,
                 phase: MaintenancePhase::Draining,
                 who: wish.cause.to_string(),
+                initiative: initiative(tables, &wish.cause),
                 begun: now,
                 drained: None,
                 to_labels: BTreeMap::new(),
@@ -173,12 +175,16 @@ impl Switchboard {
     }
 
     /// Whether its guests can leave, and the rest can take a failure.
-    async fn of_guests(&self, host: HostId) -> anyhow::Result<Vec<ParkRefusal>> {
+    async fn of_guests(&self, host: HostId, cause: &Cause) -> anyhow::Result<Vec<ParkRefusal>> {
         let _turn = self.searching.lock().await;
         let now = self.clock.now();
         let history = self.history.as_ref();
         let picture = look(&self.records, history, now, self.sample_interval).await?;
-        let failures = reserve(&self.records.read()).survive_failures;
+        let (wants, failures) = {
+            let tables = self.records.read();
+            (initiative(&tables, cause), reserve(&tables).survive_failures)
+        };
+        let picture = picture.wanted_by(wants);
         let search = move || -> anyhow::Result<_> {
             let found = certificate(&picture, host, &BTreeMap::new(), seed())?;
             let fatal = found

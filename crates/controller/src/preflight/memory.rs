@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_model::{GuestId, Host, HostId, MigrationSettings, StorageCopy, Timestamp};
-use drover_rules::PlacementPolicy;
 use drover_rules::constraint::{KnownRefusal, KnownRefusals, Way};
 use drover_rules::preflight::{ANSWER, COPIED_DISK, Finding};
+use drover_rules::{EMULATED_MEMORY, PlacementPolicy};
 
 use crate::moment::sha256_hex;
 use crate::records::{RecordError, Records, RefusalRecord, Refused, Tables, Txn};
@@ -119,14 +119,18 @@ pub fn known(tables: &Tables) -> BTreeMap<GuestId, KnownRefusals> {
     tables.refusals.iter().map(with).filter(any).collect()
 }
 
-/// Remembers what was found, but for what a map of the request's own has to do with.
+/// Remembers what was found, but for what a map of the request's own has to do with, and for
+/// what depends on who wants the move: plans know that by themselves.
 pub async fn remember(
     records: &Records,
     blocked: &[Blocked],
     settings: &MigrationSettings,
     now: Timestamp,
 ) -> Result<(), RecordError> {
-    let is_own = |one: &Finding| !settings.storage_map.is_empty() && one.check == COPIED_DISK;
+    let is_own = |one: &Finding| {
+        let of_map = !settings.storage_map.is_empty() && one.check == COPIED_DISK;
+        of_map || one.check == EMULATED_MEMORY
+    };
     let blocked: Vec<Blocked> = blocked
         .iter()
         .map(|one| {

@@ -9,8 +9,8 @@ use drover_model::{
     DiskCopy, Guest, GuestInspection, GuestState, Host, HostId, IncomingCheck, MigrationMode,
     MigrationSettings,
 };
-use drover_rules::Refusal;
 use drover_rules::preflight::{Facts, Finding, Told, findings};
+use drover_rules::{Initiative, Refusal};
 use futures::StreamExt as _;
 
 use crate::admission::copies;
@@ -32,6 +32,8 @@ pub struct Journey {
     pub guest: Guest,
     /// Where it is.
     pub source: Host,
+    /// Who wants it to go.
+    pub initiative: Initiative,
     /// How it would go.
     pub settings: MigrationSettings,
     /// The disks that would go with it.
@@ -72,6 +74,7 @@ impl Journey {
     pub fn of(
         tables: &Tables,
         guest: drover_model::GuestId,
+        initiative: Initiative,
         settings: Option<&MigrationSettings>,
     ) -> Option<Self> {
         let guest = tables.guests.get(guest)?.guest.clone();
@@ -88,7 +91,7 @@ impl Journey {
             })
             .flatten()
             .collect();
-        Some(Self { guest, source, settings, copies, unclean })
+        Some(Self { guest, source, initiative, settings, copies, unclean })
     }
 }
 
@@ -131,6 +134,7 @@ async fn look_at(
         guest: known.map_or(&journey.guest, |known| &known.guest),
         source,
         target,
+        initiative: journey.initiative,
         settings: &journey.settings,
         // What is in the way there is ours, and goes by itself.
         copies: if journey.unclean.contains(&target.id) { &[] } else { &journey.copies },

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use drover_model::{GuestId, HostId, MigrationSettings};
-use drover_rules::Move;
 use drover_rules::preflight::{Finding, Severity};
+use drover_rules::{Initiative, Move};
 use futures::StreamExt as _;
 
 use super::{Blocked, Candidate, Journey, look};
@@ -47,7 +47,7 @@ impl Verdicts {
     }
 }
 
-/// Looks at these moves. With `patience`, what is not answered by then is in neither list: it
+/// Looks at these moves, which a person wants. With `patience`, what is not answered by then is in neither list: it
 /// will be looked at when its turn comes.
 pub async fn look_at_moves(
     live: &Live,
@@ -59,7 +59,7 @@ pub async fn look_at_moves(
     let journeys: Vec<(Journey, Candidate)> = {
         let tables = records.read();
         let with = |step: &Move| {
-            let journey = Journey::of(&tables, step.guest, Some(settings))?;
+            let journey = Journey::of(&tables, step.guest, Initiative::Request, Some(settings))?;
             let host = tables.hosts.get(step.to)?.host.clone();
             Some((journey, Candidate { host, refusals: Vec::new() }))
         };

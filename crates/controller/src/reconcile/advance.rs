@@ -19,7 +19,7 @@ use super::rules::ceilings;
 use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
 use crate::launch::{LaunchError, begun, go_on};
-use crate::placement::standing;
+use crate::placement::{initiative, standing};
 use crate::preflight::memory::on_the_way;
 use crate::records::{Cause, PlanRecord, PlanState, Records, Tables, Txn};
 use crate::view::{Over, cluster_view, samples};
@@ -96,7 +96,11 @@ impl AdvancePlans {
             Over { period, aggregate: Aggregate::Mean, sample_interval: self.sample_interval };
         let tables = self.records.read();
         let view = cluster_view(&tables, &series, now, over);
-        let placement = PlacementPolicy { ceilings: ceilings(&tables), ..standing(&tables) };
+        let placement = PlacementPolicy {
+            ceilings: ceilings(&tables),
+            initiative: initiative(&tables, &plan.cause),
+            ..standing(&tables)
+        };
         let placement = on_the_way(placement, &plan.settings);
         let rest = plan.plan.steps().split_off(begun(plan));
         Ok(audit::check_plan(&Projection::of(&view), &placement, &rest))

@@ -133,7 +133,7 @@ impl DrainHosts {
     ) -> anyhow::Result<BTreeMap<GuestId, String>> {
         let history = self.history.as_ref();
         let picture = look(&self.records, history, now, self.sample_interval).await?;
-        let picture = picture.under(&record.settings);
+        let picture = picture.under(&record.settings).wanted_by(record.initiative);
         let (host, labels) = (record.host, record.to_labels.clone());
         let search = move || certificate(&picture, host, &labels, seed());
         let found = tokio::task::spawn_blocking(search).await??;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use drover_model::{GuestId, HostId, MigrationLimits, MigrationSettings, Name, Timestamp};
+use drover_rules::Initiative;
 use serde::{Deserialize, Serialize};
 
 /// How far a host that is to be empty is. A host that is in use has no record at all.
@@ -36,6 +37,10 @@ pub struct MaintenanceRecord {
     pub phase: MaintenancePhase,
     /// Who asked for it.
     pub who: Name,
+    /// Whether that was a person. What was stored by a version that did not tell counts as
+    /// Drover's own: a person asks again.
+    #[serde(default)]
+    pub initiative: Initiative,
     /// Since when. What failed before does not count.
     pub begun: Timestamp,
     /// When its last guest left.

@@ -10,7 +10,9 @@ use drover_agent_api::v1::{
 };
 use drover_controller::live::SESSION_QUEUE;
 use drover_controller::records::Records;
-use drover_model::{CpuFit, GuestInspection, HostId, IncomingCheck, IncomingQuestion, TyingDevice};
+use drover_model::{
+    CpuFit, GuestInspection, HostId, IncomingCheck, IncomingQuestion, RunningQemu, TyingDevice,
+};
 use drover_ports::Clock as _;
 use tokio::sync::mpsc;
 
@@ -21,6 +23,8 @@ use crate::world::World;
 pub(crate) struct Says {
     pub(crate) cpu: CpuFit,
     pub(crate) ties: Vec<TyingDevice>,
+    /// Of every guest; none as it is recorded.
+    pub(crate) qemu: Option<RunningQemu>,
     pub(crate) clock_ahead_ms: i64,
     /// It hears and says nothing.
     pub(crate) silent: bool,
@@ -31,7 +35,14 @@ pub(crate) struct Says {
 impl Default for Says {
     fn default() -> Self {
         let (silent, inspected) = (false, Arc::default());
-        Self { cpu: CpuFit::Fits, ties: Vec::new(), clock_ahead_ms: 0, silent, inspected }
+        Self {
+            cpu: CpuFit::Fits,
+            ties: Vec::new(),
+            qemu: None,
+            clock_ahead_ms: 0,
+            silent,
+            inspected,
+        }
     }
 }
 
@@ -93,8 +104,9 @@ pub(crate) fn answer(
 }
 
 fn inspection(guest: drover_model::Guest, host: HostId, says: &Says) -> GuestInspection {
+    let qemu = says.qemu.clone().or_else(|| guest.qemu.clone());
     GuestInspection {
-        guest,
+        guest: drover_model::Guest { qemu, ..guest },
         host_uuid: Some(host),
         cpu_xml: Some("<cpu/>".to_owned()),
         cpu_features: Vec::new(),

@@ -8,6 +8,7 @@ mod api;
 mod balance;
 mod check;
 mod drain;
+mod emulation;
 mod engine;
 mod inventory;
 mod power;

@@ -287,6 +287,7 @@ async fn parked(world: &World, n: u128) {
         host: host_id(n),
         phase: MaintenancePhase::Drained,
         who: "park".to_owned(),
+        initiative: Default::default(),
         begun,
         drained: Some(begun),
         to_labels: Default::default(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use drover_model::{ClusterView, GuestId, HostId};
-use drover_rules::Projection;
+use drover_rules::{Initiative, PlacementPolicy, Projection};
 use rand::Rng;
 
 use super::Outcome;
@@ -77,7 +77,11 @@ fn attempt(
     why: &str,
     rng: &mut impl Rng,
 ) -> (Arranged, Vec<GuestId>) {
-    let mut dense = Dense::of(view, policy, &|guest| others_too || leaving.contains(&guest));
+    // Nobody asked for those that would make room.
+    let unasked = PlacementPolicy { initiative: Initiative::Own, ..policy.placement.clone() };
+    let projection = Projection::of(view);
+    let makes_room = |guest| others_too && guest_refusals(&projection, &unasked, guest).is_empty();
+    let mut dense = Dense::of(view, policy, &|guest| leaving.contains(&guest) || makes_room(guest));
     even(&mut dense, view, policy);
     price_moves(&mut dense, view, policy, PRICE);
     let shun = dense.hosts.iter().map(|host| if hosts.contains(host) { STAYS } else { 0.0 });

@@ -56,6 +56,8 @@ fn as_if_movable(view: &ClusterView, policy: &Policy, dead: &[HostId]) -> Cluste
     for host in dead {
         if let Some(seen) = view.hosts.get_mut(host) {
             seen.host.state = HostState::Online;
+            // The QEMU that ran its guests is gone with it.
+            seen.host.capabilities.qemu.clear();
         }
     }
     let at = view.at;
@@ -63,6 +65,7 @@ fn as_if_movable(view: &ClusterView, policy: &Policy, dead: &[HostId]) -> Cluste
         if guest.guest.state != GuestState::ShutOff {
             guest.guest.state = GuestState::Running;
         }
+        guest.guest.qemu = None;
         fill_readings(guest, policy, at);
     }
     view

@@ -1,12 +1,14 @@
 //! What must hold of every goal's plan, on random clusters with random wishes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use drover_model::{ClusterView, GuestId, HostId};
+use drover_model::{ClusterView, GuestId, HostId, HostState};
 use drover_planner::{Budget, Goal, Level, Plan, Policy, plan};
 use drover_rules::constraint::KnownRefusal;
 use drover_rules::{
-    PlacementKind, PlacementPolicy, PlacementRule, Projection, Scope, Strength, audit,
+    Condition, EMULATED_MEMORY, Initiative, PlacementKind, PlacementPolicy, PlacementRule,
+    Projection, Scope, Strength, audit,
 };
 use drover_testkit::{Cluster, guest_id, host_id};
 use proptest::prelude::*;
@@ -100,6 +102,39 @@ const SHORT: Budget = Budget {
     cores: 1,
 };
 
+/// Every so manieth guest is emulated, by the hosts' QEMU 7.2; which are.
+fn emulate(case: &mut Case, every: u128) -> BTreeSet<GuestId> {
+    let all = 1..=case.view.guests.len() as u128;
+    let emulated: BTreeSet<GuestId> = all.step_by(every as usize).map(guest_id).collect();
+    for guest in &emulated {
+        case.view.guests.get_mut(guest).unwrap().guest.virt_type = "qemu".to_owned();
+    }
+    emulated
+}
+
+#[test]
+fn a_drain_on_request_takes_an_emulated_guest_and_one_of_drovers_own_names_it() {
+    let cluster = Cluster::new().host(1, 16.0, 64, 20.0, 60.0).host(2, 16.0, 64, 5.0, 60.0);
+    let view = cluster.guest(1, 1, 1024, 1.0).guest(2, 1, 1024, 1.0).view();
+    let mut case = Case { view, placement: PlacementPolicy::default() };
+    let emulated = emulate(&mut case, 2);
+    let drain = || Goal::Drain { hosts: vec![host_id(1)] };
+    let (plan, report) = run(&case, drain(), &SHORT, 1);
+    assert_eq!((plan.moves().count(), &report.unplaced[..]), (1, &[guest_id(1)][..]));
+    let why = report.refused.iter().find(|one| one.guest == guest_id(1) && one.host.is_none());
+    let why = why.unwrap();
+    assert_eq!(why.constraint, EMULATED_MEMORY);
+    assert!(why.reason.contains("QEMU 7.2.22") && why.reason.contains("what to do"), "{why:?}");
+    case.placement.initiative = Initiative::Request;
+    let (plan, report) = run(&case, drain(), &SHORT, 1);
+    assert_eq!((plan.moves().count(), report.unplaced), (2, vec![]));
+    // A guest that starts anew elsewhere has lost what it had anyway.
+    case.placement.initiative = Initiative::Own;
+    case.view.hosts.get_mut(&host_id(1)).unwrap().host.state = HostState::Unreachable;
+    let (plan, _) = run(&case, Goal::Restart { hosts: vec![host_id(1)] }, &SHORT, 1);
+    assert!(plan.moves().any(|step| emulated.contains(&step.step.guest)), "{plan:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -145,6 +180,33 @@ proptest! {
         let broken =
             audit::check_plan(&Projection::of(&case.view), &case.placement, &plan.steps());
         prop_assert_eq!(broken, vec![]);
+    }
+
+    #[test]
+    fn invariant_no_plan_of_drovers_own_moves_a_guest_that_would_lose_memory(
+        mut case in cases(), goal in goals(), every in 1u128..4, threshold in 20.0..80.0f64,
+        relieves: bool, seed: u64,
+    ) {
+        let emulated = emulate(&mut case, every);
+        let condition: Condition = format!("cpu.usage_active > {threshold}").parse().unwrap();
+        let hosts = case.view.hosts.keys().copied().collect();
+        let goal = if relieves { Goal::Relieve { condition, hosts } } else { goal };
+        let (plan, _) = run(&case, goal, &SHORT, seed);
+        let moved = plan.moves().find(|step| emulated.contains(&step.step.guest));
+        prop_assert!(moved.is_none(), "{moved:?}");
+    }
+
+    #[test]
+    fn invariant_a_drain_on_request_moves_no_other_emulated_guest_to_make_room(
+        mut case in cases(), every in 1u128..4, seed: u64,
+    ) {
+        let emulated = emulate(&mut case, every);
+        case.placement.initiative = Initiative::Request;
+        let (plan, _) = run(&case, Goal::Drain { hosts: vec![host_id(1)] }, &SHORT, seed);
+        for step in plan.moves().filter(|step| emulated.contains(&step.step.guest)) {
+            let home = case.view.guests[&step.step.guest].guest.host;
+            prop_assert_eq!(home, host_id(1), "{:?}", step);
+        }
     }
 
     #[test]

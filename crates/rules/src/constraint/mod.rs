@@ -11,6 +11,7 @@ mod cooldown;
 mod cpu_model;
 mod device;
 mod draining;
+mod emulated;
 mod fresh;
 mod guest_state;
 mod host_state;
@@ -36,7 +37,7 @@ use drover_model::{GuestId, GuestView, HostId, HostView, MigrationMode};
 use serde::{Deserialize, Serialize};
 
 use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
-use crate::{Condition, Projection};
+use crate::{Condition, EMULATED_MEMORY, Initiative, Projection};
 
 pub use asleep::{Asleep, NAME as ASLEEP};
 pub use cpu_model::NAME as CPU_MODEL;
@@ -115,6 +116,9 @@ pub struct PlacementPolicy {
     /// empties hosts.
     #[serde(default)]
     pub survive_failures: u8,
+    /// Who wants guests moved.
+    #[serde(default)]
+    pub initiative: Initiative,
     /// In which way guests are moved.
     #[serde(default)]
     pub mode: MigrationMode,
@@ -190,6 +194,7 @@ impl Default for PlacementPolicy {
             memory_overcommit: None,
             power_caps: Vec::new(),
             survive_failures: 0,
+            initiative: Initiative::Own,
             mode: MigrationMode::Live,
             copies_storage: false,
             skips_cpu_check: false,
@@ -263,6 +268,7 @@ const MOVABLE: &[(&str, MovableCheck)] = &[
     (UNDER_WAY, under_way::check),
     ("cooldown", cooldown::check),
     ("device", device::check),
+    (EMULATED_MEMORY, emulated::check),
     (PREFLIGHT, preflight::movable),
 ];
 

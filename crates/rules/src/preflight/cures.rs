@@ -8,6 +8,7 @@ pub fn of_constraint(constraint: &str) -> &'static str {
              is paused by a fault has to be looked at first (`virsh domstate --reason`)"
         }
         "under-way" => "wait for the operation, or cancel it (`drover guest cancel`)",
+        crate::EMULATED_MEMORY => crate::emulation::CURE,
         "cooldown" => "wait, or ask for the move by name",
         "device" => "detach the device for the move, or shut the guest down and move it cold",
         "host-state" => "see that drover-agent and libvirtd run there (`drover host show`)",

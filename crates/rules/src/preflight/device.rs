@@ -2,8 +2,8 @@
 
 use drover_model::TyingDevice as D;
 
-use super::libvirt_version::Version;
 use super::{Facts, Severity, Trouble};
+use crate::version::Version;
 
 /// First libvirt that moves the state of a software TPM when it lies on shared storage.
 const TPM_MENDED: &str = "9.1.0";

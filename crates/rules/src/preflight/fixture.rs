@@ -7,12 +7,13 @@ use drover_model::{
 use drover_testkit::{guest, host};
 
 use super::{CHECKS, Facts, Severity, Told, Trouble};
-use crate::Refusal;
+use crate::{Initiative, Refusal};
 
 pub(super) struct Case {
     pub(super) guest: Guest,
     pub(super) source: Host,
     pub(super) target: Host,
+    pub(super) initiative: Initiative,
     pub(super) settings: MigrationSettings,
     pub(super) copies: Vec<DiskCopy>,
     pub(super) refusals: Vec<Refusal>,
@@ -58,6 +59,7 @@ impl Case {
                 probe(PortPurpose::Libvirt, 16514),
             ],
             skew_ms: Some(12),
+            initiative: Initiative::Own,
             settings: MigrationSettings::default(),
             copies: vec![],
             refusals: vec![],
@@ -77,6 +79,7 @@ impl Case {
             guest: &self.guest,
             source: &self.source,
             target: &self.target,
+            initiative: self.initiative,
             settings: &self.settings,
             copies: &self.copies,
             refusals: &self.refusals,

@@ -8,6 +8,7 @@
 use drover_model::Compression;
 
 use super::{Facts, Trouble};
+use crate::version::Version;
 
 /// The CPU feature of guests that are hosts themselves (Intel).
 const VMX: &str = "vmx";
@@ -19,23 +20,6 @@ const VMX_MENDED: Version = Version(10, 2, 0);
 
 /// First version that compresses on several connections (libvirt's news of 9.4.0).
 const COMPRESSES: Version = Version(9, 4, 0);
-
-/// `major.minor.release`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version(u32, u32, u32);
-
-impl Version {
-    /// Reads `7.2.22` or `7.2`.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let mut numbers = text.split('.').map(|part| part.parse().ok());
-        Some(Self(numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
-    }
-
-    /// Major and minor: what decides which guests it can take.
-    pub(super) const fn branch(self) -> (u32, u32) {
-        (self.0, self.1)
-    }
-}
 
 pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let (from, to) = (&facts.source.capabilities.libvirt, &facts.target.capabilities.libvirt);
@@ -126,12 +110,5 @@ mod tests {
             let told = case.says("libvirt-version").map(|(severity, _)| severity);
             assert_eq!(told == Some(Severity::Blocks), blocks, "{source} to {target}: {told:?}");
         }
-    }
-
-    #[test]
-    fn versions_are_numbers() {
-        assert!(Version::read("9.10.0") > Version::read("9.9.0"));
-        assert_eq!(Version::read("7.2"), Some(Version(7, 2, 0)));
-        assert_eq!(Version::read("q35"), None);
     }
 }

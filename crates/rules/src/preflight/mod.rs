@@ -11,6 +11,7 @@ mod cpu;
 mod cures;
 mod device;
 mod disk_cache;
+mod emulation;
 mod host_uuid;
 mod hugepages;
 mod kernel;
@@ -31,7 +32,7 @@ use drover_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Refusal;
+use crate::{EMULATED_MEMORY, Initiative, Refusal};
 
 pub use copied_disk::places;
 pub use cures::of_constraint as cure_of;
@@ -94,6 +95,8 @@ pub struct Facts<'a> {
     pub source: &'a Host,
     /// Where it would go.
     pub target: &'a Host,
+    /// Who wants it.
+    pub initiative: Initiative,
     /// How it would go.
     pub settings: &'a MigrationSettings,
     /// The disks that would go with it.
@@ -152,6 +155,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kernel", kernel::check),
     ("qemu-version", qemu_version::check),
     ("libvirt-version", libvirt_version::check),
+    (EMULATED_MEMORY, emulation::check),
     (DEVICE, device::check),
     ("shareable-disk", shareable_disk::check),
     ("disk-cache", disk_cache::check),

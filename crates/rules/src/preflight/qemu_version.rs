@@ -3,8 +3,8 @@
 //!
 //! A machine type that the target's QEMU has not at all is the constraint `machine-type`.
 
-use super::libvirt_version::Version;
 use super::{Facts, Trouble};
+use crate::version::Version;
 
 pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let (from, to) = (&facts.source.capabilities.qemu, &facts.target.capabilities.qemu);

@@ -76,6 +76,7 @@ fn guest(spec: &GuestSpec) -> Guest {
         memory: spec.memory,
         current_memory: spec.memory,
         virt_type: KVM.to_owned(),
+        qemu: None,
         arch: ARCH.to_owned(),
         machine: MACHINE.to_owned(),
         cpu_mode: "custom".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drover_model::{GuestId, GuestState, HostId};
+use drover_model::{GuestId, GuestState, HostId, RunningQemu};
 
 use super::{Rig, eventually};
 use crate::contract::Kept;
@@ -33,6 +33,13 @@ pub(super) async fn a_running_guest_is_seen_and_counted(rig: Rig) -> Kept {
     promise_eq!(guest.state, GuestState::Running, "the state");
     promise_eq!(guest.host, HostId::from_u128(77), "the host that was given");
     promise!(guest.persistent, "a defined guest is not persistent");
+    promise!(
+        matches!(&guest.qemu, Some(RunningQemu::Known { version }) if !version.is_empty()),
+        "the QEMU that runs it is {:?}",
+        guest.qemu
+    );
+    let inspected = rig.source.inspect_guest(rig.guest).await?.guest;
+    promise_eq!(inspected.qemu, guest.qemu, "the QEMU when it is looked at alone");
     promise!(guest.vcpus.0 > 0 && guest.memory.0 >= 32, "its size: {guest:?}");
     eventually("its counters grow", async || {
         let of_guest = async || {
