@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use drover_lifecycle::MigrationState;
 use drover_model::Timestamp;
 use drover_ports::{Clock, History};
-use drover_rules::constraint::FRESH_SAMPLES;
+use drover_rules::constraint::Constraint;
 use drover_rules::{Aggregate, PlacementPolicy, Projection, Violation, audit};
 
 use super::Reconcile;
@@ -76,7 +76,8 @@ impl AdvancePlans {
                 Err(error @ LaunchError::Record(_)) => Err(error.into()),
             };
         }
-        let passes = violations.iter().all(|one| one.refusal.constraint == FRESH_SAMPLES);
+        let passes =
+            violations.iter().all(|one| one.refusal.constraint == Constraint::FreshSamples);
         let waited = now.since(last_change(&self.records.read(), plan));
         if passes && waited < GIVE_UP_AFTER {
             return Ok(());

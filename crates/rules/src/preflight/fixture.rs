@@ -8,6 +8,7 @@ use drover_testkit::{guest, host};
 
 use super::{CHECKS, Facts, Severity, Told, Trouble};
 use crate::Refusal;
+use crate::constraint::Constraint;
 
 pub(super) struct Case {
     pub(super) guest: Guest,
@@ -67,9 +68,8 @@ impl Case {
         }
     }
 
-    pub(super) fn refuse(&mut self, constraint: &str, reason: &str) {
-        let (constraint, reason) = (constraint.to_owned(), reason.to_owned());
-        self.refusals.push(Refusal { constraint, reason });
+    pub(super) fn refuse(&mut self, constraint: Constraint, reason: &str) {
+        self.refusals.push(Refusal { constraint, reason: reason.to_owned() });
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
