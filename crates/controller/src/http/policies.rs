@@ -51,7 +51,7 @@ pub(super) async fn set(
     api.records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(of);
+            txn.replace(of);
             (txn, ())
         })
         .await?;

@@ -76,8 +76,11 @@ pub(super) async fn update(
     api.records
         .update(|tables| {
             let mut txn = Txn::none();
-            let before = tables.power.get(host).cloned();
-            let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
+            if tables.hosts.get(host).is_none() {
+                return (txn, Err(missing("host", &name)));
+            }
+            let known = tables.power.get(host);
+            let mut record = known.cloned().unwrap_or_else(|| PowerRecord::new(host, now));
             let before = record.settings.clone();
             let changed = change(&wanted, &mut record.settings)
                 .and_then(|()| has_what_it_names(&wanted, &record.settings));
@@ -85,7 +88,7 @@ pub(super) async fn update(
                 record.ways_change(now);
             }
             if changed.is_ok() {
-                txn.put(record);
+                txn.change(known, record);
                 if let Some(secure_on) = secure_on {
                     keep(tables, &mut txn, host, secure_on);
                 }
@@ -124,7 +127,7 @@ pub(super) async fn set_reserve(
     api.records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(record);
+            txn.replace(record);
             (txn, ())
         })
         .await?;
@@ -263,13 +266,13 @@ fn sealed(api: &Api, host: HostId, text: &str) -> Result<Sealed, Failed> {
 }
 
 fn keep(tables: &Tables, txn: &mut Txn, host: HostId, secure_on: Option<Sealed>) {
-    let before = tables.host_secrets.get(host).cloned();
-    let before = before.unwrap_or(HostSecretRecord { host, bmc_password: None, secure_on: None });
-    let after = HostSecretRecord { secure_on, ..before };
+    let known = tables.host_secrets.get(host);
+    let none = HostSecretRecord { host, bmc_password: None, secure_on: None };
+    let after = HostSecretRecord { secure_on, ..known.cloned().unwrap_or(none) };
     if after.secure_on.is_none() && after.bmc_password.is_none() {
         txn.delete_secrets_if(tables, host);
     } else {
-        txn.put(after);
+        txn.change(known, after);
     }
 }
 

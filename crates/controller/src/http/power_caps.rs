@@ -43,7 +43,7 @@ pub(super) async fn set(
             let read = read(tables, &name, &spec, now);
             let mut txn = Txn::none();
             if let Ok(record) = &read {
-                txn.put(record.clone());
+                txn.change(tables.power_caps.get(record.id), record.clone());
             }
             (txn, read)
         })

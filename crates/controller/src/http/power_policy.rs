@@ -45,7 +45,7 @@ pub(super) async fn set(
         .update(|tables| match read(tables, &spec, now) {
             Ok(record) => {
                 let mut txn = Txn::none();
-                txn.put(record.clone());
+                txn.replace(record.clone());
                 (txn, Ok(record))
             }
             Err(failed) => (Txn::none(), Err(failed)),

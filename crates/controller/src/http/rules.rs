@@ -56,7 +56,7 @@ pub(super) async fn create(
                 .and_then(|rule| acceptable(tables, rule));
             let mut txn = Txn::none();
             if let Ok(rule) = &made {
-                txn.put(rule.clone());
+                txn.add(rule.clone());
             }
             (txn, made)
         })
@@ -78,7 +78,7 @@ pub(super) async fn update(
             let mut txn = Txn::none();
             let changed = find(tables, &name).and_then(|rule| changed(tables, &rule, &change));
             if let Ok(rule) = &changed {
-                txn.put(rule.clone());
+                txn.change(tables.rules.get(rule.id), rule.clone());
                 // What was counted under the old condition does not count under the new.
                 txn.delete_firing_if(tables, rule.id);
             }

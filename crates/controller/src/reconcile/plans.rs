@@ -83,7 +83,10 @@ impl FollowPlans {
             self.records
                 .update(|_| {
                     let mut txn = Txn::none();
-                    txn.put(PlanRecord { measure: None, ..plan.clone() });
+                    let before = tables.plans.get(plan.id);
+                    if let Some(before) = before.filter(|now| now.measure == plan.measure) {
+                        txn.change(before, PlanRecord { measure: None, ..before.clone() });
+                    }
                     (txn, ())
                 })
                 .await?;

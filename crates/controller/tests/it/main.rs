@@ -10,6 +10,8 @@ mod check;
 mod drain;
 mod engine;
 mod inventory;
+mod meddling;
+mod plans;
 mod power;
 mod preflight;
 mod queue;
