@@ -75,6 +75,20 @@ fn only_plan(world: &World) -> PlanRecord {
     world.records.read().plans.iter().next().unwrap().clone()
 }
 
+#[tokio::test]
+async fn a_plan_all_of_whose_batches_were_made_is_done_and_nothing_waits() {
+    let world = half_way().await;
+    for _ in 0..3 {
+        advance(&world).reconcile().await.unwrap();
+        follow(&world).reconcile().await.unwrap();
+        arrive(&world).await;
+    }
+    follow(&world).reconcile().await.unwrap();
+    let plan = only_plan(&world);
+    assert_eq!((plan.state, plan.operations.len()), (PlanState::Done, 6));
+    assert_eq!(told(&world, "plan.closed").await, ["plan of request of Operator: done"]);
+}
+
 /// The state of one move of the first batch.
 #[derive(Clone, Copy)]
 enum Came {
@@ -82,6 +96,55 @@ enum Came {
     Failed,
     /// To a host that is unreachable.
     Waits,
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_plan_that_ends_counts_its_moves() {
+    use Came::{Arrived, Failed, Waits};
+    let rule = || Cause::Rule { id: RuleId::from_u128(1), name: "hot".to_owned() };
+    let request = || Cause::Request { who: "ann".to_owned() };
+    let drain = || Cause::Drain { host: host_id(1), name: "h1".to_owned() };
+    for (cause, begun, left, expected) in [
+        (rule(), &[Arrived, Arrived][..], 0, "plan of rule hot: done"),
+        (
+            rule(),
+            &[Arrived, Arrived],
+            3,
+            "plan of rule hot: done; 3 more move(s) wait for fresh measurements",
+        ),
+        (
+            drain(),
+            &[Arrived],
+            1,
+            "plan of drain of h1: done; 1 more move(s) wait for fresh measurements",
+        ),
+        (request(), &[Arrived, Arrived], 0, "plan of request of ann: done"),
+        (
+            request(),
+            &[Failed, Failed],
+            0,
+            "plan of request of ann: not all of its moves were made: 2 failed",
+        ),
+        (
+            request(),
+            &[Arrived, Failed],
+            4,
+            "plan of request of ann: not all of its moves were made: 1 made, 1 failed, \
+             4 not begun",
+        ),
+        (
+            rule(),
+            &[Arrived, Waits, Failed],
+            2,
+            "plan of rule hot: not all of its moves were made: 1 made, 1 failed, 1 held up by a \
+             host that is unreachable, 2 not begun",
+        ),
+    ] {
+        let world = World::new().await;
+        ended(&world, cause, begun, left).await;
+        follow(&world).reconcile().await.unwrap();
+        assert_eq!(told(&world, "plan.closed").await, [expected]);
+    }
 }
 
 /// Stores a plan whose first batch came out so, and another of so many moves.
