@@ -107,9 +107,8 @@ impl World {
     /// only when no task can go on and nothing runs on a thread beside. For tests with
     /// `start_paused`; panics in others.
     pub(crate) async fn settle(&self) {
-        for _ in 0..200 {
-            tokio::task::yield_now().await;
-        }
+        tokio::time::advance(Duration::ZERO).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     /// A new token with this role.
