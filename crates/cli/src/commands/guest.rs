@@ -4,6 +4,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use drover_api::v1::{CheckQuery, MigrateRequest, SetGuestPolicy};
 use drover_api::{Problem, ProblemKind};
 
+use super::amounts::millis;
 use super::migrate_args::{CheckArgs, MigrateArgs};
 use super::{Context, Done, problem, several, wait};
 use crate::{output, show};
