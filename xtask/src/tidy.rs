@@ -29,6 +29,13 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// A text that only tests may contain, where it may not, and why.
+const ONLY_IN_TESTS: &[(&str, &str, &str)] = &[(
+    "txn.put(",
+    "crates/controller/src/",
+    "a write says what it was decided on: `Txn::change`, `add` or `replace`",
+)];
+
 pub(crate) fn check() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?;
     let mut files = Vec::new();
@@ -51,11 +58,25 @@ pub(crate) fn check() -> anyhow::Result<()> {
                 wrong.push(format!("{shown} contains `{needle}`: {why}"));
             }
         }
+        for (needle, under, why) in ONLY_IN_TESTS {
+            if shown.starts_with(under) && !is_of_tests(&shown) && program(&text).contains(needle) {
+                wrong.push(format!("{shown} contains `{needle}`: {why}"));
+            }
+        }
     }
     if !wrong.is_empty() {
         bail!("tidy:\n  {}", wrong.join("\n  "));
     }
     Ok(())
+}
+
+fn is_of_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+}
+
+/// A file without the tests at its end.
+fn program(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
@@ -68,4 +89,17 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tests_at_the_end_of_a_file_are_not_the_program() {
+        let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n    txn.put(b);\n}\n";
+        assert_eq!(program(text), "fn a() {}\n");
+        assert!(is_of_tests("crates/controller/src/records/tests.rs"));
+        assert!(!is_of_tests("crates/controller/src/tests_of_time.rs"));
+    }
 }

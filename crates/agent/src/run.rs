@@ -22,6 +22,7 @@ use crate::describe::Describer;
 use crate::identity::Identity;
 use crate::images::claims::Claims;
 use crate::images::facts::Images;
+use crate::migration::RecoveryPace;
 use crate::network::listen::listen;
 use crate::observe::power::meter::PowerMeter;
 use crate::observe::power::own_bmc::{FIRST_WAIT, OwnBmcWatts};
@@ -44,6 +45,7 @@ pub struct Prepared {
     identity: Identity,
     epochs: EpochGate,
     claims: Claims,
+    recovery: RecoveryPace,
     _only_one: File,
 }
 
@@ -58,7 +60,14 @@ impl Prepared {
         let path = config.state_dir.join("claims");
         let claims = Claims::open(&path)
             .with_context(|| format!("cannot read the claims in {}", path.display()))?;
-        Ok(Self { config, identity, epochs, claims, _only_one: only_one })
+        let recovery = RecoveryPace::default();
+        Ok(Self { config, identity, epochs, claims, recovery, _only_one: only_one })
+    }
+
+    /// The same, going on with broken post-copy at another pace: for tests.
+    pub const fn recovering_at(mut self, pace: RecoveryPace) -> Self {
+        self.recovery = pace;
+        self
     }
 
     /// Runs the agent until it is asked to end.
@@ -68,7 +77,7 @@ impl Prepared {
         own_bmc: Arc<dyn OwnBmc>,
         shutdown: Shutdown,
     ) -> Result<()> {
-        let Self { config, identity, epochs, claims, _only_one } = self;
+        let Self { config, identity, epochs, claims, recovery, _only_one } = self;
         let host = identity.card.host_id;
         info!(name = identity.card.host_name, %host, version = env!("CARGO_PKG_VERSION"), "starting");
 
@@ -99,6 +108,7 @@ impl Prepared {
             claims,
             shared_paths,
             outbox.clone(),
+            recovery,
         );
         let queries = Queries::new(Arc::clone(&commands), config.power.off_command.clone());
         let link = Link {

@@ -18,18 +18,8 @@ fn refused(printed: &Printed, code: i32, kind: &str, word: &str) {
 }
 
 #[test]
-fn a_user_s_day() {
+fn lists_are_tables_json_and_yaml() {
     let stage = Stage::up();
-    lists_are_tables_json_and_yaml(&stage);
-    a_move_is_planned_made_and_told(&stage);
-    what_cannot_be_done_is_refused(&stage);
-    rules_are_made_changed_and_deleted(&stage);
-    who_may_not_is_told(&stage);
-    errors_are_json_for_scripts(&stage);
-    a_host_that_will_not_come_back_is_removed(&stage);
-}
-
-fn lists_are_tables_json_and_yaml(stage: &Stage) {
     let table = stage.drover(&["host", "list"]).out;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
@@ -56,25 +46,9 @@ fn lists_are_tables_json_and_yaml(stage: &Stage) {
     assert!(script.code == 0 && script.out.contains("complete"), "{}", script.out);
 }
 
-fn a_guests_policy_holds_its_moves(stage: &Stage) {
-    let past = stage.json(&["guest", "history", "vm1"]);
-    assert_eq!(
-        (&past[0]["from"], &past[0]["state"]),
-        (&"h1".into(), &"completed".into()),
-        "{past}"
-    );
-    let set = stage.json(&["guest", "set", "vm1", "--max-downtime", "500ms", "--post-copy", "off"]);
-    assert_eq!((&set["max_downtime_ms"], &set["post_copy"]), (&500.into(), &false.into()), "{set}");
-    let kept = stage.json(&["guest", "set", "vm1", "--priority", "3"]);
-    assert_eq!((&kept["max_downtime_ms"], &kept["priority"]), (&500.into(), &3.into()), "{kept}");
-    for too_much in [["--max-downtime", "501ms"], ["--post-copy", "allow"]] {
-        let refused = ["guest", "migrate", "vm1", "--to", "h1", too_much[0], too_much[1]];
-        let refused = stage.drover(&refused);
-        assert!(refused.code != 0 && refused.err.contains("the guest"), "{}", refused.err);
-    }
-}
-
-fn a_move_is_planned_made_and_told(stage: &Stage) {
+#[test]
+fn a_move_is_planned_made_and_told() {
+    let stage = Stage::up();
     let planned = stage.json(&["guest", "migrate", "vm1", "--to", "h2", "--dry-run"]);
     assert!(planned["plan"].is_object() && planned["operation"].is_null(), "{planned}");
     let expected = &planned["forecast"];
@@ -91,7 +65,9 @@ fn a_move_is_planned_made_and_told(stage: &Stage) {
     assert_eq!(operation["finished"], true, "{operation}");
     let off = &operation["forecast_error"]["total_percent"];
     assert!(off.is_number(), "{operation}");
-    a_guests_policy_holds_its_moves(stage);
+    let past = stage.json(&["guest", "history", "vm1"]);
+    let of_it = (&past[0]["from"], &past[0]["state"]);
+    assert_eq!(of_it, (&"h1".into(), &"completed".into()), "{past}");
     let id = operation["id"].as_str().unwrap();
     let watched = stage.drover(&["operation", "watch", id]);
     assert_eq!(watched.code, 0, "a finished one is watched to its end: {}", watched.err);
@@ -117,7 +93,22 @@ fn a_move_is_planned_made_and_told(stage: &Stage) {
     });
 }
 
-fn what_cannot_be_done_is_refused(stage: &Stage) {
+#[test]
+fn a_guests_policy_holds_its_moves() {
+    let stage = Stage::up();
+    let set = stage.json(&["guest", "set", "vm1", "--max-downtime", "500ms", "--post-copy", "off"]);
+    assert_eq!((&set["max_downtime_ms"], &set["post_copy"]), (&500.into(), &false.into()), "{set}");
+    let kept = stage.json(&["guest", "set", "vm1", "--priority", "3"]);
+    assert_eq!((&kept["max_downtime_ms"], &kept["priority"]), (&500.into(), &3.into()), "{kept}");
+    for too_much in [["--max-downtime", "501ms"], ["--post-copy", "allow"]] {
+        let refused = ["guest", "migrate", "vm1", "--to", "h2", too_much[0], too_much[1]];
+        self::refused(&stage.drover(&refused), 6, "refused", "the guest");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_refused() {
+    let stage = Stage::up();
     refused(&stage.drover(&["guest", "show", "nobody"]), 4, "not found", "nobody");
     refused(&stage.drover(&["guest", "migrate", "vm1", "--to", "h9"]), 4, "not found", "h9");
     refused(&stage.drover(&["guest", "migrate", "vm1", "--to", "h1"]), 6, "refused", "h1");
@@ -134,7 +125,9 @@ fn what_cannot_be_done_is_refused(stage: &Stage) {
     assert!(usage.err.contains("Usage"), "{}", usage.err);
 }
 
-fn rules_are_made_changed_and_deleted(stage: &Stage) {
+#[test]
+fn rules_are_made_changed_and_deleted() {
+    let stage = Stage::up();
     for wrong in ["cpu > 60", "cpu.usage_active >", "cpu.usage_active > 400", "mem.available < 4X"]
     {
         refused(&stage.drover(&["rule", "create", "r", wrong]), 2, "bad request", "");
@@ -172,7 +165,9 @@ fn rules_are_made_changed_and_deleted(stage: &Stage) {
     assert_eq!(stage.json(&["rule", "list"]), Value::Array(Vec::new()));
 }
 
-fn who_may_not_is_told(stage: &Stage) {
+#[test]
+fn who_may_not_is_told() {
+    let stage = Stage::up();
     let made = stage.json(&["token", "create", "eyes", "--role", "viewer"]);
     let token = made["secret"].as_str().unwrap();
     let config = stage.admin();
@@ -199,7 +194,9 @@ fn who_may_not_is_told(stage: &Stage) {
     refused(&stage.run(&["guest", "list"], &broken), 2, "bad request", "broken.toml");
 }
 
-fn errors_are_json_for_scripts(stage: &Stage) {
+#[test]
+fn errors_are_json_for_scripts() {
+    let stage = Stage::up();
     let printed = stage.drover(&["guest", "show", "nobody", "-o", "json"]);
     assert_eq!(printed.code, 4);
     let problem: Value = serde_json::from_str(&printed.err).unwrap();
@@ -207,7 +204,9 @@ fn errors_are_json_for_scripts(stage: &Stage) {
     assert!(problem["hint"].is_string(), "{problem}");
 }
 
-fn a_host_that_will_not_come_back_is_removed(stage: &Stage) {
+#[test]
+fn a_host_that_will_not_come_back_is_removed() {
+    let stage = Stage::up();
     refused(&stage.drover(&["host", "remove", "h1"]), 5, "conflict", "connected");
     stage.stop_agent(1);
     refused(&stage.drover(&["host", "remove", "h1"]), 5, "conflict", "2 guest(s)");

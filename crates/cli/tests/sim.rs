@@ -80,7 +80,7 @@ fn a_trace_is_run_with_and_without_the_rule() {
     assert_eq!(both["after"]["figures"]["moves"], 1);
     assert_eq!(both["after"]["violations"], Value::Array(vec![]));
     assert_eq!(both, json(&[]), "the same seed, the same answer");
-    let noisy = json(&["--noise", "0.1", "--fail", "h2@600", "--repair", "5m"]);
+    let noisy = json(&["--noise", "0.1", "--fail", "h2@10m", "--repair", "5m"]);
     assert_eq!(noisy["after"]["figures"]["host_failures"], 1);
     let yaml = run(dir.path(), &[&RUN[..], &["-o", "yaml"]].concat());
     assert!(yaml.out.starts_with("before_is: nobody moves"), "{}", yaml.out);
@@ -121,7 +121,7 @@ fn bad_input_is_refused_with_its_place_and_a_hint() {
         (&["--trace", "t.csv", "--rule", "who.yaml"], "h9"),
         (&["--trace", "t.csv", "--rule", "typo.yaml"], "perod"),
         (&["--trace", "t.csv", "--rule", "hot.yaml", "--rule", "hot.yaml"], "already"),
-        (&["--trace", "t.csv", "--fail", "h9@5"], "no host `h9`"),
+        (&["--trace", "t.csv", "--fail", "h9@5s"], "no host `h9`"),
         (&["--trace", "t.csv", "--fail", "h1"], "no failure"),
         (&["--trace", "t.csv", "--interval", "2h"], "interval"),
         (&["--trace", "t.csv", "--noise", "9"], "noise"),

@@ -14,12 +14,14 @@ use drover_lifecycle::{
     Effect, Failure, FailureKind, Migration, MigrationEvent, MigrationState, answer,
 };
 use drover_model::{HostId, HostState, MigrationMode, MigrationOutcome, OperationId, OwnerPhase};
-use drover_ports::{Clock, StoreError};
+use drover_ports::Clock;
 
 use crate::continuity::{blackout, is_probed, known_nics};
 use crate::events::{Draft, Events, Severity};
 use crate::live::Live;
-use crate::records::{Cause, DefinitionRecord, OperationRecord, RecordError, Records, Tables, Txn};
+use crate::records::{
+    Cause, DefinitionRecord, HostRecord, OperationRecord, RecordError, Records, Tables, Txn,
+};
 
 /// Times that a step is tried again when someone else changed the store meanwhile.
 const STEP_TRIES: usize = 3;
@@ -92,7 +94,7 @@ impl Engine {
                     return;
                 }
                 Ok(None) => return,
-                Err(RecordError::Store(StoreError::Conflict { .. })) => {}
+                Err(error) if error.is_overtaken() => {}
                 Err(error) => {
                     tracing::error!(%operation, ?event, %error, "a step could not be stored");
                     return;
@@ -178,11 +180,11 @@ impl Engine {
                 let mut txn = Txn::none();
                 if let Some(change) = stepped.owner {
                     let owner = tables.owners.get(change.record.guest);
-                    if owner.is_none_or(|owner| owner.epoch != change.expected) {
+                    let Some(owner) = owner.filter(|owner| owner.epoch == change.expected) else {
                         tracing::error!(%operation, "the owner was changed by another hand");
                         return (Txn::none(), None);
-                    }
-                    txn.put(change.record);
+                    };
+                    txn.change(owner, change.record);
                 }
                 let mut after = OperationRecord { migration: stepped.migration, ..before.clone() };
                 if after.migration.state.as_str() != before.migration.state.as_str() {
@@ -198,14 +200,14 @@ impl Engine {
                     matches!(after.migration.state, MigrationState::CleaningUp { .. }),
                 ) {
                     // As it is at the target: the host told it while it was not the owner.
-                    txn.put(DefinitionRecord {
+                    txn.replace(DefinitionRecord {
                         guest: after.migration.guest,
                         xml: copied.definition.clone(),
                         at: now,
                     });
                 }
                 if after != *before {
-                    txn.put(after.clone());
+                    txn.change(before, after.clone());
                 }
                 let applied = Applied { before: before.clone(), after, effects: stepped.effects };
                 (txn, Some(applied))
@@ -328,18 +330,16 @@ impl Engine {
 fn settle(tables: &Tables, txn: &mut Txn, after: &OperationRecord, now: drover_model::Timestamp) {
     let migration = &after.migration;
     for host in [migration.from, migration.to] {
-        if let Some(record) = tables.hosts.get(host) {
-            let mut record = record.clone();
-            record.disturbed = Some(now);
-            txn.put(record);
+        if let Some(before) = tables.hosts.get(host) {
+            txn.change(before, HostRecord { disturbed: Some(now), ..before.clone() });
         }
     }
     let arrived = matches!(migration.state, MigrationState::Completed { .. });
-    if let Some(record) = tables.guests.get(migration.guest).filter(|_| arrived) {
-        let mut record = record.clone();
-        record.guest.host = migration.to;
-        record.last_moved = Some(now);
-        txn.put(record);
+    if let Some(before) = tables.guests.get(migration.guest).filter(|_| arrived) {
+        let mut after = before.clone();
+        after.guest.host = migration.to;
+        after.last_moved = Some(now);
+        txn.change(before, after);
     }
 }
 

@@ -98,7 +98,7 @@ pub fn judge(
 }
 
 /// Puts a finding into a transaction; what the event log says of it.
-pub fn enter(txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
+pub fn enter(tables: &Tables, txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
     match finding {
         Finding::Adopt(record, owner) => {
             let name = record.guest.name.clone();
@@ -106,30 +106,34 @@ pub fn enter(txn: &mut Txn, host: &str, finding: Finding) -> Option<Draft> {
                 "guest {name} on {host} is adopted as it is ({})",
                 record.guest.state.as_str()
             );
-            txn.put(record);
-            txn.put(owner);
+            settle(tables, txn, record, owner);
             Some(Draft::new("guest.adopted", Severity::Info, text).guest(name).host(host))
         }
         Finding::MovedByOthers(record, owner, _) => {
             let name = record.guest.name.clone();
-            txn.put(record);
-            txn.put(owner);
+            settle(tables, txn, record, owner);
             let text = format!("guest {name} went to {host} by another hand");
             Some(Draft::new("guest.moved", Severity::Warning, text).guest(name).host(host))
         }
         Finding::Changed(record, before) => {
             let draft = before.and_then(|before| state_event(host, &record.guest, before));
-            txn.put(record);
+            txn.change(tables.guests.get(record.guest.id), record);
             draft
         }
         Finding::Disappeared(record) => {
             let name = record.guest.name.clone();
-            txn.put(record);
+            txn.change(tables.guests.get(record.guest.id), record);
             let text = format!("guest {name} is no longer defined on {host}");
             Some(Draft::new("guest.removed", Severity::Info, text).guest(name).host(host))
         }
         Finding::Unclear { .. } => None,
     }
+}
+
+fn settle(tables: &Tables, txn: &mut Txn, record: GuestRecord, owner: OwnerRecord) {
+    let guest = owner.guest;
+    txn.change(tables.guests.get(guest), record);
+    txn.change(tables.owners.get(guest), owner);
 }
 
 /// What users look for first in an event log: when a guest went down, and came back.

@@ -64,9 +64,9 @@ pub async fn launch(
         .update(|tables| match prepare(tables, &order, id, now, dry_run) {
             Ok((record, operations)) => {
                 let mut txn = Txn::none();
-                txn.put(record.clone());
+                txn.change(tables.plans.get(id), record.clone());
                 for operation in operations {
-                    txn.put(operation);
+                    txn.add(operation);
                 }
                 (txn, Ok(record))
             }
@@ -95,7 +95,7 @@ pub fn begun(plan: &PlanRecord) -> usize {
     plan.plan.batches.iter().take_while(whole).count()
 }
 
-/// Begins the next batch of a plan that is being carried out.
+/// Begins the next batch of a plan that is being carried out, if it is still as it was read.
 pub async fn go_on(
     records: &Records,
     engine: &Engine,
@@ -116,6 +116,9 @@ pub async fn go_on(
     };
     records
         .update(|tables| {
+            let Some(before) = tables.plans.get(plan.id).filter(|now| is_as_read(now, plan)) else {
+                return (Txn::none(), Ok(()));
+            };
             let operations: Result<Vec<OperationRecord>, String> =
                 batch.iter().map(|step| operation(tables, &order, plan.id, now, step)).collect();
             let operations = match operations {
@@ -123,18 +126,23 @@ pub async fn go_on(
                 Err(reason) => return (Txn::none(), Err(LaunchError::Overtaken(reason))),
             };
             let mut txn = Txn::none();
-            let mut record = plan.clone();
+            let mut record = before.clone();
             record.operations.extend(operations.iter().map(|op| op.migration.operation));
             record.measure = measure(&order, batch, now);
-            txn.put(record);
+            txn.change(before, record);
             for operation in operations {
-                txn.put(operation);
+                txn.add(operation);
             }
             (txn, Ok(()))
         })
         .await??;
     engine.begin_admitted().await;
     Ok(())
+}
+
+/// Whether nobody has closed, stopped or advanced a plan since it was read.
+pub fn is_as_read(now: &PlanRecord, read: &PlanRecord) -> bool {
+    now.state == read.state && now.operations == read.operations
 }
 
 fn prepare(

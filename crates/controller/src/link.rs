@@ -201,7 +201,7 @@ impl Link {
                 let state = before.map_or(HostState::Degraded, |before| before.host.state);
                 let disturbed = before.and_then(|before| before.disturbed);
                 let mut txn = Txn::none();
-                txn.put(HostRecord { host: Host { state, ..record }, disturbed });
+                txn.change(before, HostRecord { host: Host { state, ..record }, disturbed });
                 (txn, known)
             })
             .await;
@@ -281,9 +281,9 @@ impl Link {
         self.live.inventory(host, inventory.hypervisor_connected, active);
         let capabilities: Option<HostCapabilities> =
             serde_json::from_slice(&inventory.capabilities_json).ok();
-        let definitions = definitions(&self.records.read(), host, &inventory.definitions_json, now);
         let state =
             if inventory.hypervisor_connected { HostState::Online } else { HostState::Degraded };
+        let definitions_json = &inventory.definitions_json;
         let told = self
             .records
             .update(|tables| {
@@ -303,19 +303,21 @@ impl Link {
                 if record.host.state != before.host.state
                     || record.host.capabilities != before.host.capabilities
                 {
-                    txn.put(record);
+                    txn.change(before, record);
                 }
                 if inventory.hypervisor_connected {
                     let findings = compare(tables, host, &guests, &*self.live);
                     let room = drover_ports::MAX_CHANGES - 2;
                     self.live.unclear(host, unclear(&findings), now);
-                    for record in definitions.into_iter().take(room) {
-                        txn.put(record);
+                    for record in
+                        definitions(tables, host, definitions_json, now).into_iter().take(room)
+                    {
+                        txn.replace(record);
                     }
                     for finding in findings {
                         // What does not fit into one commit comes with the next inventory.
                         if txn.len() < room {
-                            drafts.extend(enter(&mut txn, &before.host.name, finding));
+                            drafts.extend(enter(tables, &mut txn, &before.host.name, finding));
                         }
                     }
                 }

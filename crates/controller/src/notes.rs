@@ -42,7 +42,7 @@ impl Engine {
                     .operation(operation)
                     .plan(after.plan);
                 let draft = of_rule(draft, &after.cause);
-                txn.put(after);
+                txn.change(before, after);
                 (txn, Some(draft))
             })
             .await;
@@ -71,7 +71,7 @@ impl Engine {
                 after.notes.extend(new.map(|note| (now, note)));
                 after.notes.truncate(MAX_NOTES);
                 if after != *before {
-                    txn.put(after);
+                    txn.change(before, after);
                 }
                 (txn, ())
             })
@@ -90,7 +90,7 @@ impl Engine {
                 if let Some(before) = tables.operations.get(operation) {
                     let mut after = before.clone();
                     after.forecast = Some(forecast);
-                    txn.put(after);
+                    txn.change(before, after);
                 }
                 (txn, ())
             })

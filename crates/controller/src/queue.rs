@@ -16,7 +16,7 @@ use drover_model::{
 };
 use drover_planner::{Budget, Goal, Policy, as_if_running};
 use drover_ports::Entity;
-use drover_rules::constraint::{FRESH_SAMPLES, TOGETHER};
+use drover_rules::constraint::Constraint;
 use drover_rules::{PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
 use crate::guest_policy;
@@ -182,7 +182,7 @@ pub fn grounds(tables: &Tables, live: &Live, now: Timestamp, record: &OperationR
     }
     let reasons: Vec<&str> = refusals.iter().map(|one| one.reason.as_str()).collect();
     let text = reasons.join("; ");
-    if refusals.iter().all(|one| one.constraint == FRESH_SAMPLES) {
+    if refusals.iter().all(|one| one.constraint == Constraint::FreshSamples) {
         return Grounds::Unclear(text);
     }
     gone(format!("it may not go to {} any more: {text}", tables.host_name(migration.to)))
@@ -207,7 +207,7 @@ fn refusals(tables: &Tables, view: &ClusterView, record: &OperationRecord) -> Ve
     let placed = check_placement(&projection, &placement, migration.guest, migration.to)
         .into_iter()
         // Members of a group arrive one after the other.
-        .filter(|one| one.constraint != TOGETHER);
+        .filter(|one| one.constraint != Constraint::Together);
     movable.chain(placed).collect()
 }
 

@@ -147,7 +147,7 @@ async fn write_admin_config(config: &Config, parts: &Parts) -> anyhow::Result<()
         .records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(record);
+            txn.add(record);
             (txn, ())
         })
         .await?;

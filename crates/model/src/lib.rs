@@ -52,7 +52,7 @@ pub use sample::{GuestSample, HostSample};
 pub use time::Timestamp;
 pub use units::{
     Bytes, Cores, Mib, ParseUnitError, Percent, Vcpus, exact_bytes, exact_duration, parse_bytes,
-    parse_duration,
+    parse_duration, parse_rate,
 };
 pub use view::{ClusterView, GuestView, HostView, InFlightMove};
 

@@ -121,6 +121,17 @@ pub fn parse_bytes(text: &str) -> Result<Bytes, ParseUnitError> {
     Ok(Bytes((number * factor) as u64))
 }
 
+/// Reads `100MiB/s`, `1 GB/s`, `20MiB`, always per second: the sizes of [`parse_bytes`], but the
+/// unit must be there.
+pub fn parse_rate(text: &str) -> Result<Bytes, ParseUnitError> {
+    let size = text.trim();
+    let size = size.strip_suffix("/s").unwrap_or(size).trim_end();
+    if size.ends_with(|last: char| last.is_ascii_digit() || last == '.') {
+        return Err(ParseUnitError::UnknownUnit { unit: String::new(), known: "MiB/s, GiB/s" });
+    }
+    parse_bytes(size)
+}
+
 /// Reads `500ms`, `30s`, `2m`, `1h`, `7d` and sums such as `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
     const KNOWN: &str = "ms, s, m, h, d";
@@ -204,6 +215,18 @@ mod tests {
         }
         assert!(matches!(parse_bytes("4 parsec"), Err(ParseUnitError::UnknownUnit { .. })));
         assert!(matches!(parse_bytes("-4GiB"), Err(ParseUnitError::NoNumber(_))));
+    }
+
+    #[test]
+    fn rates_are_read_with_and_without_the_second_but_not_without_a_unit() {
+        for (text, bytes) in
+            [("100MiB/s", 100 << 20), ("20MiB", 20 << 20), (" 1 GB/s ", 1_000_000_000)]
+        {
+            assert_eq!(parse_rate(text), Ok(Bytes(bytes)), "{text}");
+        }
+        for wrong in ["100", "100/s", "1.", "fast", "", "100MiB/h"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! feasible target is passed over, so a host may end unrelieved; the report says why.
 
 use drover_model::{ClusterView, GuestId, HostId, Metric, MetricUnit};
+use drover_rules::constraint::Constraint;
 use drover_rules::{Condition, Move, Projection};
 use rand::Rng;
 
@@ -121,7 +122,7 @@ impl Search<'_> {
                 refused.push(RefusedMove {
                     guest,
                     host: None,
-                    constraint: "share".to_owned(),
+                    constraint: Constraint::Share,
                     reason: format!("its share of {metric} is only {}", metric.show(share)),
                 });
                 continue;
@@ -136,7 +137,7 @@ impl Search<'_> {
                     refused.push(RefusedMove {
                         guest,
                         host: Some(*target),
-                        constraint: "relieved-host".to_owned(),
+                        constraint: Constraint::RelievedHost,
                         reason: "this plan moves guests away from it".to_owned(),
                     });
                 }

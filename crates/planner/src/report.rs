@@ -2,6 +2,7 @@
 
 use drover_model::{GuestId, HostId, Metric};
 use drover_rules::Move;
+use drover_rules::constraint::Constraint;
 use serde::{Deserialize, Serialize};
 
 /// One move with its reasons and forecast.
@@ -127,8 +128,8 @@ pub struct RefusedMove {
     pub guest: GuestId,
     /// The target; none when the guest could not move at all.
     pub host: Option<HostId>,
-    /// Name of the constraint.
-    pub constraint: String,
+    /// What speaks against it.
+    pub constraint: Constraint,
     /// The reason with its numbers.
     pub reason: String,
 }

@@ -2,7 +2,7 @@
 
 use drover_model::GuestId;
 
-use crate::constraint::{TOGETHER, UNDER_WAY};
+use crate::constraint::Constraint;
 use crate::placement_rule::{PlacementKind, Scope};
 use crate::{Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement};
 
@@ -35,11 +35,11 @@ pub fn check_plan(
                 settled.is_moved(step.guest) && settled.host_of(step.guest) == Some(step.from);
             let movable = check_movable(&settled, policy, step.guest)
                 .into_iter()
-                .filter(|refusal| !(moves_on && refusal.constraint == UNDER_WAY));
+                .filter(|refusal| !(moves_on && refusal.constraint == Constraint::UnderWay));
             let placed = check_placement(&during, policy, step.guest, step.to)
                 .into_iter()
                 // Judged at the end: members of a group arrive one after the other.
-                .filter(|refusal| refusal.constraint != TOGETHER);
+                .filter(|refusal| refusal.constraint != Constraint::Together);
             violations.extend(movable.chain(placed).map(|refusal| Violation {
                 batch: number,
                 step: *step,
@@ -80,7 +80,7 @@ fn torn(
                 batch,
                 step: *step,
                 refusal: Refusal {
-                    constraint: TOGETHER.to_owned(),
+                    constraint: Constraint::Together,
                     reason: format!("the plan tears `{}` apart", rule.name),
                 },
             },

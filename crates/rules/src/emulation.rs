@@ -9,10 +9,11 @@
 use drover_model::{Guest, GuestState, Host, RunningQemu};
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::Constraint;
 use crate::version::Version;
 
-/// Both the placement constraint and the check before a move.
-pub const NAME: &str = "emulated-memory";
+/// The check before a move is called as the placement constraint is.
+pub const NAME: &str = Constraint::EmulatedMemory.as_str();
 
 /// First version that sends all that an emulated guest writes.
 const SENDS_ALL: Version = Version(9, 0, 0);

@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::images::claims::Claims;
+use crate::migration::RecoveryPace;
 use crate::migration::operations::Operations;
 use crate::network::Network;
 use crate::session::outbox::Outbox;
@@ -57,6 +58,8 @@ pub struct Commands {
     pub(crate) arrivals: Arrivals,
     /// Places that are kept free for the disks of guests that come.
     pub(crate) claims: Arc<Claims>,
+    /// How broken post-copy is gone on with.
+    pub(crate) recovery: RecoveryPace,
     epochs: Arc<EpochGate>,
     checks: define::Checks,
     shared_paths: Vec<String>,
@@ -87,6 +90,7 @@ impl Commands {
         claims: Claims,
         shared_paths: Vec<String>,
         outbox: Outbox,
+        recovery: RecoveryPace,
     ) -> Arc<Self> {
         Arc::new(Self {
             host,
@@ -96,6 +100,7 @@ impl Commands {
             outbox,
             arrivals: Arrivals::default(),
             claims: Arc::new(claims),
+            recovery,
             epochs: Arc::new(epochs),
             checks: define::Checks::default(),
             shared_paths,

@@ -20,3 +20,5 @@ pub mod follow;
 pub mod operations;
 mod post_copy;
 mod tell;
+
+pub use post_copy::RecoveryPace;

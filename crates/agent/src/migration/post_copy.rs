@@ -18,22 +18,35 @@ use super::follow::{follow, look};
 use crate::command::Commands;
 use crate::command::failure::{failure, of_hypervisor};
 
-/// A broken transfer is gone on with so often. Each try holds the connection for as long as
-/// libvirt's keepalive lets it, so shorter gains nothing.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How long things take when a transfer has broken after the switch.
+#[derive(Debug, Clone, Copy)]
+pub struct RecoveryPace {
+    /// It is gone on with so often. Each try holds the connection for as long as libvirt's
+    /// keepalive lets it, so shorter gains nothing.
+    pub try_again: Duration,
+    /// How often is looked meanwhile whether it goes on.
+    pub look: Duration,
+    /// libvirt on the target that is at work on the guest at every look for so long waits for an
+    /// answer of QEMU's; while half of the guest's memory is elsewhere, that does not come any
+    /// more.
+    pub hangs_after: Duration,
+}
 
-/// How often is looked meanwhile whether it goes on.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+impl Default for RecoveryPace {
+    fn default() -> Self {
+        Self {
+            try_again: Duration::from_secs(5),
+            look: Duration::from_millis(500),
+            hangs_after: Duration::from_secs(30),
+        }
+    }
+}
 
 /// Looks after which the target is asked whether its QEMU answers, while nothing moves.
 const LOOKS_PER_QUESTION: u32 = 10;
 
 /// The target may take so long to say so.
 const TARGET_SAYS_WITHIN: Duration = Duration::from_secs(5);
-
-/// libvirt on the target that is at work on the guest at every look for so long waits for an
-/// answer of QEMU's; while half of the guest's memory is elsewhere, that does not come any more.
-const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// QEMU touches guest memory with its one lock held (to write to a virtio queue, or under TCG to
 /// push an interrupt's frame). A page that has not come blocks it then, and with it the monitor
@@ -128,7 +141,7 @@ pub(super) async fn recover(
     let mut busy_since = None;
     loop {
         commands.tell_post_copy_failed(operation, &why);
-        tokio::time::sleep(TRY_AGAIN).await;
+        tokio::time::sleep(commands.recovery.try_again).await;
         match go_on(&commands, operation, &broken, &mut busy_since).await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched. So
@@ -161,7 +174,7 @@ async fn go_on(
     loop {
         tokio::select! {
             outcome = &mut answer => return outcome,
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep(commands.recovery.look) => {}
         }
         match look(commands, broken.guest).await {
             Ok((Some(GuestState::PostCopy), Some(progress))) => {
@@ -197,5 +210,6 @@ async fn hangs(
     }
     let since = *busy_since.get_or_insert_with(Instant::now);
     // Refused, unlike a line that is cut: no further try helps.
-    (since.elapsed() >= HANGS_AFTER).then(|| failure(FailureKind::Refused, HANGS))
+    let hangs = since.elapsed() >= commands.recovery.hangs_after;
+    hangs.then(|| failure(FailureKind::Refused, HANGS))
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use drover_agent::config::Config;
 use drover_agent::identity::{Card, Identity};
+use drover_agent::migration::RecoveryPace;
 use drover_agent::shutdown::{ShutdownTrigger, shutdown};
 use drover_model::HostId;
 use drover_ports::Hypervisor;
@@ -26,6 +27,13 @@ pub const HOST: HostId = HostId::from_u128(0xA);
 
 /// Longest wait for anything that should happen.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Broken post-copy is gone on with so that a test need not wait.
+pub const RECOVERY: RecoveryPace = RecoveryPace {
+    try_again: Duration::from_millis(100),
+    look: Duration::from_millis(50),
+    hangs_after: Duration::from_millis(500),
+};
 
 /// As main.rs does it.
 pub fn install_tls_provider() {
@@ -59,7 +67,8 @@ impl Agent {
         let config = Config::parse(&text).unwrap();
         let (trigger, wish) = shutdown();
         let task = tokio::spawn(async move {
-            drover_agent::Prepared::new(config)?.run(hypervisor, Arc::new(own_bmc), wish).await
+            let prepared = drover_agent::Prepared::new(config)?.recovering_at(RECOVERY);
+            prepared.run(hypervisor, Arc::new(own_bmc), wish).await
         });
         Self { trigger, task }
     }

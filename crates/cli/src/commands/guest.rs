@@ -4,6 +4,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use drover_api::v1::{CheckQuery, MigrateRequest, SetGuestPolicy};
 use drover_api::{Problem, ProblemKind};
 
+use super::amounts::millis;
 use super::migrate_args::{CheckArgs, MigrateArgs};
 use super::{Context, Done, problem, several, wait};
 use crate::{output, show};
@@ -90,8 +91,8 @@ pub(crate) struct Migrate {
 pub(crate) struct Wanted {
     /// Longest pause of a live move, e.g. `500ms`; 1s at first. A move begins with 300 ms at
     /// most and gets more only where it does not end otherwise.
-    #[arg(long, value_parser = drover_model::parse_duration)]
-    max_downtime: Option<std::time::Duration>,
+    #[arg(long, value_parser = millis)]
+    max_downtime: Option<u64>,
     /// Slow it down where it writes faster than it is sent; `off` forbids it.
     #[arg(long)]
     auto_converge: Option<Switch>,
@@ -124,10 +125,8 @@ pub(crate) enum Switch {
 impl Set {
     fn wanted(&self) -> SetGuestPolicy {
         let on = |switch: Option<Switch>| switch.map(|switch| switch == Switch::On);
-        let millis =
-            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         SetGuestPolicy {
-            max_downtime_ms: self.wanted.max_downtime.map(millis),
+            max_downtime_ms: self.wanted.max_downtime,
             auto_converge: on(self.wanted.auto_converge),
             post_copy: on(self.wanted.post_copy),
             priority: self.wanted.priority,

@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use drover_api::v1::{CheckQuery, MigrateOptions};
 
+use super::amounts::{mib_per_s, millis, seconds};
+
 /// Of a request that may be for a guest that does not run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MigrateArgs {
@@ -177,51 +179,12 @@ fn mapping(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a time such as 90s, 10m or 2h");
-    let units = [('s', 1), ('m', 60), ('h', 3600)];
-    let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(*unit)?, *factor)));
-    let (number, factor) = found.ok_or_else(wrong)?;
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).filter(|seconds| *seconds > 0).ok_or_else(wrong)
-}
-
-pub(super) fn millis(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a time such as 300ms or 2s");
-    let (number, factor) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 1.0),
-        (None, Some(number)) => (number, 1000.0),
-        (None, None) => return Err(wrong()),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be in range"
-    )]
-    if (0.001..=2e6).contains(&number) { Ok((number * factor) as u64) } else { Err(wrong()) }
-}
-
-pub(super) fn mib_per_s(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a rate such as 100MiB/s");
-    let number = text.trim_end_matches("/s").strip_suffix("MiB").ok_or_else(wrong)?;
-    number.trim().parse().ok().filter(|number| *number > 0).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_rates_are_read() {
-        assert_eq!(millis("300ms"), Ok(300));
-        assert_eq!(millis("1.5s"), Ok(1500));
-        assert!(millis("300").is_err());
-        assert_eq!(mib_per_s("100MiB/s"), Ok(100));
-        assert_eq!(mib_per_s("20MiB"), Ok(20));
-        assert!(mib_per_s("0MiB/s").is_err());
-        assert_eq!((seconds("90s"), seconds("10m"), seconds("2h")), (Ok(90), Ok(600), Ok(7200)));
-        assert!(seconds("0s").is_err() && seconds("10").is_err());
+    fn a_mapping_is_two_directories() {
         assert_eq!(mapping("/a=/b"), Ok(("/a".to_owned(), "/b".to_owned())));
         assert!(mapping("a=/b").is_err() && mapping("/a").is_err());
     }

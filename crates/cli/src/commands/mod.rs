@@ -1,5 +1,6 @@
 //! One file per resource; each parses, calls the API and prints.
 
+mod amounts;
 mod baseline;
 mod bmc;
 mod drain;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use drover_api::v1::{AdjustRequest, Operation};
 use drover_api::{Problem, ProblemKind};
 
-use super::migrate_args::{mib_per_s, millis};
+use super::amounts::{mib_per_s, millis};
 use super::{Context, Done, problem, wait};
 use crate::{output, show};
 

@@ -73,6 +73,90 @@ fn a_switch_with_an_optional_value_takes_no_word_that_follows() {
     no_option_swallows(&all);
 }
 
+/// Every option that takes a time, with the words before it.
+const TIMES: &[(&str, &str)] = &[
+    ("guest migrate vm1", "max-downtime"),
+    ("guest migrate vm1", "timeout"),
+    ("guest set vm1", "max-downtime"),
+    ("host drain h1", "max-downtime"),
+    ("host drain h1", "timeout"),
+    ("operation set 01a1", "max-downtime"),
+    ("top", "interval"),
+    ("host power set h1", "pause"),
+    ("host power set h1", "deadline"),
+    ("plan preview --balance", "period"),
+    ("rule create r cpu.usage_active>60", "period"),
+    ("rule create r cpu.usage_active>60", "cooldown"),
+    ("rule update r", "period"),
+    ("rule update r", "cooldown"),
+    ("policy set balance --level 3", "interval"),
+    ("policy set balance --level 3 --interval 5m", "hold"),
+    ("policy set balance --level 3 --interval 5m", "horizon"),
+    ("policy set power --level 3", "min-on"),
+    ("policy set power --level 3", "min-off"),
+    ("policy set power-cap rack --hosts h1 --watts 9", "window"),
+    ("sim run --trace t.csv", "duration"),
+    ("sim run --trace t.csv", "interval"),
+    ("sim run --trace t.csv", "mtbf"),
+    ("sim run --trace t.csv", "repair"),
+    ("sim backtest", "since"),
+    ("sim backtest", "interval"),
+];
+
+/// What is left to the controller is refused there, in the same words.
+#[test]
+fn every_option_that_takes_a_time_takes_the_same_times() {
+    for (before, option) in TIMES {
+        for span in ["1m30s", "90s", "2m"] {
+            let given = format!("--{option}={span}");
+            let words: Vec<&str> = before.split(' ').chain([given.as_str()]).collect();
+            let taken = parsed(&words);
+            assert!(taken.is_ok(), "{words:?}: {}", taken.unwrap_err());
+        }
+        let given = format!("--{option}=1 fortnight");
+        let words: Vec<&str> = before.split(' ').chain([given.as_str()]).collect();
+        if let Err(error) = parsed(&words) {
+            assert!(error.to_string().contains("ms, s, m, h, d"), "{words:?}: {error}");
+        }
+    }
+    let mut all = Arguments::command();
+    all.build();
+    every_time_is_in_the_table(&all, "");
+}
+
+fn every_time_is_in_the_table(command: &Command, path: &str) {
+    let names: std::collections::BTreeSet<&str> = TIMES.iter().map(|(_, name)| *name).collect();
+    let takes = |of: &&clap::Arg| of.get_action().takes_values();
+    for long in command.get_arguments().filter(takes).filter_map(clap::Arg::get_long) {
+        let there = TIMES.iter().any(|(before, name)| *name == long && before.starts_with(path));
+        assert!(!names.contains(long) || there, "`{path} --{long}` is not in the table");
+    }
+    for sub in command.get_subcommands() {
+        let path = format!("{path} {}", sub.get_name());
+        every_time_is_in_the_table(sub, path.trim_start());
+    }
+}
+
+#[test]
+fn every_option_that_takes_a_rate_takes_the_same_rates() {
+    for before in ["guest migrate vm1", "host drain h1", "operation set 01a1"] {
+        let given = |rate: &str| format!("--max-bandwidth={rate}");
+        let words = |given: &str| {
+            before.split(' ').map(str::to_owned).chain([given.to_owned()]).collect::<Vec<_>>()
+        };
+        for rate in ["100MiB/s", "1GiB/s", "100MiB", "1 GB/s"] {
+            let words = words(&given(rate));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert!(parsed(&words).is_ok(), "{words:?}");
+        }
+        for rate in ["100", "100Mbit/s", "0MiB/s"] {
+            let words = words(&given(rate));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            refused(&words, ErrorKind::ValueValidation);
+        }
+    }
+}
+
 fn no_option_swallows(command: &Command) {
     for option in command.get_arguments().filter(|of| !of.is_positional()) {
         let optional = option.get_num_args().is_some_and(|of| of.min_values() == 0);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use drover_api::v1::{Guest, Host};
+use drover_model::parse_duration;
 use serde::Serialize;
 
 use super::{Context, Done, problem};
@@ -17,9 +18,15 @@ pub(crate) struct Top {
     /// Print it once and end.
     #[arg(long)]
     once: bool,
-    /// Refresh so often, seconds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    interval: u64,
+    /// Refresh so often, e.g. 10s.
+    #[arg(long, default_value = "2s", value_parser = interval)]
+    interval: Duration,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if allowed.contains(&span) { Ok(span) } else { Err("it must be 1s to 1h".to_owned()) }
 }
 
 /// What is shown.
@@ -48,7 +55,7 @@ pub(crate) async fn run(context: &Context, top: &Top) -> Done {
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(top.interval)) => {}
+            () = tokio::time::sleep(top.interval) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }

@@ -1,10 +1,11 @@
 //! A whole cluster in this process: droverd as it is, agents as they are, and hypervisors
 //! in memory. Only the `drover` program runs beside it, as a user would run it.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
@@ -49,17 +50,18 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("droverd");
-        let [api, agents] = free_ports();
+        let address = own_address();
+        let [api, agents] = free_ports(address);
         let config = drover_controller::config::Config::parse_from([
             "droverd",
             "--state-dir",
             state.to_str().unwrap(),
             "--api-listen",
-            &format!("127.0.0.1:{api}"),
+            &format!("{address}:{api}"),
             "--agent-listen",
-            &format!("127.0.0.1:{agents}"),
+            &format!("{address}:{agents}"),
             "--advertise",
-            "127.0.0.1",
+            &address.to_string(),
             "--sample-interval",
             "500ms",
             "--evaluation-interval",
@@ -70,7 +72,7 @@ impl Stage {
         stage.until("droverd answers", |stage| stage.drover(&["version"]).code == 0);
         let cluster = MemoryHosts::default();
         for number in 1..=hosts {
-            stage.add_host(&cluster, number, &format!("https://127.0.0.1:{api}"));
+            stage.add_host(&cluster, number, &format!("https://{address}:{api}"));
         }
         for number in 1..=guests {
             let id = GuestId::from_u128(0x6000 + u128::from(number));
@@ -198,7 +200,16 @@ impl Drop for Stage {
     }
 }
 
-fn free_ports() -> [u16; 2] {
-    let taken = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+/// An address of this machine that no other stage has: neither another stage's server nor its
+/// clients take a port of it between the moment when it was free and the moment it is used.
+fn own_address() -> Ipv4Addr {
+    static STAGES: AtomicU8 = AtomicU8::new(1);
+    let number = STAGES.fetch_add(1, Ordering::Relaxed);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, number)
+}
+
+fn free_ports(address: Ipv4Addr) -> [u16; 2] {
+    let taken = [0; 2].map(|_| TcpListener::bind((address, 0)).unwrap());
     taken.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drover_model::{ClusterView, GuestId, HostId};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::constraint::FRESH_SAMPLES;
+use drover_rules::constraint::Constraint;
 use drover_rules::{Labels, Projection, audit};
 use rand_pcg::Pcg64;
 
@@ -91,7 +91,7 @@ fn is_unclear(report: &PlanReport, guest: GuestId) -> bool {
     let of_guest = || report.refused.iter().filter(|one| one.guest == guest);
     let only_unmeasured = |host: HostId| {
         let mut against = of_guest().filter(|one| one.host == Some(host));
-        against.all(|one| one.constraint == FRESH_SAMPLES)
+        against.all(|one| one.constraint == Constraint::FreshSamples)
     };
     of_guest().all(|one| one.host.is_some())
         && of_guest().filter_map(|one| one.host).any(only_unmeasured)

@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_model::MigrationSettings;
 use drover_planner::Plan;
-use drover_rules::{Initiative, Projection, audit, constraint};
+use drover_rules::constraint::Constraint;
+use drover_rules::{Initiative, Projection, audit};
 
 use super::Api;
 use super::auth::Caller;
@@ -98,7 +99,7 @@ fn check(picture: &Picture, plan: &Plan) -> Result<(), Failed> {
     if reasons.is_empty() {
         return Ok(());
     }
-    let unmeasured = reasons.iter().any(|(constraint, _)| constraint == constraint::FRESH_SAMPLES);
+    let unmeasured = reasons.iter().any(|(constraint, _)| *constraint == Constraint::FreshSamples);
     let hint = if unmeasured { "samples come in after a few seconds: try again" } else { AGAIN };
     let reasons: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
     let detail = format!("the cluster has changed since it was planned: {}", reasons.join("; "));
@@ -106,7 +107,7 @@ fn check(picture: &Picture, plan: &Plan) -> Result<(), Failed> {
 }
 
 /// Constraints and reasons.
-fn against(picture: &Picture, plan: &Plan) -> Vec<(String, String)> {
+fn against(picture: &Picture, plan: &Plan) -> Vec<(Constraint, String)> {
     let (view, projection) = (&picture.view, Projection::of(&picture.view));
     let mut walked = projection.clone();
     let mut reasons = Vec::new();
@@ -115,10 +116,9 @@ fn against(picture: &Picture, plan: &Plan) -> Vec<(String, String)> {
         match walked.host_of(step.step.guest) {
             Some(home) if home == step.step.from => walked.book(step.step),
             Some(home) => {
-                reasons
-                    .push(("place".to_owned(), format!("{name} is on {}", view.host_name(home))));
+                reasons.push((Constraint::Place, format!("{name} is on {}", view.host_name(home))));
             }
-            None => reasons.push(("known".to_owned(), format!("{name} is gone"))),
+            None => reasons.push((Constraint::Known, format!("{name} is gone"))),
         }
     }
     if !reasons.is_empty() {

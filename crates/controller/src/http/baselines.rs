@@ -84,7 +84,7 @@ pub(super) async fn compute(
                 computed: now,
             };
             let mut txn = Txn::none();
-            txn.put(record.clone());
+            txn.change(before, record.clone());
             (txn, record)
         })
         .await?;

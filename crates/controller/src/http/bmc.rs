@@ -63,16 +63,19 @@ pub(super) async fn set(
         .records
         .update(|tables| {
             let mut txn = Txn::none();
-            let before = tables.power.get(host).cloned();
-            let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
+            if tables.hosts.get(host).is_none() {
+                return (txn, Err(missing("host", &name)));
+            }
+            let known = tables.power.get(host);
+            let mut record = known.cloned().unwrap_or_else(|| PowerRecord::new(host, now));
             if sealed.is_none() && !keeps_password(tables, &record, &stored) {
                 return (txn, Err(no_password()));
             }
             record.settings.bmc = Some(stored);
             record.ways_change(now);
-            txn.put(record);
+            txn.change(known, record);
             if let Some(sealed) = sealed {
-                txn.put(secrets(tables, host, sealed));
+                txn.change(tables.host_secrets.get(host), secrets(tables, host, sealed));
             }
             (txn, Ok(()))
         })
@@ -102,17 +105,18 @@ pub(super) async fn remove(
             let Some(host) = find_host(tables, &name) else {
                 return (txn, Err(missing("host", &name)));
             };
-            let record = tables.power.get(host).filter(|record| record.settings.bmc.is_some());
-            let Some(mut record) = record.cloned() else {
+            let known = tables.power.get(host).filter(|record| record.settings.bmc.is_some());
+            let Some(before) = known else {
                 return (txn, Err(no_bmc(&name)));
             };
+            let mut record = before.clone();
             record.settings.bmc = None;
             record.ways_change(now);
-            txn.put(record);
+            txn.change(before, record);
             if let Some(secrets) = tables.host_secrets.get(host) {
                 let left = HostSecretRecord { bmc_password: None, ..secrets.clone() };
                 if left.secure_on.is_some() {
-                    txn.put(left);
+                    txn.change(secrets, left);
                 } else {
                     txn.delete_secrets_if(tables, host);
                 }

@@ -10,7 +10,7 @@ use drover_api::{Problem, ProblemKind, v1};
 use drover_model::{
     ClusterView, GuestId, Host, HostId, HostState, MigrationMode, MigrationSettings,
 };
-use drover_rules::constraint::CPU_MODEL;
+use drover_rules::constraint::Constraint;
 use drover_rules::preflight::{Finding, Severity, is_clear};
 use drover_rules::{
     Initiative, Move, PlacementPolicy, Projection, Refusal, check_movable, check_placement,
@@ -162,10 +162,11 @@ pub(super) fn add_lifted(view: &ClusterView, placement: &PlacementPolicy, cleare
     let projection = Projection::of(view);
     for one in cleared {
         let against = check_placement(&projection, &strict, one.guest, one.to);
-        let lifted = against.into_iter().filter(|refusal| refusal.constraint == CPU_MODEL);
+        let lifted =
+            against.into_iter().filter(|refusal| refusal.constraint == Constraint::CpuModel);
         one.warnings.extend(lifted.map(|refusal| {
             Finding {
-                check: refusal.constraint,
+                check: refusal.constraint.as_str().to_owned(),
                 severity: Severity::Warns,
                 cause: format!("not kept, as was asked for: {}", refusal.reason),
                 cure:
@@ -203,7 +204,7 @@ fn candidate(
     let projection = Projection::of(&picture.view);
     let mut refusals = check_movable(&projection, &picture.placement, guest);
     if projection.host_of(guest) == Some(target) {
-        let (constraint, reason) = ("place".to_owned(), format!("it is on {} already", host.name));
+        let (constraint, reason) = (Constraint::Place, format!("it is on {} already", host.name));
         refusals.push(Refusal { constraint, reason });
     } else {
         refusals.extend(check_placement(&projection, &picture.placement, guest, target));

@@ -55,7 +55,7 @@ pub(super) async fn enroll(
             }
             // The token is spent in the same commit that admits the host.
             txn.delete_join(join.id);
-            txn.put(agent);
+            txn.replace(agent);
             (txn, Ok(()))
         })
         .await??;

@@ -57,7 +57,7 @@ pub(super) async fn set(
                 probe: wanted.probe.or(before.probe),
             };
             let mut txn = Txn::none();
-            txn.put(after.clone());
+            txn.change(tables.guest_policies.get(guest), after.clone());
             (txn, Some(after))
         })
         .await?

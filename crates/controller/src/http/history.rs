@@ -9,12 +9,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use drover_api::v1;
 use drover_lifecycle::MigrationState;
-use drover_model::{GuestId, HostId, Metric, Timestamp, parse_duration};
+use drover_model::{GuestId, HostId, Metric, Timestamp};
 use drover_ports::{Entity, Resolution};
 
 use super::Api;
 use super::metrics::{MAX_SPAN, SPAN, name, resolution};
 use super::reply::{Failed, Reply, bad};
+use super::spans;
 use crate::records::Tables;
 
 const DEFAULT_SPAN: Duration = Duration::from_secs(86_400);
@@ -67,9 +68,7 @@ fn span(query: &v1::HistoryQuery, now: Timestamp) -> Result<(Timestamp, Timestam
     let from = match (&query.since, query.from_ms) {
         (Some(_), Some(_)) => return Err(bad("either since or from_ms", SPAN)),
         (None, Some(from)) => Timestamp::from_millis(from),
-        (Some(text), None) => {
-            to.minus(parse_duration(text).map_err(|error| bad(error.to_string(), SPAN))?)
-        }
+        (Some(text), None) => to.minus(spans::span("since", text)?),
         (None, None) => to.minus(DEFAULT_SPAN),
     };
     if from > to {

@@ -36,7 +36,7 @@ pub(super) async fn update(
                 Ok(record) if record.labels.is_empty() => {
                     txn.delete_labels_if(tables, record.host);
                 }
-                Ok(record) => txn.put(record.clone()),
+                Ok(record) => txn.change(tables.labels.get(record.host), record.clone()),
                 Err(_) => {}
             }
             (txn, changed)

@@ -33,7 +33,7 @@ pub(super) async fn set(
     api.records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(LimitsRecord { limits });
+            txn.replace(LimitsRecord { limits });
             (txn, ())
         })
         .await?;

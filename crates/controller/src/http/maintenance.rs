@@ -10,7 +10,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
 use drover_lifecycle::{MigrationEvent, MigrationState};
-use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings, OperationId};
+use drover_model::{GuestId, HostId, MigrationMode, MigrationSettings, OperationId, Timestamp};
 use drover_planner::Plan;
 use drover_rules::Initiative;
 use drover_rules::constraint::Asleep;
@@ -51,11 +51,11 @@ pub(super) async fn enter(
         let hint = "what is shut off stays; `drover guest migrate GUEST --mode cold` moves it";
         return Err(bad("a drain moves guests live", hint));
     }
-    let host = {
+    let (host, before) = {
         let tables = api.records.read();
         let host = find_host(&tables, &name).ok_or_else(|| missing("host", &name))?;
         is_awake(&tables, host)?;
-        host
+        (host, begun(&tables, host))
     };
     let looked = search(&api, host, &request, &settings).await?;
     let shown = shown_certificate(&api.records.read(), host, &looked);
@@ -78,7 +78,7 @@ pub(super) async fn enter(
         guests: shown.guests,
         hanging: hanging(&looked.planned),
     };
-    begin(&api, &record, looked).await?;
+    begin(&api, &record, before, looked).await?;
     let text = format!(
         "{} asked to empty {}: {} guest(s), {} cannot leave",
         caller.name,
@@ -90,6 +90,23 @@ pub(super) async fn enter(
     api.events.record(draft.host(shown.host.clone())).await;
     let maintenance = self::shown(&api, &api.records.read(), host);
     Ok((StatusCode::ACCEPTED, Json(v1::DrainResponse { certificate: shown, maintenance })))
+}
+
+/// When the host began to be emptied, whoever wanted it.
+fn begun(tables: &Tables, host: HostId) -> Option<Timestamp> {
+    tables.maintenance.get(host).map(|record| record.begun)
+}
+
+/// The search takes a while. Meanwhile the host may have been parked, drained by somebody
+/// else, taken into use again or removed, and none of that may be undone unseen.
+fn as_looked_at(tables: &Tables, host: HostId, before: Option<Timestamp>) -> Result<(), Failed> {
+    is_awake(tables, host)?;
+    if tables.hosts.get(host).is_some() && begun(tables, host) == before {
+        return Ok(());
+    }
+    let detail = format!("{} was changed while moves were searched", tables.host_name(host));
+    let problem = Problem::new(ProblemKind::Conflict, detail);
+    Err(Failed(problem.hint("`drover host list` shows what it is used for; ask again")))
 }
 
 /// A host that is off has nothing to be emptied of, and is closed as it is.
@@ -151,17 +168,21 @@ async fn planned(
 async fn begin(
     api: &Api,
     record: &MaintenanceRecord,
+    before: Option<Timestamp>,
     looked: Looked<Certificate>,
 ) -> Result<(), Failed> {
     let Looked { planned: found, cleared, .. } = looked;
     let stored = record.clone();
     api.records
-        .update(|_| {
+        .update(|tables| {
             let mut txn = Txn::none();
-            txn.put(stored);
-            (txn, ())
+            let still = as_looked_at(tables, record.host, before);
+            if still.is_ok() {
+                txn.change(tables.maintenance.get(record.host), stored);
+            }
+            (txn, still)
         })
-        .await?;
+        .await??;
     let first: Vec<_> = found.plan.batches.first().cloned().into_iter().collect();
     if first.is_empty() {
         return Ok(());
@@ -206,7 +227,7 @@ fn end(tables: &Tables, txn: &mut Txn, name: &str) -> Result<(String, Vec<Operat
     let Some(record) = tables.maintenance.get(host) else {
         // A lost host whose wake failed is closed as well, and was not emptied.
         if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
-            txn.put(power.clone().given_up());
+            txn.change(power, power.clone().given_up());
             return Ok((tables.host_name(host), Vec::new()));
         }
         let problem = Problem::new(ProblemKind::Conflict, format!("{name} is in use already"));
@@ -225,7 +246,7 @@ fn end(tables: &Tables, txn: &mut Txn, name: &str) -> Result<(String, Vec<Operat
     }
     // Whoever uses it as it is gives up what it had.
     if let Some(power) = tables.power.get(host).filter(|power| power.has_failed()) {
-        txn.put(power.clone().given_up());
+        txn.change(power, power.clone().given_up());
     }
     let queued = drain::operations(tables, record)
         .filter(|of| matches!(of.migration.state, MigrationState::Admitted));

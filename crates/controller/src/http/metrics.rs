@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use drover_api::v1;
-use drover_model::{Metric, MetricUnit, parse_duration};
+use drover_model::{Metric, MetricUnit};
 use drover_ports::{Entity, Resolution};
 
 use super::Api;
 use super::reply::{Failed, Reply, bad, missing};
 use super::show::{find_guest, find_host};
+use super::spans;
 use crate::moment::rfc3339;
 
 const DEFAULT_SPAN: Duration = Duration::from_secs(3600);
@@ -51,7 +52,7 @@ async fn series(
 ) -> Reply<v1::Series> {
     let metric: Metric = metric.parse().map_err(|_| unknown(metric))?;
     let span = match &query.since {
-        Some(text) => parse_duration(text).map_err(|error| bad(error.to_string(), SPAN))?,
+        Some(text) => spans::span("since", text)?,
         None => DEFAULT_SPAN,
     };
     if span > MAX_SPAN {

@@ -36,6 +36,7 @@ mod rules;
 mod settings;
 mod several;
 mod show;
+mod spans;
 mod switch;
 mod target;
 mod tokens;

@@ -47,7 +47,7 @@ pub(super) async fn create(
             let made = made.map(|rule| PlacementRecord { id: rule_id(), rule, created: now });
             let mut txn = Txn::none();
             if let Ok(record) = &made {
-                txn.put(record.clone());
+                txn.add(record.clone());
             }
             (txn, made)
         })

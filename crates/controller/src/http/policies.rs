@@ -9,13 +9,14 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{Timestamp, exact_duration, parse_duration};
+use drover_model::{Timestamp, exact_duration};
 use drover_planner::Level;
 use drover_rules::limits as rule_limits;
 
 use super::Api;
 use super::auth::Caller;
 use super::reply::{Failed, Reply, bad};
+use super::spans::span_within;
 use crate::churn::moves_of_last_hour;
 use crate::events::{Draft, Severity};
 use crate::moment::rfc3339;
@@ -51,7 +52,7 @@ pub(super) async fn set(
     api.records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(of);
+            txn.replace(of);
             (txn, ())
         })
         .await?;
@@ -108,30 +109,14 @@ fn read(spec: &v1::SetBalance, now: Timestamp) -> Result<BalanceRecord, Failed> 
     }
     Ok(BalanceRecord {
         level: level(spec.level)?,
-        interval: span("interval", &spec.interval, INTERVAL)?,
-        hold: span("hold", &spec.hold, HOLD)?,
+        interval: span_within("interval", &spec.interval, &INTERVAL)?,
+        hold: span_within("hold", &spec.hold, &HOLD)?,
         max_moves: spec.max_moves,
         moves_per_guest_per_hour: spec.moves_per_guest_per_hour,
         moves_per_hour: spec.moves_per_hour,
-        horizon: span("horizon", &spec.horizon, HORIZON)?,
+        horizon: span_within("horizon", &spec.horizon, &HORIZON)?,
         set: now,
     })
-}
-
-/// A duration within its limits.
-pub(super) fn span(
-    what: &str,
-    text: &str,
-    allowed: RangeInclusive<Duration>,
-) -> Result<Duration, Failed> {
-    let written = "write for example 30s, 5m or 1h30m";
-    let span = parse_duration(text)
-        .map_err(|error| bad(format!("the {what} `{text}` is unreadable: {error}"), written))?;
-    if allowed.contains(&span) {
-        return Ok(span);
-    }
-    let (least, most) = (exact_duration(*allowed.start()), exact_duration(*allowed.end()));
-    Err(bad(format!("the {what} must be {least} to {most}"), written))
 }
 
 fn shown(tables: &Tables, record: &BalanceRecord, now: Timestamp) -> v1::BalancePolicy {

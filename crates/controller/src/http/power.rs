@@ -13,15 +13,14 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use drover_api::v1;
 use drover_lifecycle::power::{Lack, ParkState, Pauses, Wake, WakeSettings, WakeState};
-use drover_model::{
-    HostId, MacAddress, Metric, PowerSource, SecureOn, WakeMethod, exact_duration, parse_duration,
-};
+use drover_model::{HostId, MacAddress, Metric, PowerSource, SecureOn, WakeMethod, exact_duration};
 use drover_ports::{Entity, Resolution, Secret};
 
 use super::Api;
 use super::auth::Caller;
 use super::reply::{Failed, Reply, bad, missing};
 use super::show::{find_host, fresh};
+use super::spans::span_within;
 use crate::events::{Draft, Severity};
 use crate::moment::rfc3339;
 use crate::power::{NEVER_PARKED_LABELS, SecretKind, is_measured, macs, methods, wake_settings};
@@ -76,8 +75,11 @@ pub(super) async fn update(
     api.records
         .update(|tables| {
             let mut txn = Txn::none();
-            let before = tables.power.get(host).cloned();
-            let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
+            if tables.hosts.get(host).is_none() {
+                return (txn, Err(missing("host", &name)));
+            }
+            let known = tables.power.get(host);
+            let mut record = known.cloned().unwrap_or_else(|| PowerRecord::new(host, now));
             let before = record.settings.clone();
             let changed = change(&wanted, &mut record.settings)
                 .and_then(|()| has_what_it_names(&wanted, &record.settings));
@@ -85,7 +87,7 @@ pub(super) async fn update(
                 record.ways_change(now);
             }
             if changed.is_ok() {
-                txn.put(record);
+                txn.change(known, record);
                 if let Some(secure_on) = secure_on {
                     keep(tables, &mut txn, host, secure_on);
                 }
@@ -124,7 +126,7 @@ pub(super) async fn set_reserve(
     api.records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(record);
+            txn.replace(record);
             (txn, ())
         })
         .await?;
@@ -174,10 +176,10 @@ fn change(wanted: &v1::SetHostPower, settings: &mut PowerSettings) -> Result<(),
         Some(_) => return Err(bad("tries must be 1 to 100", "0 means 12")),
     }
     if let Some(text) = &wanted.pause {
-        settings.pause = span(text, "pause", &WakeSettings::PAUSES)?;
+        settings.pause = wished("pause", text, &WakeSettings::PAUSES)?;
     }
     if let Some(text) = &wanted.deadline {
-        settings.deadline = span(text, "deadline", &WakeSettings::DEADLINES)?;
+        settings.deadline = wished("deadline", text, &WakeSettings::DEADLINES)?;
     }
     match wanted.doubling_pauses {
         None => {}
@@ -238,20 +240,13 @@ fn each<T: Ord + Clone>(
     Ok(all)
 }
 
-fn span(
+/// Nothing ends the setting.
+fn wished(
+    what: &str,
     text: &str,
-    name: &str,
-    range: &RangeInclusive<Duration>,
+    allowed: &RangeInclusive<Duration>,
 ) -> Result<Option<Duration>, Failed> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let span = parse_duration(text).map_err(|error| bad(error.to_string(), EXPLAINED))?;
-    if !range.contains(&span) {
-        let (from, to) = (exact_duration(*range.start()), exact_duration(*range.end()));
-        return Err(bad(format!("{name} must be {from} to {to}"), EXPLAINED));
-    }
-    Ok(Some(span))
+    if text.is_empty() { Ok(None) } else { span_within(what, text, allowed).map(Some) }
 }
 
 fn sealed(api: &Api, host: HostId, text: &str) -> Result<Sealed, Failed> {
@@ -263,13 +258,13 @@ fn sealed(api: &Api, host: HostId, text: &str) -> Result<Sealed, Failed> {
 }
 
 fn keep(tables: &Tables, txn: &mut Txn, host: HostId, secure_on: Option<Sealed>) {
-    let before = tables.host_secrets.get(host).cloned();
-    let before = before.unwrap_or(HostSecretRecord { host, bmc_password: None, secure_on: None });
-    let after = HostSecretRecord { secure_on, ..before };
+    let known = tables.host_secrets.get(host);
+    let none = HostSecretRecord { host, bmc_password: None, secure_on: None };
+    let after = HostSecretRecord { secure_on, ..known.cloned().unwrap_or(none) };
     if after.secure_on.is_none() && after.bmc_password.is_none() {
         txn.delete_secrets_if(tables, host);
     } else {
-        txn.put(after);
+        txn.change(known, after);
     }
 }
 

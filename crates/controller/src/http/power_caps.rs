@@ -1,6 +1,8 @@
 //! `/v1/policies/power-caps`
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -14,9 +16,9 @@ use drover_rules::limits as rule_limits;
 use super::Api;
 use super::auth::Caller;
 use super::placement::is_name;
-use super::policies::span;
 use super::reply::{Failed, Reply, bad, missing};
 use super::show::{find_host, fresh};
+use super::spans::span_within;
 use crate::events::{Draft, Severity};
 use crate::moment::{rfc3339, rule_id};
 use crate::placement::power_cap;
@@ -25,6 +27,7 @@ use crate::records::{CappedHosts, PowerCapRecord, Tables, Txn};
 /// Most caps: every plan looks at each.
 const MAX_CAPS: usize = 256;
 /// A row of racks; a number beyond it is a slip of the hand.
+const WINDOW: RangeInclusive<Duration> = rule_limits::MIN_PERIOD..=rule_limits::MAX_PERIOD;
 const MAX_WATTS: f64 = 10_000_000.0;
 const EXPLAINED: &str = "docs/guide/power-rules.md explains every setting";
 const WRITTEN: &str = "write `label=rack:1`, or the names of hosts";
@@ -43,7 +46,7 @@ pub(super) async fn set(
             let read = read(tables, &name, &spec, now);
             let mut txn = Txn::none();
             if let Ok(record) = &read {
-                txn.put(record.clone());
+                txn.change(tables.power_caps.get(record.id), record.clone());
             }
             (txn, read)
         })
@@ -114,7 +117,7 @@ fn read(
         name: name.to_owned(),
         hosts: hosts(tables, &spec.hosts)?,
         watts: spec.watts,
-        window: span("window", &spec.window, rule_limits::MIN_PERIOD..=rule_limits::MAX_PERIOD)?,
+        window: span_within("window", &spec.window, &WINDOW)?,
         max_moves: spec.max_moves,
         set: now,
     })

@@ -15,9 +15,9 @@ use drover_planner::power::{PowerLevel, PowerPolicy};
 
 use super::Api;
 use super::auth::Caller;
-use super::policies::span;
 use super::reply::{Failed, Reply, bad, missing};
 use super::show::find_host;
+use super::spans::span_within;
 use crate::events::{Draft, Severity};
 use crate::moment::rfc3339;
 use crate::records::{PolicyName, PowerPolicyRecord, Tables, Txn};
@@ -45,7 +45,7 @@ pub(super) async fn set(
         .update(|tables| match read(tables, &spec, now) {
             Ok(record) => {
                 let mut txn = Txn::none();
-                txn.put(record.clone());
+                txn.replace(record.clone());
                 (txn, Ok(record))
             }
             Err(failed) => (Txn::none(), Err(failed)),
@@ -132,8 +132,8 @@ fn read(tables: &Tables, spec: &v1::SetPower, now: Timestamp) -> Result<PowerPol
         },
         zone: spec.time_zone.clone(),
         exclude,
-        min_on: span("min_on", &spec.min_on, MINIMUM)?,
-        min_off: span("min_off", &spec.min_off, MINIMUM)?,
+        min_on: span_within("min_on", &spec.min_on, &MINIMUM)?,
+        min_off: span_within("min_off", &spec.min_off, &MINIMUM)?,
         suggest: spec.suggest,
         set: now,
     })

@@ -20,9 +20,10 @@ use tokio::sync::Semaphore;
 use super::Api;
 use super::auth::Caller;
 use super::guests::forgive_moves;
-use super::policies::{level, span};
+use super::policies::level;
 use super::reply::{Failed, bad, missing};
 use super::show::{self, find_guest, find_host};
+use super::spans::span_within;
 use crate::launch::{Order, launch};
 use crate::moment::{plan_id, seed};
 use crate::placement::standing;
@@ -66,7 +67,7 @@ pub(super) async fn preview(
         (goal(&tables, &request.goal)?, hosts(&tables, &request.without)?)
     };
     let period = match &request.period {
-        Some(text) => span("period", text, PERIOD)?,
+        Some(text) => span_within("period", text, &PERIOD)?,
         None => api.sample_interval * samples_for(&goal),
     };
     let budget = budget(&request, &goal, crate::queue::budget(&api.records.read()))?;

@@ -91,14 +91,14 @@ fn enter(
     }
     for guest in guests {
         // Its owner record stays: no epoch is ever used again.
-        txn.put(GuestRecord { absent: true, ..guest.clone() });
+        txn.change(guest, GuestRecord { absent: true, ..guest.clone() });
     }
     for operation in owed {
         let mut paid = operation.clone();
         let migration = &mut paid.migration;
         migration.target_unclean &= migration.to != host;
         migration.source_unclean &= migration.from != host;
-        txn.put(paid);
+        txn.change(operation, paid);
     }
     txn.delete_host(host);
     txn.delete_labels_if(tables, host);

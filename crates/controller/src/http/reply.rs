@@ -34,7 +34,7 @@ impl From<Problem> for Failed {
 impl From<RecordError> for Failed {
     fn from(error: RecordError) -> Self {
         let (kind, hint) = match &error {
-            RecordError::Store(StoreError::Conflict { .. }) => {
+            RecordError::Stale { .. } | RecordError::Store(StoreError::Conflict { .. }) => {
                 (ProblemKind::Conflict, "somebody else changed it meanwhile: look again")
             }
             RecordError::Store(StoreError::Retry(_)) => {

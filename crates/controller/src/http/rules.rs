@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use drover_api::{Problem, ProblemKind, v1};
-use drover_model::{GuestId, HostId, RuleId, Timestamp, exact_duration, parse_duration};
+use drover_model::{GuestId, HostId, RuleId, Timestamp, exact_duration};
 use drover_rules::{Aggregate, Condition, HostFiring, Rule, limits};
 
 use super::Api;
 use super::auth::Caller;
 use super::reply::{Failed, Reply, bad, chain, missing};
 use super::show::{find_guest, find_host};
+use super::spans::span;
 use crate::events::{Draft, Severity};
 use crate::moment::{plan_id, rfc3339, rule_id};
 use crate::reconcile::rule_wake::Next;
@@ -56,7 +56,7 @@ pub(super) async fn create(
                 .and_then(|rule| acceptable(tables, rule));
             let mut txn = Txn::none();
             if let Ok(rule) = &made {
-                txn.put(rule.clone());
+                txn.add(rule.clone());
             }
             (txn, made)
         })
@@ -78,7 +78,7 @@ pub(super) async fn update(
             let mut txn = Txn::none();
             let changed = find(tables, &name).and_then(|rule| changed(tables, &rule, &change));
             if let Ok(rule) = &changed {
-                txn.put(rule.clone());
+                txn.change(tables.rules.get(rule.id), rule.clone());
                 // What was counted under the old condition does not count under the new.
                 txn.delete_firing_if(tables, rule.id);
             }
@@ -254,13 +254,6 @@ fn acceptable(tables: &Tables, rule: Rule) -> Result<Rule, Failed> {
         ));
     }
     Ok(rule)
-}
-
-fn span(what: &str, text: &str) -> Result<Duration, Failed> {
-    parse_duration(text).map_err(|error| {
-        let detail = format!("the {what} `{text}` is unreadable: {error}");
-        bad(detail, "write for example 30s, 2m or 1h30m")
-    })
 }
 
 fn hosts(tables: &Tables, names: &[String]) -> Result<Vec<HostId>, Failed> {

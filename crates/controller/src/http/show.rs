@@ -234,7 +234,7 @@ fn report(tables: &Tables, record: &PlanRecord) -> v1::PlanReport {
             .map(|refused| v1::RefusedMove {
                 guest: tables.guest_name(refused.guest),
                 host: refused.host.map(|host| tables.host_name(host)),
-                constraint: refused.constraint.clone(),
+                constraint: refused.constraint.to_string(),
                 reason: refused.reason.clone(),
             })
             .collect(),

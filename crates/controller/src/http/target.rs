@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use drover_api::{Problem, ProblemKind};
 use drover_model::{ClusterView, GuestId, HostId, MigrationMode, MigrationSettings};
 use drover_planner::{Budget, Goal, Plan, PlanReport, Policy, plan};
-use drover_rules::constraint::{ASLEEP, FRESH_SAMPLES, KnownRefusals, PREFLIGHT};
+use drover_rules::constraint::{Constraint, KnownRefusals};
 use drover_rules::preflight::{Finding, Severity, cure_of};
 use drover_rules::{Aggregate, Initiative, Move, PlacementPolicy};
 use rand_pcg::Pcg64;
@@ -128,16 +128,16 @@ async fn planned(
 }
 
 fn nowhere(report: &PlanReport, to: Option<HostId>, tried: &[Blocked]) -> Failed {
-    let unmeasured = report.refused.iter().any(|r| r.constraint == FRESH_SAMPLES);
+    let unmeasured = report.refused.iter().any(|r| r.constraint == Constraint::FreshSamples);
     let hint = if !tried.is_empty() {
         let found = tried.iter().flat_map(|blocked| &blocked.findings);
         hint(&each_once(found.map(|finding| finding.cure.as_str())))
-    } else if to.is_some() && report.refused.iter().any(|r| r.constraint == ASLEEP) {
+    } else if to.is_some() && report.refused.iter().any(|r| r.constraint == Constraint::Asleep) {
         "wake it first, or leave --to out to have another host chosen".to_owned()
     } else if unmeasured && to.is_none() {
         "samples come in after a few seconds: try again, or name a host with --to".to_owned()
     } else {
-        let mut cures = each_once(report.refused.iter().map(|one| cure_of(&one.constraint)));
+        let mut cures = each_once(report.refused.iter().map(|one| cure_of(one.constraint)));
         cures.truncate(MOST_CURES);
         hint(&cures)
     };
@@ -147,7 +147,7 @@ fn nowhere(report: &PlanReport, to: Option<HostId>, tried: &[Blocked]) -> Failed
 /// Hosts that would have been better and do not take the guest.
 fn not_chosen(tables: &Tables, tried: &[Blocked]) -> Vec<Finding> {
     let of = |blocked: &Blocked| Finding {
-        check: PREFLIGHT.to_owned(),
+        check: Constraint::Preflight.as_str().to_owned(),
         severity: Severity::Warns,
         cause: format!("{} was not chosen: {}", tables.host_name(blocked.to), blocked.causes()),
         cure: blocked.cures(),

@@ -38,7 +38,7 @@ pub(super) async fn create(
             let room = tables.tokens.len() < MAX_TOKENS;
             let free = !tables.tokens.iter().any(|token| token.name == record.name);
             if room && free {
-                txn.put(record.clone());
+                txn.add(record.clone());
             }
             (txn, (room, free))
         })
@@ -94,7 +94,7 @@ pub(super) async fn join(
     api.records
         .update(|_| {
             let mut txn = Txn::none();
-            txn.put(record);
+            txn.add(record);
             (txn, ())
         })
         .await?;

@@ -76,7 +76,7 @@ fn judge(picture: &Picture, plan: &Plan, guest: GuestId, host: HostId) -> v1::Wh
     let refused = refusals.into_iter().map(|Refusal { constraint, reason }| v1::RefusedMove {
         guest: guest_name.clone(),
         host: Some(host_name.clone()),
-        constraint,
+        constraint: constraint.to_string(),
         reason,
     });
     let refused: Vec<v1::RefusedMove> = refused.collect();

@@ -142,8 +142,8 @@ impl Switchboard {
         now: Timestamp,
     ) {
         let Some(known) = tables.hosts.get(host).map(|record| &record.host) else { return };
-        let before = tables.power.get(host).cloned();
-        let mut record = before.unwrap_or_else(|| PowerRecord::new(host, now));
+        let before = tables.power.get(host);
+        let mut record = before.cloned().unwrap_or_else(|| PowerRecord::new(host, now));
         let silence = self.unreachable_after * ParkSettings::SILENCES;
         let settings = ParkSettings { silence, ..ParkSettings::default() };
         let park = Park::new(now, settings, record.settings.bmc.is_some());
@@ -158,7 +158,7 @@ impl Switchboard {
         record.drain = record.drain.filter(|ours| drain == Some(*ours));
         if drain.is_none() {
             record.drain = Some(now);
-            txn.put(MaintenanceRecord {
+            txn.add(MaintenanceRecord {
                 host,
                 phase: MaintenancePhase::Draining,
                 who: wish.cause.to_string(),
@@ -171,7 +171,7 @@ impl Switchboard {
                 hanging: Vec::new(),
             });
         }
-        txn.put(record);
+        txn.change(before, record);
     }
 
     /// Whether its guests can leave, and the rest can take a failure.

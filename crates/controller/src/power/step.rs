@@ -2,7 +2,6 @@
 
 use drover_lifecycle::power::{ParkEvent, ParkState, Sight, Wake, WakeEvent, WakeState};
 use drover_model::{HostId, Timestamp};
-use drover_ports::StoreError;
 
 use super::story::story;
 use super::wake::wake_settings;
@@ -39,7 +38,7 @@ impl Switchboard {
                     return;
                 }
                 Ok(None) => return,
-                Err(RecordError::Store(StoreError::Conflict { .. })) => {}
+                Err(error) if error.is_overtaken() => {}
                 Err(error) => {
                     tracing::error!(%host, ?happening, %error, "a step could not be stored");
                     return;
@@ -65,7 +64,7 @@ impl Switchboard {
                 if ends_drain(before, &after) && is_our_drain(tables, before) {
                     txn.delete_maintenance_if(tables, host);
                 }
-                txn.put(after.clone());
+                txn.change(before, after.clone());
                 (txn, Some((before.clone(), after)))
             })
             .await

@@ -72,7 +72,7 @@ pub async fn request_wake(
             let mut txn = Txn::none();
             match begin(tables, host, cause, now) {
                 Ok(Begin::With(record)) => {
-                    txn.put(*record);
+                    txn.change(tables.power.get(host), *record);
                     (txn, Ok(Asked::Begun))
                 }
                 Ok(Begin::Already(asked)) => (txn, Ok(asked)),

@@ -157,7 +157,9 @@ pub async fn remember(
             shorten(&mut record.to);
         }
         let mut txn = Txn::none();
-        changed.into_values().take(drover_ports::MAX_CHANGES).for_each(|record| txn.put(record));
+        for (guest, record) in changed.into_iter().take(drover_ports::MAX_CHANGES) {
+            txn.change(tables.refusals.get(guest), record);
+        }
         (txn, ())
     };
     records.update(decide).await
@@ -185,7 +187,7 @@ pub async fn forget(records: &Records, clear: &[(GuestId, HostId)]) -> Result<()
             if record.to.is_empty() {
                 txn.delete_refusal_if(tables, guest);
             } else if tables.refusals.get(guest) != Some(&record) {
-                txn.put(record);
+                txn.change(tables.refusals.get(guest), record);
             }
         }
         (txn, ())

@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use drover_lifecycle::MigrationState;
 use drover_model::Timestamp;
 use drover_ports::{Clock, History};
-use drover_rules::constraint::FRESH_SAMPLES;
+use drover_rules::constraint::Constraint;
 use drover_rules::{Aggregate, PlacementPolicy, Projection, Violation, audit};
 
 use super::Reconcile;
 use super::rules::ceilings;
 use crate::engine::Engine;
 use crate::events::{Draft, Events, Severity};
-use crate::launch::{LaunchError, begun, go_on};
+use crate::launch::{LaunchError, begun, go_on, is_as_read};
 use crate::placement::{initiative, standing};
 use crate::preflight::memory::on_the_way;
 use crate::records::{Cause, PlanRecord, PlanState, Records, Tables, Txn};
@@ -76,7 +76,8 @@ impl AdvancePlans {
                 Err(error @ LaunchError::Record(_)) => Err(error.into()),
             };
         }
-        let passes = violations.iter().all(|one| one.refusal.constraint == FRESH_SAMPLES);
+        let passes =
+            violations.iter().all(|one| one.refusal.constraint == Constraint::FreshSamples);
         let waited = now.since(last_change(&self.records.read(), plan));
         if passes && waited < GIVE_UP_AFTER {
             return Ok(());
@@ -107,13 +108,23 @@ impl AdvancePlans {
     }
 
     async fn stop(&self, plan: &PlanRecord, reason: &str) -> anyhow::Result<()> {
-        self.records
-            .update(|_| {
+        let stopped = self
+            .records
+            .update(|tables| {
                 let mut txn = Txn::none();
-                txn.put(PlanRecord { state: PlanState::Failed, measure: None, ..plan.clone() });
-                (txn, ())
+                let Some(before) = tables.plans.get(plan.id).filter(|now| is_as_read(now, plan))
+                else {
+                    return (txn, false);
+                };
+                let after =
+                    PlanRecord { state: PlanState::Failed, measure: None, ..before.clone() };
+                txn.change(before, after);
+                (txn, true)
             })
             .await?;
+        if !stopped {
+            return Ok(());
+        }
         let left = plan.plan.moves().count() - plan.operations.len();
         let text = format!("plan of {}: {left} more move(s) are not made: {reason}", plan.cause);
         self.events.record(Draft::new("plan.stopped", Severity::Warning, text).plan(plan.id)).await;

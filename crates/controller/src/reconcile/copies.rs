@@ -83,7 +83,7 @@ impl ReviewCopies {
             }
             finding => {
                 self.live.is_clear(host, guest.id);
-                enter(txn, &name, finding?)
+                enter(tables, txn, &name, finding?)
             }
         }
     }

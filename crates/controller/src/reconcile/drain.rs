@@ -181,7 +181,7 @@ impl DrainHosts {
                 let after = judged(tables, before, found, now);
                 let changed = (after != *before).then(|| (before.clone(), after.clone()));
                 if changed.is_some() {
-                    txn.put(after);
+                    txn.change(before, after);
                 }
                 (txn, changed)
             })

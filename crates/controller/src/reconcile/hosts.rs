@@ -59,7 +59,7 @@ impl Reconcile for WatchHosts {
                     })
                     .collect();
                 for record in &lost {
-                    txn.put(record.clone());
+                    txn.change(tables.hosts.get(record.host.id), record.clone());
                 }
                 // A host that is off is not lost.
                 let explained = |record: &HostRecord| {

@@ -33,7 +33,9 @@ impl Reconcile for NoteParked {
             .update(|tables| {
                 let mut txn = Txn::none();
                 let room = drover_ports::MAX_CHANGES;
-                news(tables, now).into_iter().take(room).for_each(|record| txn.put(record));
+                for record in news(tables, now).into_iter().take(room) {
+                    txn.change(tables.parked.get(record.host), record);
+                }
                 (txn, ())
             })
             .await?;

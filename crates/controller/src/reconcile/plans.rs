@@ -46,16 +46,18 @@ impl Reconcile for FollowPlans {
             .records
             .update(|tables| {
                 let mut txn = Txn::none();
-                let closed: Vec<PlanRecord> =
-                    tables.plans.iter().filter_map(|plan| close(tables, plan, now)).collect();
-                for plan in &closed {
-                    txn.put(plan.clone());
+                let mut closed = Vec::new();
+                for before in tables.plans.iter() {
+                    if let Some((after, tally)) = close(tables, before, now) {
+                        txn.change(before, after.clone());
+                        closed.push((after, tally));
+                    }
                 }
                 (txn, closed)
             })
             .await?;
-        for plan in closed {
-            self.events.record(closing(&plan)).await;
+        for (plan, tally) in closed {
+            self.events.record(closing(&plan, tally)).await;
         }
         self.measure_due(now).await
     }
@@ -81,9 +83,12 @@ impl FollowPlans {
                 continue;
             }
             self.records
-                .update(|_| {
+                .update(|tables| {
                     let mut txn = Txn::none();
-                    txn.put(PlanRecord { measure: None, ..plan.clone() });
+                    let before = tables.plans.get(plan.id);
+                    if let Some(before) = before.filter(|now| now.measure == plan.measure) {
+                        txn.change(before, PlanRecord { measure: None, ..before.clone() });
+                    }
                     (txn, ())
                 })
                 .await?;
@@ -126,7 +131,47 @@ impl FollowPlans {
     }
 }
 
-fn close(tables: &Tables, plan: &PlanRecord, now: Timestamp) -> Option<PlanRecord> {
+/// What has become of the moves of a plan that ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    made: usize,
+    /// Ended otherwise.
+    failed: usize,
+    /// Still under way, held up by a host that is unreachable.
+    waiting: usize,
+    /// Of batches that have not begun.
+    left: usize,
+}
+
+impl Tally {
+    fn of(plan: &PlanRecord, operations: &[&OperationRecord]) -> Self {
+        let states = || operations.iter().map(|operation| &operation.migration.state);
+        let waiting = states().filter(|state| !state.is_finished()).count();
+        let done = |state: &&MigrationState| matches!(state, MigrationState::Completed { .. });
+        let failed = states().filter(|state| state.is_finished() && !done(state)).count();
+        let begun = plan.operations.len();
+        let left = plan.plan.moves().count().saturating_sub(begun);
+        Self { made: begun.saturating_sub(failed + waiting), failed, waiting, left }
+    }
+
+    const fn all_made(self) -> bool {
+        self.failed == 0 && self.waiting == 0
+    }
+
+    /// Every count that is not zero.
+    fn in_words(self) -> String {
+        let counts = [
+            (self.made, "made"),
+            (self.failed, "failed"),
+            (self.waiting, "held up by a host that is unreachable"),
+            (self.left, "not begun"),
+        ];
+        let any = counts.into_iter().filter(|(count, _)| *count > 0);
+        any.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn close(tables: &Tables, plan: &PlanRecord, now: Timestamp) -> Option<(PlanRecord, Tally)> {
     if plan.state != PlanState::Running {
         return None;
     }
@@ -135,17 +180,16 @@ fn close(tables: &Tables, plan: &PlanRecord, now: Timestamp) -> Option<PlanRecor
     if operations.iter().any(|operation| !is_over(tables, operation)) {
         return None;
     }
-    let done = |state: &MigrationState| matches!(state, MigrationState::Completed { .. });
-    let all_done = operations.iter().all(|operation| done(&operation.migration.state));
-    if all_done && has_more(plan) {
+    let tally = Tally::of(plan, &operations);
+    if tally.all_made() && has_more(plan) {
         return None;
     }
-    let state = if all_done { PlanState::Done } else { PlanState::Failed };
-    let measure = plan.measure.clone().filter(|_| all_done).map(|measure| Measure {
+    let state = if tally.all_made() { PlanState::Done } else { PlanState::Failed };
+    let measure = plan.measure.clone().filter(|_| tally.all_made()).map(|measure| Measure {
         due: now.plus(Duration::from_millis(measure.period_ms)),
         ..measure
     });
-    Some(PlanRecord { state, measure, ..plan.clone() })
+    Some((PlanRecord { state, measure, ..plan.clone() }, tally))
 }
 
 /// Whether it has ended, or waits for a host that is unreachable: one dead host must not
@@ -160,18 +204,17 @@ fn is_over(tables: &Tables, operation: &OperationRecord) -> bool {
         || migration.effects_again().iter().any(|effect| unreachable(migration.host_of(*effect)))
 }
 
-fn closing(plan: &PlanRecord) -> Draft {
-    let later: usize = plan.plan.batches.iter().skip(1).map(Vec::len).sum();
-    let text = format!(
-        "plan of {}: {}{}",
-        plan.cause,
-        if plan.state == PlanState::Failed { "not all of its moves were made" } else { "done" },
-        if later > 0 {
-            format!("; {later} more move(s) wait for fresh measurements")
-        } else {
-            String::new()
-        }
-    );
-    let severity = if plan.state == PlanState::Failed { Severity::Warning } else { Severity::Info };
+fn closing(plan: &PlanRecord, tally: Tally) -> Draft {
+    let (outcome, severity) = if plan.state == PlanState::Failed {
+        let outcome = format!("not all of its moves were made: {}", tally.in_words());
+        (outcome, Severity::Warning)
+    } else if tally.left > 0 {
+        // What a rule or a policy asked for is planned anew; see `reconcile::advance`.
+        let outcome = format!("done; {} more move(s) wait for fresh measurements", tally.left);
+        (outcome, Severity::Info)
+    } else {
+        ("done".to_owned(), Severity::Info)
+    };
+    let text = format!("plan of {}: {outcome}", plan.cause);
     of_rule(Draft::new("plan.closed", severity, text).plan(plan.id), &plan.cause)
 }

@@ -100,7 +100,7 @@ impl LearnPowerLines {
                 .any(|(metric, line)| all.get(metric).is_none_or(|known| !is_same(known, line)));
             if news && tables.hosts.get(host).is_some() {
                 all.extend(lines);
-                txn.put(PowerLineRecord { host, lines: all, learned: now });
+                txn.change(before, PowerLineRecord { host, lines: all, learned: now });
             }
             (txn, ())
         };

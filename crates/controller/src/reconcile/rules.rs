@@ -105,13 +105,14 @@ impl EvaluateRules {
         self.records
             .update(|tables| {
                 let mut txn = Txn::none();
-                let gone = tables.rules.get(rule.id).is_none();
+                // Under another condition, or none, nothing of this was counted.
+                let is_current = tables.rules.get(rule.id) == Some(rule);
                 let same = match tables.firings.get(rule.id) {
                     Some(before) => same_story(before, &record),
                     None => record.hosts.is_empty(),
                 };
-                if !gone && !same {
-                    txn.put(record);
+                if is_current && !same {
+                    txn.replace(record);
                 }
                 (txn, ())
             })

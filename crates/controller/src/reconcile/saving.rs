@@ -247,7 +247,7 @@ impl ManagePower {
             let mut txn = Txn::none();
             // The policy may have ended meanwhile: then its story ends with it.
             if tables.power_policy.get(PolicyName::Power).is_some() {
-                txn.put(turn);
+                txn.replace(turn);
             }
             (txn, ())
         });

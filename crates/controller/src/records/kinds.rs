@@ -157,7 +157,7 @@ impl OperationRecord {
 pub enum PlanState {
     /// Only shown: a dry run.
     Proposed,
-    /// Its first batch is being carried out.
+    /// Its moves are being carried out.
     Running,
     /// Carried out; later batches, if any, are planned anew from fresh measurements.
     Done,
@@ -195,7 +195,7 @@ pub struct PlanRecord {
     /// How its guests are moved.
     #[serde(default)]
     pub settings: MigrationSettings,
-    /// Operations of the first batch, in its order.
+    /// Operations of the batches that have begun, in their order.
     pub operations: Vec<OperationId>,
     /// When and on what the outcome is to be measured; none once it is.
     pub measure: Option<Measure>,

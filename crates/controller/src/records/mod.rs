@@ -3,7 +3,8 @@
 //! All records are read at start and kept in memory; every change goes to the store first
 //! (compare-and-swap on each record's generation) and then to memory. Readers never wait
 //! for the disk. Changes are made one at a time by [`Records::update`], so a decision is
-//! always made on what is stored.
+//! always made on what is stored. A write says what it was decided on ([`Txn::change`]): a
+//! copy that was read before is refused once somebody else has changed the record.
 
 mod kinds;
 mod maintenance;
@@ -11,6 +12,8 @@ mod power;
 mod refusal;
 mod saving;
 mod table;
+#[cfg(test)]
+mod tests;
 mod watts;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -30,7 +33,7 @@ pub use power::{
 };
 pub use refusal::{RefusalRecord, Refused};
 pub use saving::{PowerPolicyRecord, PowerTurnRecord};
-pub use table::{Kept, Record, Table, Txn};
+pub use table::{Kept, Record, Table, Txn, Whole};
 pub use watts::{CappedHosts, ParkedRecord, PowerCapRecord, PowerLineRecord};
 
 use table::Write;
@@ -112,6 +115,12 @@ pub enum RecordError {
     /// The store did not do it.
     #[error("the change is not stored")]
     Store(#[from] StoreError),
+    /// A record is no longer as the writer read it: decide again.
+    #[error("`{key}` was changed meanwhile")]
+    Stale {
+        /// Its key.
+        key: String,
+    },
     /// A stored value is not what this version writes.
     #[error("the record `{key}` is unreadable: {cause}")]
     Unreadable {
@@ -120,6 +129,13 @@ pub enum RecordError {
         /// What the decoder said.
         cause: String,
     },
+}
+
+impl RecordError {
+    /// Whether somebody else changed what the write was decided on: decide again.
+    pub const fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Stale { .. } | Self::Store(StoreError::Conflict { .. }))
+    }
 }
 
 /// The records of one controller.
@@ -165,7 +181,10 @@ impl Records {
         if txn.is_empty() {
             return Ok(answer);
         }
-        let changes: Vec<Change> = txn.changes(&self.read());
+        let changes = txn.changes(&self.read())?;
+        if changes.is_empty() {
+            return Ok(answer);
+        }
         match self.store.commit(changes).await {
             Ok(generation) => {
                 let mut tables =
@@ -192,18 +211,17 @@ macro_rules! tables {
         }
 
         impl Txn {
-            fn changes(&self, tables: &Tables) -> Vec<Change> {
-                self.writes.iter().map(|write| match write {
-                    $(Write::$variant(id, value) => tables.$field.change(*id, value.as_deref()),)+
-                }).collect()
+            fn changes(&self, tables: &Tables) -> Result<Vec<Change>, RecordError> {
+                let changes = self.writes.iter().map(|write| match write {
+                    $(Write::$variant(edit) => tables.$field.change(edit),)+
+                });
+                changes.filter_map(Result::transpose).collect()
             }
 
             fn apply(self, tables: &mut Tables, generation: drover_ports::Generation) {
                 for write in self.writes {
                     match write {
-                        $(Write::$variant(id, value) => {
-                            tables.$field.apply(id, value.map(|value| *value), generation);
-                        })+
+                        $(Write::$variant(edit) => tables.$field.apply(edit, generation),)+
                     }
                 }
             }

@@ -21,13 +21,50 @@ use super::{
 };
 
 /// A kind of record.
-pub trait Record: Serialize + DeserializeOwned + Clone {
+pub trait Record: Serialize + DeserializeOwned + Clone + PartialEq {
     /// What tells one from another.
     type Id: Ord + Copy + Display + FromStr;
     /// First part of the key; ends with `/`.
     const PREFIX: &'static str;
     /// Its id.
     fn id(&self) -> Self::Id;
+}
+
+/// A record whose writer knows the whole of it, so that nothing of what stood there before
+/// can get lost: what a user set, what a host told, what was worked out anew.
+pub trait Whole: Record {}
+
+/// What a write takes for granted of what is stored.
+#[derive(Debug)]
+enum Basis<T> {
+    /// Nothing: the write replaces what is there.
+    Any,
+    /// There is none.
+    Absent,
+    /// It is this.
+    Was(Box<T>),
+}
+
+/// One record's write.
+#[derive(Debug)]
+pub(super) struct Edit<T: Record> {
+    id: T::Id,
+    basis: Basis<T>,
+    after: Option<Box<T>>,
+}
+
+impl<T: Record> Edit<T> {
+    fn put(basis: Basis<T>, after: T) -> Self {
+        Self { id: after.id(), basis, after: Some(Box::new(after)) }
+    }
+
+    fn delete(id: T::Id) -> Self {
+        Self { id, basis: Basis::Any, after: None }
+    }
+
+    fn key(&self) -> String {
+        format!("{}{}", T::PREFIX, self.id)
+    }
 }
 
 /// A record with the generation of its last write.
@@ -70,27 +107,35 @@ impl<T: Record> Table<T> {
         self.0.is_empty()
     }
 
-    pub(super) fn change(&self, id: T::Id, value: Option<&T>) -> Change {
-        let key = format!("{}{id}", T::PREFIX);
-        let expected =
-            self.0.get(&id).map_or(Expected::Absent, |kept| Expected::At(kept.generation));
-        match value {
+    /// What the store has to do; nothing to delete where there is nothing.
+    pub(super) fn change(&self, edit: &Edit<T>) -> Result<Option<Change>, RecordError> {
+        let stored = self.0.get(&edit.id);
+        let holds = match &edit.basis {
+            Basis::Any => true,
+            Basis::Absent => stored.is_none(),
+            Basis::Was(before) => stored.is_some_and(|kept| kept.value == **before),
+        };
+        if !holds {
+            return Err(RecordError::Stale { key: edit.key() });
+        }
+        let expected = stored.map_or(Expected::Absent, |kept| Expected::At(kept.generation));
+        Ok(match &edit.after {
             Some(value) => {
                 let bytes = serde_json::to_vec(value)
                     .expect("records hold maps with string keys and finite numbers only");
-                Change::put(key, expected, bytes)
+                Some(Change::put(edit.key(), expected, bytes))
             }
-            None => Change::delete(key, expected),
-        }
+            None => stored.map(|_| Change::delete(edit.key(), expected)),
+        })
     }
 
-    pub(super) fn apply(&mut self, id: T::Id, value: Option<T>, generation: Generation) {
-        match value {
+    pub(super) fn apply(&mut self, edit: Edit<T>, generation: Generation) {
+        match edit.after {
             Some(value) => {
-                self.0.insert(id, Kept { generation, value });
+                self.0.insert(edit.id, Kept { generation, value: *value });
             }
             None => {
-                self.0.remove(&id);
+                self.0.remove(&edit.id);
             }
         }
     }
@@ -115,7 +160,16 @@ pub struct Txn {
 macro_rules! kinds {
     ($($variant:ident($kind:ty, $id:ty, $prefix:literal, $id_of:expr)),+ $(,)?) => {
         #[derive(Debug)]
-        pub(super) enum Write { $($variant($id, Option<Box<$kind>>)),+ }
+        pub(super) enum Write { $($variant(Edit<$kind>)),+ }
+
+        impl Write {
+            fn is_of_same_record(&self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$variant(a), Self::$variant(b)) => a.id == b.id,)+
+                    _ => false,
+                }
+            }
+        }
 
         $(
             impl Record for $kind {
@@ -127,13 +181,21 @@ macro_rules! kinds {
                 }
             }
 
-            impl From<$kind> for Write {
-                fn from(value: $kind) -> Self {
-                    Self::$variant(value.id(), Some(Box::new(value)))
+            impl From<Edit<$kind>> for Write {
+                fn from(edit: Edit<$kind>) -> Self {
+                    Self::$variant(edit)
                 }
             }
         )+
+
+        /// Every kind's prefix.
+        #[cfg(test)]
+        pub(super) const PREFIXES: &[&str] = &[$($prefix),+];
     };
+}
+
+macro_rules! whole {
+    ($($kind:ty),+ $(,)?) => { $(impl Whole for $kind {})+ };
 }
 
 kinds! {
@@ -166,90 +228,142 @@ kinds! {
     Agent(AgentRecord, HostId, "agent/", |r| r.host),
 }
 
+whole! {
+    DefinitionRecord, FiringRecord, BalanceRecord, PowerPolicyRecord, PowerTurnRecord, LimitsRecord,
+    ReserveRecord, AgentRecord,
+}
+
 impl Txn {
     /// No change.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Writes a record. Of two writes of one record in a transaction the last counts.
+    /// Stores what has become of a record: `before` is how it was read, none where it is new.
+    ///
+    /// When the record is no longer like that, nothing of the transaction is stored
+    /// ([`RecordError::Stale`]): what somebody else wrote meanwhile does not get lost.
     #[expect(private_bounds, reason = "the kinds are listed above and nowhere else")]
-    pub fn put(&mut self, record: impl Into<Write>) {
-        let write = record.into();
-        self.writes.retain(|other| !same_record(other, &write));
+    pub fn change<'r, R: Record + 'r>(&mut self, before: impl Into<Option<&'r R>>, after: R)
+    where
+        Write: From<Edit<R>>,
+    {
+        let was = |before: &R| Basis::Was(Box::new(before.clone()));
+        self.write(Edit::put(before.into().map_or(Basis::Absent, was), after));
+    }
+
+    /// Stores a record that is new.
+    #[expect(private_bounds, reason = "the kinds are listed above and nowhere else")]
+    pub fn add<R: Record>(&mut self, record: R)
+    where
+        Write: From<Edit<R>>,
+    {
+        self.write(Edit::put(Basis::Absent, record));
+    }
+
+    /// Stores a record in the place of whatever was there.
+    #[expect(private_bounds, reason = "the kinds are listed above and nowhere else")]
+    pub fn replace<R: Whole>(&mut self, record: R)
+    where
+        Write: From<Edit<R>>,
+    {
+        self.write(Edit::put(Basis::Any, record));
+    }
+
+    /// Stores a record of any kind in the place of whatever was there: for tests, which make
+    /// the past up. `xtask tidy` keeps it out of the program.
+    #[expect(private_bounds, reason = "the kinds are listed above and nowhere else")]
+    pub fn put<R: Record>(&mut self, record: R)
+    where
+        Write: From<Edit<R>>,
+    {
+        self.write(Edit::put(Basis::Any, record));
+    }
+
+    pub(super) fn delete<R: Record>(&mut self, id: R::Id)
+    where
+        Write: From<Edit<R>>,
+    {
+        self.write(Edit::delete(id));
+    }
+
+    /// Of two writes of one record the last counts.
+    fn write(&mut self, write: impl Into<Write>) {
+        let write = write.into();
+        self.writes.retain(|other| !other.is_of_same_record(&write));
         self.writes.push(write);
     }
 
     /// Deletes a host and the certificate that its agent may show.
     pub fn delete_host(&mut self, id: HostId) {
-        self.writes.push(Write::Host(id, None));
-        self.writes.push(Write::Agent(id, None));
+        self.delete::<HostRecord>(id);
+        self.delete::<AgentRecord>(id);
     }
 
     /// Deletes a rule.
     pub fn delete_rule(&mut self, id: RuleId) {
-        self.writes.push(Write::Rule(id, None));
+        self.delete::<Rule>(id);
     }
 
     /// Deletes what a rule says of its hosts, if it says anything.
     pub fn delete_firing_if(&mut self, tables: &Tables, id: RuleId) {
         if tables.firings.get(id).is_some() {
-            self.writes.push(Write::Firing(id, None));
+            self.delete::<FiringRecord>(id);
         }
     }
 
     /// Deletes a placement rule.
     pub fn delete_placement(&mut self, id: RuleId) {
-        self.writes.push(Write::Placement(id, None));
+        self.delete::<PlacementRecord>(id);
     }
 
     /// Deletes the labels of a host, if it has any.
     pub fn delete_labels_if(&mut self, tables: &Tables, host: HostId) {
         if tables.labels.get(host).is_some() {
-            self.writes.push(Write::Labels(host, None));
+            self.delete::<LabelsRecord>(host);
         }
     }
 
     /// Ends the maintenance of a host, if it is in any.
     pub fn delete_maintenance_if(&mut self, tables: &Tables, host: HostId) {
         if tables.maintenance.get(host).is_some() {
-            self.writes.push(Write::Maintenance(host, None));
+            self.delete::<MaintenanceRecord>(host);
         }
     }
 
     /// Forgets what was said of how a guest may be moved, if anything was.
     pub fn delete_guest_policy_if(&mut self, tables: &Tables, guest: GuestId) {
         if tables.guest_policies.get(guest).is_some() {
-            self.writes.push(Write::GuestPolicy(guest, None));
+            self.delete::<GuestPolicyRecord>(guest);
         }
     }
 
     /// Forgets where a guest was not let go, if anything is known.
     pub fn delete_refusal_if(&mut self, tables: &Tables, guest: GuestId) {
         if tables.refusals.get(guest).is_some() {
-            self.writes.push(Write::Refusal(guest, None));
+            self.delete::<RefusalRecord>(guest);
         }
     }
 
     /// Forgets what is known of a host's draw, if anything is.
     pub fn delete_watts_if(&mut self, tables: &Tables, host: HostId) {
         if tables.power_lines.get(host).is_some() {
-            self.writes.push(Write::PowerLine(host, None));
+            self.delete::<PowerLineRecord>(host);
         }
         if tables.parked.get(host).is_some() {
-            self.writes.push(Write::Parked(host, None));
+            self.delete::<ParkedRecord>(host);
         }
     }
 
     /// Ends a power cap.
     pub fn delete_power_cap(&mut self, id: RuleId) {
-        self.writes.push(Write::PowerCap(id, None));
+        self.delete::<PowerCapRecord>(id);
     }
 
     /// Forgets how a host is switched on and off, secrets included, if anything is known.
     pub fn delete_power_if(&mut self, tables: &Tables, host: HostId) {
         if tables.power.get(host).is_some() {
-            self.writes.push(Write::Power(host, None));
+            self.delete::<PowerRecord>(host);
         }
         self.delete_secrets_if(tables, host);
     }
@@ -257,44 +371,44 @@ impl Txn {
     /// Forgets the secrets of a host, if it has any.
     pub fn delete_secrets_if(&mut self, tables: &Tables, host: HostId) {
         if tables.host_secrets.get(host).is_some() {
-            self.writes.push(Write::HostSecret(host, None));
+            self.delete::<HostSecretRecord>(host);
         }
     }
 
     /// Ends the balance policy.
     pub fn delete_balance(&mut self) {
-        self.writes.push(Write::Balance(PolicyName::Balance, None));
+        self.delete::<BalanceRecord>(PolicyName::Balance);
     }
 
     /// Ends the power policy, if there is one, and forgets what it decided.
     pub fn delete_power_policy_if(&mut self, tables: &Tables) {
         let power = PolicyName::Power;
         if tables.power_policy.get(power).is_some() {
-            self.writes.push(Write::PowerPolicy(power, None));
+            self.delete::<PowerPolicyRecord>(power);
         }
         if tables.power_turn.get(power).is_some() {
-            self.writes.push(Write::PowerTurn(power, None));
+            self.delete::<PowerTurnRecord>(power);
         }
     }
 
     /// Deletes an API token.
     pub fn delete_token(&mut self, id: TokenId) {
-        self.writes.push(Write::Token(id, None));
+        self.delete::<TokenRecord>(id);
     }
 
     /// Deletes a join token.
     pub fn delete_join(&mut self, id: TokenId) {
-        self.writes.push(Write::Join(id, None));
+        self.delete::<JoinRecord>(id);
     }
 
     /// Deletes a finished operation.
     pub fn delete_operation(&mut self, id: OperationId) {
-        self.writes.push(Write::Operation(id, None));
+        self.delete::<OperationRecord>(id);
     }
 
     /// Deletes a finished plan.
     pub fn delete_plan(&mut self, id: PlanId) {
-        self.writes.push(Write::Plan(id, None));
+        self.delete::<PlanRecord>(id);
     }
 
     /// How many records it changes.
@@ -305,20 +419,5 @@ impl Txn {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
-    }
-}
-
-fn same_record(a: &Write, b: &Write) -> bool {
-    match (a, b) {
-        (Write::Host(a, _), Write::Host(b, _)) => a == b,
-        (Write::Guest(a, _), Write::Guest(b, _)) => a == b,
-        (Write::Owner(a, _), Write::Owner(b, _)) => a == b,
-        (Write::Operation(a, _), Write::Operation(b, _)) => a == b,
-        (Write::Plan(a, _), Write::Plan(b, _)) => a == b,
-        (Write::PowerLine(a, _), Write::PowerLine(b, _)) => a == b,
-        (Write::Firing(a, _), Write::Firing(b, _)) | (Write::Rule(a, _), Write::Rule(b, _)) => {
-            a == b
-        }
-        _ => false,
     }
 }

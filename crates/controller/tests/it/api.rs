@@ -9,7 +9,7 @@ use drover_controller::records::{GuestRecord, HostRecord};
 use drover_model::Metric;
 use drover_ports::{Entity, SamplePoint};
 use drover_testkit::guest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -213,5 +213,59 @@ async fn history_is_read_page_by_page() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {answer}");
         assert!(answer["detail"].as_str().unwrap().contains(part), "{query}: {answer}");
         assert!(answer["hint"].is_string(), "{answer}");
+    }
+}
+
+/// Every field that takes a span of time takes the same spans and says the same of others.
+#[tokio::test]
+async fn every_span_of_time_is_read_alike() {
+    let (world, _) = crate::balance::uneven().await;
+    let token = world.token(Role::Operator).await;
+    let rule = |field: &str, span: &str| {
+        let mut spec = json!({"condition": "cpu.usage_active > 60"});
+        spec[field] = span.into();
+        json!({"name": "hot", "spec": spec})
+    };
+    let with = |mut body: Value, field: &str, span: &str| {
+        body[field] = span.into();
+        Some(body)
+    };
+    let balance = json!({"level": 3, "interval": "5m"});
+    let power = json!({"level": 1});
+    let cap = json!({"hosts": ["h1"], "watts": 100.0});
+    let preview = json!({"goal": {"for": "balance", "level": 3}});
+    for (method, path, field, body) in [
+        ("PUT", "/v1/policies/balance", "interval", &balance),
+        ("PUT", "/v1/policies/balance", "hold", &balance),
+        ("PUT", "/v1/policies/balance", "horizon", &balance),
+        ("PUT", "/v1/policies/power", "min_on", &power),
+        ("PUT", "/v1/policies/power", "min_off", &power),
+        ("PUT", "/v1/policies/power-caps/rack", "window", &cap),
+        ("PATCH", "/v1/hosts/h1/power", "pause", &json!({})),
+        ("PATCH", "/v1/hosts/h1/power", "deadline", &json!({})),
+        ("POST", "/v1/plans/preview", "period", &preview),
+        ("POST", "/v1/rules", "period", &json!(null)),
+        ("PATCH", "/v1/rules/hot", "period", &json!({})),
+        ("PATCH", "/v1/rules/hot", "cooldown", &json!({})),
+        ("GET", "/v1/history?since=", "since", &json!(null)),
+        ("GET", "/v1/hosts/h1/metrics/cpu.usage_active?since=", "since", &json!(null)),
+    ] {
+        let ask = async |span: &str| {
+            let body = match (method, path) {
+                ("GET", _) => None,
+                (_, "/v1/rules") => Some(rule(field, span)),
+                _ => with(body.clone(), field, span),
+            };
+            let in_path = span.replace(' ', "%20");
+            let path = if method == "GET" { format!("{path}{in_path}") } else { path.to_owned() };
+            world.call(method, &path, Some(&token), body).await
+        };
+        let (status, answer) = ask("1 fortnight").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {field}: {answer}");
+        let said = answer["detail"].as_str().unwrap();
+        let alike = format!("the {field} `1 fortnight` is unreadable");
+        assert!(said.starts_with(&alike), "{path} {field}: {answer}");
+        let (status, answer) = ask("1m30s").await;
+        assert!(status.is_success(), "{path} {field}: {answer}");
     }
 }

@@ -257,7 +257,7 @@ fn guests_on(tables: &Tables, host: HostId) -> Vec<GuestRecord> {
     tables.guests.iter().filter(|of| of.guest.host == host && !of.absent).cloned().collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn forty_guests_leave_by_one_command_and_no_limit_is_ever_exceeded() {
     let mut cluster = Cluster::new(5, 40).await;
     let (status, answer) = cluster.drain(json!({ "dry_run": true })).await;
@@ -292,7 +292,7 @@ async fn forty_guests_leave_by_one_command_and_no_limit_is_ever_exceeded() {
     assert_eq!(hosts["items"][0]["maintenance"], "drained", "{hosts}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn higher_limits_are_used_and_kept() {
     let mut cluster = Cluster::new(5, 40).await;
     let wanted = json!({ "out_per_host": 6, "in_per_host": 2, "per_link": 2, "per_cluster": 5 });
@@ -308,7 +308,7 @@ async fn higher_limits_are_used_and_kept() {
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_restart_in_the_middle_loses_nothing() {
     let mut cluster = Cluster::new(5, 40).await;
     cluster.drain(json!({})).await;
@@ -324,7 +324,7 @@ async fn a_restart_in_the_middle_loses_nothing() {
     assert_eq!(cluster.host("h1").await["drain"]["moved"], 40);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_guest_that_cannot_leave_is_named_before_anything_begins() {
     let mut cluster = Cluster::new(3, 4).await;
     cluster.add(5, 62 << 10).await;
@@ -351,7 +351,7 @@ async fn a_guest_that_cannot_leave_is_named_before_anything_begins() {
     assert_eq!(plans, 1, "no plan is stored that moves nothing");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_move_that_fails_is_tried_again_and_not_for_ever() {
     let mut cluster = Cluster::new(3, 3).await;
     cluster.fails = BTreeMap::from([(1, 2), (2, 99)]);
@@ -377,7 +377,7 @@ async fn a_move_that_fails_is_tried_again_and_not_for_ever() {
     cluster.until("asked again", Cluster::is_drained).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn undrain_in_the_middle_stops_new_moves_and_lets_the_begun_ones_end() {
     let mut cluster = Cluster::new(3, 12).await;
     cluster.drain(json!({})).await;
@@ -395,7 +395,7 @@ async fn undrain_in_the_middle_stops_new_moves_and_lets_the_begun_ones_end() {
     assert_eq!((status, &problem["kind"]), (StatusCode::CONFLICT, &json!("conflict")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_placed_on_a_drained_host_and_what_shows_up_there_leaves() {
     let mut cluster = Cluster::new(3, 2).await;
     cluster.drain(json!({})).await;
@@ -412,7 +412,7 @@ async fn nothing_is_placed_on_a_drained_host_and_what_shows_up_there_leaves() {
     assert_eq!(cluster.on(1), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn guests_that_are_shut_off_stay_and_are_listed() {
     let mut cluster = Cluster::new(3, 2).await;
     let mut off = guest(3, 1, 512);
@@ -427,7 +427,7 @@ async fn guests_that_are_shut_off_stay_and_are_listed() {
     assert_eq!(cluster.on(1), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_moves_live_and_says_so() {
     let cluster = Cluster::new(3, 4).await;
     for body in
@@ -440,7 +440,7 @@ async fn a_drain_moves_live_and_says_so() {
     assert_eq!(cluster.host("h1").await["maintenance"], "active", "nothing was begun");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn labels_choose_where_guests_go() {
     let mut cluster = Cluster::new(3, 4).await;
     let label = json!({ "labels": { "rack": "r2" } });

@@ -48,7 +48,7 @@ async fn tells(world: &World, at: HostId, guests: &[Guest]) -> Vec<String> {
             for finding in findings {
                 let text = format!("{finding:?}");
                 names.extend(text.split(['(', ' ']).next().map(str::to_owned));
-                let draft = enter(txn, "h", finding);
+                let draft = enter(tables, txn, "h", finding);
                 world.said.lock().unwrap().extend(draft.map(|draft| draft.kind().to_owned()));
             }
         })

@@ -11,6 +11,8 @@ mod drain;
 mod emulation;
 mod engine;
 mod inventory;
+mod meddling;
+mod plans;
 mod power;
 mod preflight;
 mod queue;

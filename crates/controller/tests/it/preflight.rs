@@ -55,7 +55,7 @@ fn of(findings: &Value) -> String {
     findings.to_string()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
     let mut cluster = Cluster::new(3, 6).await;
     let (_, begun) = cluster.drain(json!({})).await;
@@ -87,7 +87,7 @@ async fn a_drain_goes_around_a_host_that_does_not_take_its_guests() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_certificate_knows_what_hosts_do_not_take() {
     let mut cluster = Cluster::new(3, 6).await;
     connect(&cluster.world, host_id(2), lacking());
@@ -113,7 +113,7 @@ async fn a_certificate_counts_the_moves_of_which_nobody_told() {
     assert_eq!((&certificate["feasible"], &certificate["unasked"]), (&json!(true), &json!(3)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_guest_that_no_host_takes_is_asked_for_once_and_named() {
     let mut cluster = Cluster::new(4, 1).await;
     let ties = vec![TyingDevice::HostUsb { name: "1:2".to_owned() }];
@@ -143,7 +143,7 @@ async fn a_guest_that_no_host_takes_is_asked_for_once_and_named() {
     cluster.until("it is tried again, and goes", Cluster::is_drained).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_found_shows_in_why_not_until_a_check_finds_nothing() {
     let cluster = Cluster::new(3, 1).await;
     connect(&cluster.world, host_id(2), lacking());
@@ -204,7 +204,7 @@ async fn an_agent_that_is_too_old_to_be_asked_takes_guests_as_ever() {
     assert!(all.len() == 1 && all[0].notes[0].1.contains("0.0.9"), "{:?}", all[0].notes);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_is_away_is_waited_for() {
     let world = Cluster::new(2, 1).await.world.restarted().await;
     let token = world.token(drover_api::v1::Role::Operator).await;
@@ -227,7 +227,7 @@ async fn an_agent_that_is_away_is_waited_for() {
     assert_eq!(shown().await["state"], "offering");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_without_a_host_takes_the_next_best() {
     let cluster = Cluster::new(3, 1).await;
     for n in [2, 3] {
@@ -258,7 +258,7 @@ async fn a_request_without_a_host_takes_the_next_best() {
     assert_eq!(operations(&cluster).len(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_guests_go_where_they_are_taken_or_are_named() {
     let cluster = Cluster::new(3, 4).await;
     connect(&cluster.world, host_id(2), lacking());
@@ -274,7 +274,7 @@ async fn several_guests_go_where_they_are_taken_or_are_named() {
     assert_eq!(to.collect::<Vec<_>>(), vec![json!("h3"); 4]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_looked_at_for_a_request_is_not_looked_at_again() {
     let mut cluster = Cluster::new(3, 4).await;
     let says = Says::default();
@@ -291,7 +291,7 @@ async fn what_was_looked_at_for_a_request_is_not_looked_at_again() {
     assert_eq!(inspected.load(Ordering::Relaxed), 4);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_move_that_waited_long_is_looked_at_once_more() {
     let mut cluster = Cluster::new(2, 3).await;
     let says = Says::default();
@@ -310,7 +310,7 @@ async fn a_move_that_waited_long_is_looked_at_once_more() {
     assert_eq!((cluster.on(2), failures(&cluster).len()), (2, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn warnings_are_in_the_answer_and_stay_with_the_operation() {
     let cluster = Cluster::new(2, 2).await;
     connect(&cluster.world, host_id(2), Says { clock_ahead_ms: 2_000, ..Says::default() });
@@ -328,7 +328,7 @@ async fn warnings_are_in_the_answer_and_stay_with_the_operation() {
     assert_eq!(all.iter().map(notes).collect::<Vec<_>>(), [1, 1], "also of a drain's move");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn skipping_the_cpu_check_lifts_the_constraint_and_says_so() {
     let cluster = Cluster::new(2, 1).await;
     let mut other = host(2, 32.0, 64);
@@ -354,7 +354,7 @@ async fn skipping_the_cpu_check_lifts_the_constraint_and_says_so() {
     assert_eq!(failures(&cluster), vec![]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_that_copies_disks_takes_guests_with_local_disks_along() {
     let mut cluster = Cluster::new(2, 2).await;
     let mut own = guest(1, 1, 512);
@@ -396,7 +396,7 @@ async fn a_drain_that_copies_disks_takes_guests_with_local_disks_along() {
     assert!(hanging.len() == 1 && hanging[0].why.contains("vmdk"), "{hanging:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_policy_wants_is_looked_at_and_known_to_its_next_plan() {
     let (world, balance) = uneven().await;
     connect(&world, host_id(1), Says::default());
@@ -420,7 +420,7 @@ async fn what_a_policy_wants_is_looked_at_and_known_to_its_next_plan() {
     assert!(tried.iter().all(|(guest, _)| standing.refused.contains_key(guest)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn later_batches_of_a_plan_are_looked_at_when_they_begin() {
     let (world, _) = uneven().await;
     connect(&world, host_id(1), Says::default());

@@ -20,7 +20,7 @@ async fn queue(cluster: &Cluster) -> Vec<Value> {
     queued
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_waits_is_told_for_what_and_where() {
     let cluster = Cluster::new(3, 5).await;
     let several = json!({ "guests": ["vm1", "vm2", "vm3", "vm4"] });
@@ -38,7 +38,7 @@ async fn who_waits_is_told_for_what_and_where() {
     assert_eq!((&limits["per_cluster"], &limits["per_cluster_by_size"]), (&json!(8), &json!(true)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_comes_before_requests_that_wait() {
     let mut cluster = Cluster::new(3, 6).await;
     let several = json!({ "guests": ["vm1", "vm2", "vm3", "vm4"] });
@@ -58,7 +58,7 @@ async fn a_drain_comes_before_requests_that_wait() {
     assert_eq!(cluster.on(1), 0, "the requests count for the drain");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_queued_is_cancelled_at_once() {
     let cluster = Cluster::new(3, 4).await;
     let several = json!({ "guests": ["vm1", "vm2", "vm3", "vm4"] });
@@ -73,7 +73,7 @@ async fn what_is_queued_is_cancelled_at_once() {
     assert!(hosts.is_empty(), "nothing was moved: no window begins anew");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_move_whose_target_is_gone_when_its_turn_comes_says_so() {
     let mut cluster = Cluster::new(2, 3).await;
     let several = json!({ "guests": ["vm1", "vm2", "vm3"] });
@@ -93,7 +93,7 @@ async fn a_move_whose_target_is_gone_when_its_turn_comes_says_so() {
     assert!(failure.contains("may not go to h2 any more: h2 is degraded"), "{failure}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_plans_anew_for_a_move_whose_target_is_gone() {
     let mut cluster = Cluster::new(3, 8).await;
     cluster.call("PUT", "/v1/hosts/h1/maintenance", Some(json!({}))).await;
@@ -108,7 +108,7 @@ async fn a_drain_plans_anew_for_a_move_whose_target_is_gone() {
     assert_eq!(cluster.host("h1").await["maintenance"], "drained");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_guests_move_together_or_not_at_all() {
     let mut cluster = Cluster::new(3, 4).await;
     let several = |skip: bool| {

@@ -20,12 +20,16 @@ use drover_ports::{Clock, History, Store};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use crate::meddling::Meddling;
+
 pub(crate) struct World {
     pub(crate) records: Arc<Records>,
     pub(crate) live: Arc<Live>,
     pub(crate) engine: Engine,
     pub(crate) clock: Arc<MemoryClock>,
     pub(crate) api: Arc<Api>,
+    /// The same as `api` has.
+    pub(crate) history: Arc<Meddling>,
     /// Kinds of events that a test collected itself.
     pub(crate) said: Mutex<Vec<String>>,
     /// Machines behind BMCs.
@@ -38,7 +42,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let clock = Arc::new(MemoryClock::at(Timestamp::from_millis(1_800_000_000_000)));
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        let history = Arc::new(MemoryHistory::default());
+        let history = Meddling::over(Arc::new(MemoryHistory::default()));
         let machines = MemoryPower::default();
         Self::over(Arc::new(MemoryStore::default()), clock, history, machines, dir).await
     }
@@ -46,7 +50,7 @@ impl World {
     /// The controller after a restart: only what is stored is left.
     pub(crate) async fn restarted(&self) -> Self {
         let store = Arc::clone(self.records.store());
-        let history = Arc::clone(&self.api.history);
+        let history = Arc::clone(&self.history);
         let (machines, dir) = (self.machines.clone(), Arc::clone(&self.dir));
         Self::over(store, Arc::clone(&self.clock), history, machines, dir).await
     }
@@ -54,11 +58,12 @@ impl World {
     async fn over(
         store: Arc<dyn Store>,
         clock: Arc<MemoryClock>,
-        history: Arc<dyn History>,
+        history: Arc<Meddling>,
         machines: MemoryPower,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
         let as_clock: Arc<dyn Clock> = clock.clone();
+        let as_history: Arc<dyn History> = history.clone();
         let records = Arc::new(Records::load(Arc::clone(&store)).await.unwrap());
         let live = Arc::new(Live::default());
         let events = Arc::new(Events::load(store, Arc::clone(&as_clock)).await.unwrap());
@@ -73,7 +78,7 @@ impl World {
             records: Arc::clone(&records),
             live: Arc::clone(&live),
             events: Arc::clone(&events),
-            history: Arc::clone(&history),
+            history: Arc::clone(&as_history),
             clock: Arc::clone(&as_clock),
             bmcs: Arc::new(Bmcs::new(Arc::new(machines.clone()), Vault::in_dir(dir.path()))),
             watts: Arc::new(BmcWatts::default()),
@@ -87,7 +92,7 @@ impl World {
             live: Arc::clone(&live),
             events,
             engine: engine.clone(),
-            history,
+            history: as_history,
             clock: as_clock,
             power,
             authority: Arc::new(Authority::open(dir.path()).unwrap()),
@@ -95,14 +100,15 @@ impl World {
             api_url: "https://ctl:7440".to_owned(),
             agent_url: "https://ctl:7441".to_owned(),
         });
-        Self { records, live, engine, clock, api, said: Mutex::default(), machines, dir }
+        Self { records, live, engine, clock, api, history, said: Mutex::default(), machines, dir }
     }
 
-    /// Lets all looks at moves come to their end whose agents answer.
+    /// Lets all that is under way come as far as it can without time: tokio moves paused time
+    /// only when no task can go on and nothing runs on a thread beside. For tests with
+    /// `start_paused`; panics in others.
     pub(crate) async fn settle(&self) {
-        for _ in 0..200 {
-            tokio::task::yield_now().await;
-        }
+        tokio::time::advance(Duration::ZERO).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     /// A new token with this role.

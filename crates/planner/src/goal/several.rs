@@ -1,6 +1,7 @@
 //! Move some guests because someone asked for it.
 
 use drover_model::{ClusterView, GuestId, HostId};
+use drover_rules::constraint::Constraint;
 use drover_rules::{Move, Projection, check_placement};
 use rand::Rng;
 
@@ -67,22 +68,22 @@ fn place(
     if !own.is_empty() {
         return Err(own);
     }
-    let against = |host: Option<HostId>, constraint: &str, reason: String| RefusedMove {
+    let against = |host: Option<HostId>, constraint: Constraint, reason: String| RefusedMove {
         guest,
         host,
-        constraint: constraint.to_owned(),
+        constraint,
         reason,
     };
     let home = during.host_of(guest);
     if let Some(home) = home.filter(|home| to == Some(*home)) {
-        return Err(vec![against(Some(home), "known", "it is there already".to_owned())]);
+        return Err(vec![against(Some(home), Constraint::Place, "it is there already".to_owned())]);
     }
     let (mut feasible, mut refused) = targets(during, &policy.placement, guest);
     feasible.retain(|host| {
         let then = check_placement(after, &policy.placement, guest, *host);
         let allowed = then.is_empty();
         refused
-            .extend(then.into_iter().map(|one| against(Some(*host), &one.constraint, one.reason)));
+            .extend(then.into_iter().map(|one| against(Some(*host), one.constraint, one.reason)));
         allowed
     });
     if let Some(to) = to {
@@ -93,7 +94,7 @@ fn place(
     match (home, chosen) {
         (Some(from), Some(to)) => Ok((Move { guest, from, to }, feasible.len())),
         _ if refused.is_empty() => {
-            Err(vec![against(None, "known", "there is no other host".to_owned())])
+            Err(vec![against(None, Constraint::Known, "there is no other host".to_owned())])
         }
         _ => Err(refused),
     }

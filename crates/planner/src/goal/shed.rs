@@ -4,7 +4,7 @@
 //! guest goes; otherwise the one that takes most with it, and the search goes on.
 
 use drover_model::{ClusterView, GuestId, HostId, Metric};
-use drover_rules::constraint::PowerCap;
+use drover_rules::constraint::{Constraint, PowerCap};
 use drover_rules::{Move, Projection};
 use rand::Rng;
 
@@ -111,7 +111,7 @@ fn of_group(
             let share = projection.watts_of(guest, *from, METRIC).unwrap_or(0.0);
             if share < LEAST_SHARE * group.watts {
                 let reason = format!("its share of {METRIC} is only {}", METRIC.show(share));
-                let constraint = "share".to_owned();
+                let constraint = Constraint::Share;
                 refused.push(RefusedMove { guest, host: None, constraint, reason });
                 continue;
             }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use drover_model::{ClusterView, GuestId, HostId, HostState};
 use drover_planner::{Budget, Goal, Level, Plan, Policy, plan};
+use drover_rules::constraint::Constraint;
 use drover_rules::constraint::KnownRefusal;
 use drover_rules::{
-    Condition, EMULATED_MEMORY, Initiative, PlacementKind, PlacementPolicy, PlacementRule,
-    Projection, Scope, Strength, audit,
+    Condition, Initiative, PlacementKind, PlacementPolicy, PlacementRule, Projection, Scope,
+    Strength, audit,
 };
 use drover_testkit::{Cluster, guest_id, host_id};
 use proptest::prelude::*;
@@ -123,7 +124,7 @@ fn a_drain_on_request_takes_an_emulated_guest_and_one_of_drovers_own_names_it() 
     assert_eq!((plan.moves().count(), &report.unplaced[..]), (1, &[guest_id(1)][..]));
     let why = report.refused.iter().find(|one| one.guest == guest_id(1) && one.host.is_none());
     let why = why.unwrap();
-    assert_eq!(why.constraint, EMULATED_MEMORY);
+    assert_eq!(why.constraint, Constraint::EmulatedMemory);
     assert!(why.reason.contains("QEMU 7.2.22") && why.reason.contains("what to do"), "{why:?}");
     case.placement.initiative = Initiative::Request;
     let (plan, report) = run(&case, drain(), &SHORT, 1);

@@ -2,7 +2,7 @@
 
 use drover_model::{ClusterView, HostState, Metric, PowerSource, Reading};
 use drover_planner::{Budget, Goal, Level, Plan, PlanReport, Policy, plan};
-use drover_rules::constraint::{Ceiling, PowerCap};
+use drover_rules::constraint::{Ceiling, Constraint, PowerCap};
 use drover_rules::{Condition, PlacementPolicy, Projection, audit};
 use drover_testkit::{Cluster, guest_id, host_id};
 use proptest::prelude::*;
@@ -55,7 +55,8 @@ fn a_target_stays_below_the_threshold_in_watts_with_a_margin() {
     let view = two().power(2, 224.0, 60.0, 220.0).view();
     let (plan, report) = relieve(&view, "power.watts > 250");
     assert!(plan.is_empty());
-    let reason = &report.refused.iter().find(|r| r.constraint == "threshold").unwrap().reason;
+    let reason =
+        &report.refused.iter().find(|r| r.constraint == Constraint::Threshold).unwrap().reason;
     assert!(reason.contains("h2 would go from 224.0 W to 234.0 W"), "{reason}");
     assert!(reason.contains("a margin of 25.0 W"), "{reason}");
 }
@@ -95,7 +96,8 @@ fn a_target_without_watts_is_used_unless_a_rule_watches_it() {
     assert_eq!(step.metric, Metric::CpuUsageActive, "no watts are made up for h2");
     let (plan, report) = run(&view, &watched(&[1, 2]));
     assert!(plan.is_empty());
-    let reason = &report.refused.iter().find(|r| r.constraint == "threshold").unwrap().reason;
+    let reason =
+        &report.refused.iter().find(|r| r.constraint == Constraint::Threshold).unwrap().reason;
     assert!(reason.contains("power.watts of h2 is not known"), "{reason}");
     // A learned line speaks for a sensor that is silent.
     let silent = two().with(|view| {
@@ -268,7 +270,7 @@ fn nothing_is_placed_where_a_group_would_go_above_its_cap() {
     let place = |to, caps: &[PowerCap]| {
         let goal = Goal::Place { guest: guest_id(1), to: Some(host_id(to)) };
         let (plan, report) = run(&view, &capped(goal, caps));
-        let refused = report.refused.iter().find(|one| one.constraint == "power-cap");
+        let refused = report.refused.iter().find(|one| one.constraint == Constraint::PowerCap);
         (plan.moves().count(), refused.map(|one| one.reason.clone()))
     };
     // 10 W more on h3, with 50 W there and 68 W on h2.

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::PlacementPolicy;
 
-/// Name of the constraint.
-pub const NAME: &str = "asleep";
-
 /// Where the power of a host is going that is not in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,9 +5,6 @@
 
 use super::{PlacementCase, Verdict};
 
-/// Its name: a request may leave it out.
-pub const NAME: &str = "cpu-model";
-
 pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
     let mode = case.guest.guest.cpu_mode.as_str();
     if case.policy.skips_cpu_check || !matches!(mode, "host-passthrough" | "maximum") {

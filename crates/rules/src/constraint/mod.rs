@@ -17,6 +17,7 @@ mod guest_state;
 mod host_state;
 mod machine_type;
 mod memory;
+mod name;
 mod network;
 mod on_hosts;
 mod overcommit;
@@ -37,34 +38,21 @@ use drover_model::{GuestId, GuestView, HostId, HostView, MigrationMode};
 use serde::{Deserialize, Serialize};
 
 use crate::placement_rule::{Labels, PlacementRule, Scope, domain_of};
-use crate::{Condition, EMULATED_MEMORY, Initiative, Projection};
+use crate::{Condition, Initiative, Projection};
 
-pub use asleep::{Asleep, NAME as ASLEEP};
-pub use cpu_model::NAME as CPU_MODEL;
-pub use power_cap::{NAME as POWER_CAP, PowerCap};
+pub use asleep::Asleep;
+pub use name::Constraint;
+pub use power_cap::PowerCap;
 pub use preflight::{KnownRefusal, KnownRefusals, Way};
-pub use together::NAME as TOGETHER;
 
 /// A constraint says no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Name of the constraint.
-    pub constraint: String,
+    /// Which.
+    pub constraint: Constraint,
     /// The reason with its numbers.
     pub reason: String,
 }
-
-/// The constraint that a refusal passes by itself: samples come in.
-pub const FRESH_SAMPLES: &str = "fresh-samples";
-
-/// The constraint on what the guest does.
-pub const GUEST_STATE: &str = "guest-state";
-
-/// The constraint against moving a guest twice at once.
-pub const UNDER_WAY: &str = "under-way";
-
-/// The constraint by what checks before moves have found.
-pub const PREFLIGHT: &str = "preflight";
 
 /// A constraint's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,50 +250,50 @@ impl<'a> PlacementCase<'a> {
 type MovableCheck = fn(&MovableCase<'_>) -> Verdict;
 type PlacementCheck = fn(&PlacementCase<'_>) -> Verdict;
 
-const MOVABLE: &[(&str, MovableCheck)] = &[
-    ("selected", selected::check),
-    (GUEST_STATE, guest_state::check),
-    (UNDER_WAY, under_way::check),
-    ("cooldown", cooldown::check),
-    ("device", device::check),
-    (EMULATED_MEMORY, emulated::check),
-    (PREFLIGHT, preflight::movable),
+const MOVABLE: &[(Constraint, MovableCheck)] = &[
+    (Constraint::Selected, selected::check),
+    (Constraint::GuestState, guest_state::check),
+    (Constraint::UnderWay, under_way::check),
+    (Constraint::Cooldown, cooldown::check),
+    (Constraint::Device, device::check),
+    (Constraint::EmulatedMemory, emulated::check),
+    (Constraint::Preflight, preflight::movable),
 ];
 
-const PLACEMENT: &[(&str, PlacementCheck)] = &[
-    ("allowed-target", allowed_target::check),
-    ("host-state", host_state::check),
-    ("peer", peer::check),
-    ("architecture", architecture::check),
-    ("machine-type", machine_type::check),
-    (CPU_MODEL, cpu_model::check),
-    ("storage", storage::check),
-    ("network", network::check),
-    (FRESH_SAMPLES, fresh::check),
-    ("memory", memory::check),
-    ("threshold", threshold::check),
-    ("draining", draining::check),
-    ("on-hosts", on_hosts::check),
-    ("apart", apart::check),
-    (TOGETHER, together::check),
-    ("spread", spread::check),
-    ("overcommit", overcommit::check),
-    (PREFLIGHT, preflight::placement),
-    (POWER_CAP, power_cap::check),
+const PLACEMENT: &[(Constraint, PlacementCheck)] = &[
+    (Constraint::AllowedTarget, allowed_target::check),
+    (Constraint::HostState, host_state::check),
+    (Constraint::Peer, peer::check),
+    (Constraint::Architecture, architecture::check),
+    (Constraint::MachineType, machine_type::check),
+    (Constraint::CpuModel, cpu_model::check),
+    (Constraint::Storage, storage::check),
+    (Constraint::Network, network::check),
+    (Constraint::FreshSamples, fresh::check),
+    (Constraint::Memory, memory::check),
+    (Constraint::Threshold, threshold::check),
+    (Constraint::Draining, draining::check),
+    (Constraint::OnHosts, on_hosts::check),
+    (Constraint::Apart, apart::check),
+    (Constraint::Together, together::check),
+    (Constraint::Spread, spread::check),
+    (Constraint::Overcommit, overcommit::check),
+    (Constraint::Preflight, preflight::placement),
+    (Constraint::PowerCap, power_cap::check),
 ];
 
 /// Placement constraints that no move of another guest can change: what the pair of guest
 /// and host alone decides.
-const STATIC: &[&str] = &[
-    "host-state",
-    "peer",
-    "architecture",
-    "machine-type",
-    CPU_MODEL,
-    "storage",
-    "network",
-    FRESH_SAMPLES,
-    "draining",
+const STATIC: &[Constraint] = &[
+    Constraint::HostState,
+    Constraint::Peer,
+    Constraint::Architecture,
+    Constraint::MachineType,
+    Constraint::CpuModel,
+    Constraint::Storage,
+    Constraint::Network,
+    Constraint::FreshSamples,
+    Constraint::Draining,
 ];
 
 /// Everything against moving this guest at all. Empty means it may move.
@@ -336,7 +324,7 @@ pub fn check_placement(
         return vec![unknown("host", target)];
     };
     if let Some(reason) = asleep::check(policy, &target.host) {
-        return vec![Refusal { constraint: ASLEEP.to_owned(), reason }];
+        return vec![Refusal { constraint: Constraint::Asleep, reason }];
     }
     let source = view.hosts.get(&guest.guest.host);
     let about =
@@ -366,17 +354,17 @@ pub fn allows_statically(
         .all(|(_, check)| check(&case) == Verdict::Allowed)
 }
 
-fn refusals<'n>(verdicts: impl Iterator<Item = (&'n str, Verdict)>) -> Vec<Refusal> {
+fn refusals(verdicts: impl Iterator<Item = (Constraint, Verdict)>) -> Vec<Refusal> {
     verdicts
         .filter_map(|(constraint, verdict)| match verdict {
             Verdict::Allowed => None,
-            Verdict::Refused(reason) => Some(Refusal { constraint: constraint.to_owned(), reason }),
+            Verdict::Refused(reason) => Some(Refusal { constraint, reason }),
         })
         .collect()
 }
 
 fn unknown(kind: &str, id: impl std::fmt::Display) -> Refusal {
-    Refusal { constraint: "known".to_owned(), reason: format!("there is no {kind} {id}") }
+    Refusal { constraint: Constraint::Known, reason: format!("there is no {kind} {id}") }
 }
 
 impl Verdict {

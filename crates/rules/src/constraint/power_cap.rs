@@ -11,9 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::{PlacementCase, Verdict};
 use crate::Projection;
 
-/// The name of the constraint.
-pub const NAME: &str = "power-cap";
-
 const METRIC: Metric = Metric::PowerWatts;
 
 /// Hosts that together may draw no more than so many watts.

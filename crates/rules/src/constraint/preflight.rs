@@ -85,6 +85,7 @@ mod tests {
     use drover_testkit::{Cluster, guest_id, host_id};
 
     use super::*;
+    use crate::constraint::Constraint;
     use crate::{Projection, check_movable, check_placement};
 
     fn cluster() -> ClusterView {
@@ -97,7 +98,7 @@ mod tests {
         KnownRefusal { reason: "no port".to_owned(), at: now, until, way: Way::default() }
     }
 
-    fn names(view: &ClusterView, policy: &PlacementPolicy, to: u128) -> Vec<String> {
+    fn names(view: &ClusterView, policy: &PlacementPolicy, to: u128) -> Vec<Constraint> {
         let projection = Projection::of(view);
         let movable = check_movable(&projection, policy, guest_id(1));
         let placed = check_placement(&projection, policy, guest_id(1), host_id(to));
@@ -110,11 +111,11 @@ mod tests {
         let mut policy = PlacementPolicy::default();
         let known = policy.refused.entry(guest_id(1)).or_default();
         known.to.insert(host_id(2), refusal(view.at));
-        assert_eq!(names(&view, &policy, 2), ["preflight"]);
+        assert_eq!(names(&view, &policy, 2), [Constraint::Preflight]);
         assert!(policy.refused[&guest_id(1)].forbids(&view, &policy, host_id(2)));
-        assert_eq!(names(&view, &policy, 3), Vec::<String>::new(), "another host is free");
+        assert_eq!(names(&view, &policy, 3), [], "another host is free");
         view.at = view.at.plus(Duration::from_secs(60));
-        assert_eq!(names(&view, &policy, 2), Vec::<String>::new());
+        assert_eq!(names(&view, &policy, 2), []);
         assert!(!policy.refused[&guest_id(1)].forbids(&view, &policy, host_id(2)));
     }
 
@@ -125,7 +126,7 @@ mod tests {
         let known = policy.refused.entry(guest_id(1)).or_default();
         known.to.insert(host_id(2), refusal(view.at));
         policy.copies_storage = true;
-        assert_eq!(names(&view, &policy, 2), Vec::<String>::new());
+        assert_eq!(names(&view, &policy, 2), []);
     }
 
     #[test]
@@ -133,7 +134,7 @@ mod tests {
         let view = cluster();
         let mut policy = PlacementPolicy::default();
         policy.refused.entry(guest_id(1)).or_default().everywhere = Some(refusal(view.at));
-        assert_eq!(names(&view, &policy, 2), ["preflight"]);
-        assert_eq!(names(&view, &policy, 3), ["preflight"]);
+        assert_eq!(names(&view, &policy, 2), [Constraint::Preflight]);
+        assert_eq!(names(&view, &policy, 3), [Constraint::Preflight]);
     }
 }

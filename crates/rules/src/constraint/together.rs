@@ -6,9 +6,6 @@
 use super::{PlacementCase, Verdict};
 use crate::placement_rule::PlacementKind;
 
-/// Name of the constraint.
-pub const NAME: &str = "together";
-
 pub(super) fn check(case: &PlacementCase<'_>) -> Verdict {
     let guest = case.guest.guest.id;
     let broken: Vec<String> = case

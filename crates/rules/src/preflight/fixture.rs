@@ -7,6 +7,7 @@ use drover_model::{
 use drover_testkit::{guest, host};
 
 use super::{CHECKS, Facts, Severity, Told, Trouble};
+use crate::constraint::Constraint;
 use crate::{Initiative, Refusal};
 
 pub(super) struct Case {
@@ -69,9 +70,8 @@ impl Case {
         }
     }
 
-    pub(super) fn refuse(&mut self, constraint: &str, reason: &str) {
-        let (constraint, reason) = (constraint.to_owned(), reason.to_owned());
-        self.refusals.push(Refusal { constraint, reason });
+    pub(super) fn refuse(&mut self, constraint: Constraint, reason: &str) {
+        self.refusals.push(Refusal { constraint, reason: reason.to_owned() });
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {

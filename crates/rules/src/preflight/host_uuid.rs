@@ -39,7 +39,7 @@ mod tests {
         let mut case = Case::new();
         case.incoming.host_uuid = case.inspection.host_uuid;
         case.target = case.source.clone();
-        case.refuse("place", "it is on h1 already");
+        case.refuse(crate::constraint::Constraint::Place, "it is on h1 already");
         let found: Vec<String> = findings(&case.facts()).into_iter().map(|one| one.check).collect();
         assert_eq!(found, ["place"]);
     }

@@ -32,6 +32,7 @@ use drover_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::Constraint;
 use crate::{EMULATED_MEMORY, Initiative, Refusal};
 
 pub use copied_disk::places;
@@ -156,7 +157,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("qemu-version", qemu_version::check),
     ("libvirt-version", libvirt_version::check),
     (EMULATED_MEMORY, emulation::check),
-    (DEVICE, device::check),
+    ("device", device::check),
     ("shareable-disk", shareable_disk::check),
     ("disk-cache", disk_cache::check),
     ("path", paths::check),
@@ -172,12 +173,6 @@ pub const ANSWER: &str = "answer";
 /// The check of the place where a copied disk is to lie.
 pub const COPIED_DISK: &str = "copied-disk";
 
-/// Both a placement constraint, which counts devices, and a check here, which names them.
-const DEVICE: &str = "device";
-
-/// The placement constraint on what a guest does.
-const GUEST_STATE: &str = "guest-state";
-
 /// Everything that was found, what blocks first; empty when nothing speaks against the move.
 pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = facts
@@ -185,10 +180,10 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         .iter()
         .filter(|refusal| !is_superseded(refusal, facts))
         .map(|refusal| Finding {
-            check: refusal.constraint.clone(),
+            check: refusal.constraint.as_str().to_owned(),
             severity: Severity::Blocks,
             cause: refusal.reason.clone(),
-            cure: cures::of_constraint(&refusal.constraint).to_owned(),
+            cure: cures::of_constraint(refusal.constraint).to_owned(),
             everywhere: false,
         })
         .collect();
@@ -214,10 +209,11 @@ pub fn is_clear(findings: &[Finding]) -> bool {
 
 /// A refusal that a check here says better, or that this kind of move is not bound by.
 fn is_superseded(refusal: &Refusal, facts: &Facts<'_>) -> bool {
-    match refusal.constraint.as_str() {
-        DEVICE => facts.inspection.this().is_some_and(|found| !found.ties.is_empty()),
+    match refusal.constraint {
+        // It counts devices, and a check here names them.
+        Constraint::Device => facts.inspection.this().is_some_and(|found| !found.ties.is_empty()),
         // A guest that is off loads nothing and is not measured.
-        GUEST_STATE | crate::constraint::FRESH_SAMPLES | "threshold" => {
+        Constraint::GuestState | Constraint::FreshSamples | Constraint::Threshold => {
             facts.settings.mode == MigrationMode::Cold && !facts.guest.state.is_active()
                 || facts.settings.mode == MigrationMode::Rescue
         }
@@ -240,7 +236,7 @@ mod tests {
     #[test]
     fn everything_is_told_and_what_blocks_comes_first() {
         let mut case = Case::new();
-        case.refuse("memory", "it needs 9 GiB");
+        case.refuse(Constraint::Memory, "it needs 9 GiB");
         case.target.capabilities.kernel = "6.12.0".to_owned();
         case.skew_ms = Some(-60_000);
         case.guest.disks[0].shareable = true;
@@ -267,7 +263,7 @@ mod tests {
     #[test]
     fn a_device_that_is_named_is_not_counted_as_well() {
         let mut case = Case::new();
-        case.refuse("device", "it has 1 host device(s) passed through");
+        case.refuse(Constraint::Device, "it has 1 host device(s) passed through");
         assert_eq!(findings(&case.facts()).len(), 1);
         case.inspection.ties = vec![TyingDevice::HostUsb { name: "1:2".to_owned() }];
         let found = findings(&case.facts());
@@ -277,8 +273,8 @@ mod tests {
     #[test]
     fn a_guest_that_is_off_may_go_cold() {
         let mut case = Case::new();
-        case.refuse("guest-state", "it is shut-off");
-        case.refuse("fresh-samples", "no samples in the window");
+        case.refuse(Constraint::GuestState, "it is shut-off");
+        case.refuse(Constraint::FreshSamples, "no samples in the window");
         case.guest.state = GuestState::ShutOff;
         assert!(!is_clear(&findings(&case.facts())));
         case.settings.mode = MigrationMode::Cold;

@@ -1,12 +1,12 @@
 //! Whoever does not answer cannot be judged, and could not carry the move out either.
 
 use super::{Facts, Told, Trouble};
-use crate::constraint::ASLEEP;
+use crate::constraint::Constraint;
 
 pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
     let (source, target) = (&facts.source.name, &facts.target.name);
     // Nobody expects a word of a host that sleeps, and that it does is told.
-    let asleep = facts.refusals.iter().any(|refusal| refusal.constraint == ASLEEP);
+    let asleep = facts.refusals.iter().any(|refusal| refusal.constraint == Constraint::Asleep);
     let inspection = silent(&facts.inspection, source, "about the guest");
     let incoming = silent(&facts.incoming, target, "whether it can take the guest");
     let ports = silent(&facts.ports, source, "which ports it reaches");
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn of_a_host_that_sleeps_no_word_is_missed() {
         let mut case = Case::new();
-        case.refuse("asleep", "h2 is parked");
+        case.refuse(Constraint::Asleep, "h2 is parked");
         let mut facts = case.facts();
         facts.incoming = Told::Nothing("the host's agent is not connected");
         facts.ports = Told::Nothing("h2 does not listen");

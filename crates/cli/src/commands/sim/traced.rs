@@ -36,8 +36,8 @@ pub(crate) struct Run {
     /// How long it goes on [default: as long as the trace].
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// A host dies so many seconds after the start; repeatable.
-    #[arg(long = "fail", value_name = "HOST@SECONDS")]
+    /// A host dies so long after the start, e.g. h3@1h; repeatable.
+    #[arg(long = "fail", value_name = "HOST@TIME")]
     fail: Vec<String>,
     /// Mean time between failures of each host, by chance, such as 30d.
     #[arg(long, value_parser = parse_duration)]
@@ -124,9 +124,9 @@ fn load(run: &Run) -> Result<(Cluster, Trace), Problem> {
 fn failures(run: &Run, cluster: &Cluster, duration: Duration) -> Result<Vec<Failure>, Problem> {
     let mut all = Vec::new();
     for text in &run.fail {
-        let (name, seconds) = text.rsplit_once('@').unwrap_or((text, ""));
-        let at = seconds.parse::<u64>().map(Duration::from_secs).map_err(|_| {
-            bad(format!("`{text}` is no failure")).hint("write for example --fail h3@3600")
+        let (name, after) = text.rsplit_once('@').unwrap_or((text, ""));
+        let at = parse_duration(after).map_err(|error| {
+            bad(format!("`{text}` is no failure: {error}")).hint("write for example --fail h3@1h")
         })?;
         let host = cluster.host_named(name).ok_or_else(|| {
             let known: Vec<&str> =

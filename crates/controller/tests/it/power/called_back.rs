@@ -69,7 +69,7 @@ async fn is_used_again(stage: &mut Stage, by: &str) {
     assert_eq!(stage.power(1).await["state"], "on");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_policy_calls_back_what_it_parks_and_the_guests_that_are_left_stay() {
     let mut stage = leaving().await;
     assert!(matches!(facts(&stage, 1), MachineState::Leaving { .. }));
@@ -88,7 +88,7 @@ async fn the_policy_calls_back_what_it_parks_and_the_guests_that_are_left_stay()
     assert!(tables.operations.iter().any(|of| cancelled(&of)), "none waited");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rule_calls_it_back_too_and_waits_meanwhile() {
     let mut stage = leaving().await;
     assert_eq!(standing(&stage, 1), Some(Standing::Leaving));
@@ -98,7 +98,7 @@ async fn a_rule_calls_it_back_too_and_waits_meanwhile() {
     is_used_again(&mut stage, "rule hot").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_outlives_a_restart_of_the_controller() {
     let stage = leaving().await;
     stage.world().api.power.wake(host_id(1), POLICY).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_call_outlives_a_restart_of_the_controller() {
     is_used_again(&mut stage, "policy power").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_person_parks_only_a_person_calls_back() {
     let mut stage = Stage::new(3, 6).await;
     stage.with_bmc(1).await;
@@ -123,7 +123,7 @@ async fn what_a_person_parks_only_a_person_calls_back() {
     is_used_again(&mut stage, "request of").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn once_its_agent_is_told_to_switch_off_it_is_not_called_back() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -141,7 +141,7 @@ async fn once_its_agent_is_told_to_switch_off_it_is_not_called_back() {
     stage.until_phase(3, "parked").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_somebody_drains_meanwhile_is_of_no_use_and_not_called_back() {
     let mut stage = leaving().await;
     let (status, answer) =

@@ -49,7 +49,7 @@ fn untested() -> Value {
     json!({ "untested": true })
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn guests_leave_before_their_host_is_switched_off() {
     let mut stage = Stage::new(3, 4).await;
     stage.with_bmc(1).await;
@@ -76,7 +76,7 @@ async fn guests_leave_before_their_host_is_switched_off() {
     assert!(told[0].contains("4 guest(s) leave") && told[1].contains("told to switch"), "{told:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_reason_against_a_park_is_told() {
     let stage = Stage::new(3, 0).await;
     refused(&stage, 3, untested(), "no-wake-method", "nothing is known").await;
@@ -95,7 +95,7 @@ async fn each_reason_against_a_park_is_told() {
     assert_eq!(reasons(&stage, 3, untested()).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_whose_bmc_could_not_wake_it_is_not_switched_off() {
     let stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -118,7 +118,7 @@ async fn a_host_whose_bmc_could_not_wake_it_is_not_switched_off() {
     assert_eq!(stage.world().machines.is(&address(3)), Some(PowerState::On));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_test_says_what_proved_that_its_host_was_off() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -129,7 +129,7 @@ async fn a_test_says_what_proved_that_its_host_was_off() {
     assert!(told[0].contains("as far as can be told") && !told[0].contains("its BMC"), "{told:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_was_told_to_switch_off_is_not_drained_besides() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -144,7 +144,7 @@ async fn a_host_that_was_told_to_switch_off_is_not_drained_besides() {
     assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn all_reasons_are_told_at_once() {
     let stage = Stage::new(2, 0).await;
     stage.set(2, json!({ "keep_awake": true })).await;
@@ -156,7 +156,7 @@ async fn all_reasons_are_told_at_once() {
     assert_eq!(told, [""; 0], "a dry run is no news");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_controllers_own_host_is_not_parked() {
     let stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -167,7 +167,7 @@ async fn the_controllers_own_host_is_not_parked() {
     refused(&stage, 3, untested(), "controller", "this controller runs on it").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn guests_that_cannot_leave_keep_their_host_on() {
     let stage = Stage::new(3, 0).await;
     stage.with_bmc(1).await;
@@ -176,7 +176,7 @@ async fn guests_that_cannot_leave_keep_their_host_on() {
     refused(&stage, 1, untested(), "guests", "vm5 (h2: it needs").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn hosts_that_could_not_take_over_from_each_other_are_not_left_alone() {
     let stage = Stage::new(3, 0).await;
     for n in 1..=3 {
@@ -203,7 +203,7 @@ async fn hosts_that_could_not_take_over_from_each_other_are_not_left_alone() {
     refused(&stage, 3, untested(), "survive-failures", "there is no place for").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_card_that_no_awake_host_can_reach_keeps_its_host_on() {
     let stage = Stage::new(2, 0).await;
     stage.with_card(2).await;
@@ -220,7 +220,7 @@ async fn a_card_that_no_awake_host_can_reach_keeps_its_host_on() {
     assert_eq!(reasons(&stage, 2, untested()).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_does_not_answer_or_is_off_is_not_parked() {
     let mut stage = Stage::new(4, 0).await;
     stage.with_bmc(3).await;
@@ -237,7 +237,7 @@ async fn a_host_that_does_not_answer_or_is_off_is_not_parked() {
     assert_eq!(stage.events("host.unreachable").await.len(), 1, "h4 is lost, h3 is not");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_parks_at_once_leave_the_reserve_awake() {
     let stage = Stage::new(3, 0).await;
     for n in 1..=3 {
@@ -249,7 +249,7 @@ async fn two_parks_at_once_leave_the_reserve_awake() {
     assert_eq!(taken, 1, "{answers:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_refuses_leaves_its_host_in_use() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -261,7 +261,7 @@ async fn an_agent_that_refuses_leaves_its_host_in_use() {
     assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_is_still_busy_with_a_guest_is_told_again() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -279,7 +279,7 @@ async fn an_agent_that_is_still_busy_with_a_guest_is_told_again() {
     stage.until_phase(3, "parked").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_stays_busy_keeps_its_host_on_and_in_use() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -292,7 +292,7 @@ async fn an_agent_that_stays_busy_keeps_its_host_on_and_in_use() {
     assert_eq!(stage.cluster.host("h3").await["maintenance"], "active");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_does_not_go_off_is_told_of_and_never_cut() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -309,7 +309,7 @@ async fn a_host_that_does_not_go_off_is_told_of_and_never_cut() {
     assert_eq!(stage.record(3).unwrap().drain, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_that_is_ended_ends_the_park() {
     let mut stage = Stage::new(3, 2).await;
     stage.with_bmc(1).await;
@@ -321,7 +321,7 @@ async fn a_drain_that_is_ended_ends_the_park() {
     assert!(stage.is_up(1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_was_drained_before_stays_drained_when_it_is_awake_again() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -333,7 +333,7 @@ async fn a_host_that_was_drained_before_stays_drained_when_it_is_awake_again() {
     assert_eq!(stage.cluster.host("h3").await["maintenance"], "drained");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_its_bmcs_word_a_park_waits_for_its_deadline() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -344,7 +344,7 @@ async fn without_its_bmcs_word_a_park_waits_for_its_deadline() {
     assert!(stage.events("host.parked").await[0].contains("as far as can be told"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bmc_that_refuses_the_login_is_no_witness_and_is_asked_once() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -356,7 +356,7 @@ async fn a_bmc_that_refuses_the_login_is_no_witness_and_is_asked_once() {
     assert_eq!(stage.world().machines.denials(&address(3)), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_restart_of_the_controller_in_every_turn_of_a_park_loses_nothing() {
     for methods in ["bmc", "card"] {
         let mut stage = Stage::new(3, 4).await;
@@ -377,7 +377,7 @@ async fn a_restart_of_the_controller_in_every_turn_of_a_park_loses_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_test_parks_and_wakes_and_lets_the_host_be_parked_from_then_on() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -400,7 +400,7 @@ async fn a_test_parks_and_wakes_and_lets_the_host_be_parked_from_then_on() {
     assert!(!stage.record(3).is_some_and(|record: PowerRecord| record.is_tested()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_test_that_fails_is_told_with_its_cause() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_card(3).await;
@@ -413,7 +413,7 @@ async fn a_test_that_fails_is_told_with_its_cause() {
     assert_ne!(stage.phase(3), PowerPhase::Settled);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wake_after_a_park_counts_as_the_test_until_the_ways_to_wake_change() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -441,7 +441,7 @@ async fn a_wake_after_a_park_counts_as_the_test_until_the_ways_to_wake_change() 
     refused(&stage, 3, json!({}), "untested", "never shown").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wake_of_a_lost_host_does_not_show_that_a_parked_one_wakes() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;

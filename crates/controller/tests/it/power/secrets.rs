@@ -28,7 +28,7 @@ impl std::io::Write for Log {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_log_line_has_a_password_whatever_goes_wrong() {
     let log = Log::default();
     let writer = log.clone();
@@ -62,7 +62,7 @@ fn shows(bytes: &[u8], secret: &str) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_password_is_nowhere_but_sealed() {
     let mut stage = Stage::new(2, 0).await;
     stage.with_bmc(2).await;
@@ -93,7 +93,7 @@ async fn a_password_is_nowhere_but_sealed() {
     assert!(board.bmcs.state(&board.records, host).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_the_key_a_bmc_is_not_asked() {
     let stage = Stage::new(2, 0).await;
     stage.with_bmc(2).await;
@@ -105,7 +105,7 @@ async fn without_the_key_a_bmc_is_not_asked() {
     assert!(said.contains("secrets.key is missing"), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_password_is_not_sent_to_another_machine_than_it_was_set_for() {
     let stage = Stage::new(2, 0).await;
     stage.with_bmc(2).await;
@@ -123,7 +123,7 @@ async fn a_password_is_not_sent_to_another_machine_than_it_was_set_for() {
     assert_eq!(bmc.host, address(2).host);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_removed_bmc_leaves_no_password() {
     let stage = Stage::new(2, 0).await;
     stage.with_bmc(2).await;
@@ -136,7 +136,7 @@ async fn a_removed_bmc_leaves_no_password() {
     assert!(stage.world().records.read().host_secrets.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_no_good_is_not_repeated() {
     let stage = Stage::new(2, 0).await;
     let admin = stage.world().token(Role::Admin).await;

@@ -20,7 +20,7 @@ async fn wake(stage: &Stage, n: u128) {
     assert_eq!(answer["state"], "waking", "{answer}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_parked_host_is_woken_by_its_bmc_and_is_used_again() {
     let mut stage = Stage::new(3, 2).await;
     stage.with_bmc(3).await;
@@ -46,7 +46,7 @@ async fn a_parked_host_is_woken_by_its_bmc_and_is_used_again() {
     assert!(told.len() == 1 && told[0].contains("1 tries"), "{told:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_parked_host_is_woken_by_its_neighbours_with_the_cards_password() {
     let mut stage = Stage::new(3, 2).await;
     stage.with_card(3).await;
@@ -64,7 +64,7 @@ async fn a_parked_host_is_woken_by_its_neighbours_with_the_cards_password() {
     assert!((2 * BOOT as usize / 10..30).contains(&packets.len()), "{}", packets.len());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn where_the_bmc_is_dead_the_magic_packet_is_sent_in_the_same_try() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -79,7 +79,7 @@ async fn where_the_bmc_is_dead_the_magic_packet_is_sent_in_the_same_try() {
     stage.until_phase(3, "settled").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_is_up_is_awake_at_once() {
     let mut stage = Stage::new(2, 0).await;
     stage.with_bmc(2).await;
@@ -90,7 +90,7 @@ async fn a_host_that_is_up_is_awake_at_once() {
     assert_eq!(stage.power(2).await["learned_wake_seconds"], json!(null));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wake_fails_with_its_cause_and_other_hosts_are_untouched() {
     for (quirk, cause) in [
         (Quirk::DeadNic, "no sign of life after 12 tries"),
@@ -118,7 +118,7 @@ async fn a_wake_fails_with_its_cause_and_other_hosts_are_untouched() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bmc_that_says_off_ends_the_tries_early() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -130,7 +130,7 @@ async fn a_bmc_that_says_off_ends_the_tries_early() {
     assert_eq!(stage.world().machines.orders(&address(3)).len(), 12);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bmc_that_refuses_the_login_is_not_asked_over_and_over() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -152,7 +152,7 @@ async fn a_bmc_that_refuses_the_login_is_not_asked_over_and_over() {
     assert_eq!(stage.world().machines.denials(&address(3)), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_whose_storage_comes_late_is_used_once_it_is_there() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -175,7 +175,7 @@ async fn a_host_whose_storage_comes_late_is_used_once_it_is_there() {
     assert!(stage.events("host.awake").await[0].contains("at last"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_uses_a_host_as_it_is_gives_up_what_it_had() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -193,7 +193,7 @@ async fn whoever_uses_a_host_as_it_is_gives_up_what_it_had() {
     assert_eq!(stage.cluster.host("h3").await["state"], "online");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_restart_of_the_controller_in_every_turn_of_a_wake_loses_nothing() {
     for methods in ["bmc", "card"] {
         let mut stage = Stage::new(3, 0).await;
@@ -216,7 +216,7 @@ async fn a_restart_of_the_controller_in_every_turn_of_a_wake_loses_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bmc_that_is_another_machines_takes_no_host_out_of_use() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -240,7 +240,7 @@ async fn a_bmc_that_is_another_machines_takes_no_host_out_of_use() {
     assert_eq!(stage.cluster.host("h3").await["state"], "online");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_host_whose_wake_failed_takes_no_guests_until_somebody_says_so() {
     let mut stage = Stage::new(3, 1).await;
     stage.with_bmc(2).await;
@@ -261,7 +261,7 @@ async fn a_lost_host_whose_wake_failed_takes_no_guests_until_somebody_says_so() 
     assert_eq!(stage.cluster.host("h2").await["state"], "online");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn somebody_presses_the_button_of_a_parked_host() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -272,7 +272,7 @@ async fn somebody_presses_the_button_of_a_parked_host() {
     assert!(stage.events("host.awake").await[0].contains("by itself"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rule_asks_for_a_wake_as_a_person_does() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -289,7 +289,7 @@ async fn a_rule_asks_for_a_wake_as_a_person_does() {
     assert!(stage.events("host.waking").await[0].contains("rule hot"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_host_is_woken_too_and_without_a_way_it_is_refused() {
     let mut stage = Stage::new(3, 0).await;
     stage.world().machines.set_state(&address(2), PowerState::Off);
@@ -311,7 +311,7 @@ async fn a_lost_host_is_woken_too_and_without_a_way_it_is_refused() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn prometheus_is_told_the_state_that_each_hosts_power_is_in() {
     async fn states(stage: &Stage) -> Vec<String> {
         let mut lines = stage.world().metrics("drover_host_power_state{").await;
@@ -341,7 +341,7 @@ async fn prometheus_is_told_the_state_that_each_hosts_power_is_in() {
     assert_eq!(states(&stage).await[0], state(1, "unknown"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_needs_a_parked_host_is_told_that_it_is_parked_and_how_it_is_woken() {
     let mut stage = Stage::new(3, 2).await;
     stage.with_bmc(3).await;
@@ -376,7 +376,7 @@ async fn whoever_needs_a_parked_host_is_told_that_it_is_parked_and_how_it_is_wok
     assert!(blocked.contains(cure) && !blocked.contains("emptied"), "{blocked}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_guest_that_is_shut_off_on_a_parked_host_says_so() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;

@@ -25,7 +25,7 @@ async fn measure(stage: &Stage, measure: &MeasureBmcs) {
     measure.idle().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bmc_measures_where_it_is_set_and_nowhere_else() {
     let mut stage = Stage::new(3, 0).await;
     stage.with_bmc(2).await;
@@ -50,7 +50,7 @@ async fn a_bmc_measures_where_it_is_set_and_nowhere_else() {
     assert!(power["no_watts"].as_str().unwrap().contains("does not answer"), "{power}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bmc_that_refuses_the_login_is_left_alone_for_a_while() {
     let stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -74,7 +74,7 @@ async fn a_bmc_that_refuses_the_login_is_left_alone_for_a_while() {
     assert_eq!(stage.power(3).await["watts"], json!(120.0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_agents_own_watts_are_left_out_where_the_bmc_measures() {
     let stage = Stage::new(3, 0).await;
     stage.with_bmc(3).await;
@@ -94,7 +94,7 @@ async fn an_agents_own_watts_are_left_out_where_the_bmc_measures() {
     assert_eq!((shown, kept), (None, vec![point(2)]));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_certificate_that_is_not_trusted_is_told_with_its_cure() {
     let stage = Stage::new(3, 0).await;
     let pin = |byte: &str| byte.repeat(32);
