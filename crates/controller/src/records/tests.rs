@@ -276,6 +276,7 @@ fn baseline(n: u64) -> BaselineRecord {
 
 fn maintenance(n: u64) -> MaintenanceRecord {
     MaintenanceRecord {
+        initiative: drover_rules::Initiative::Request,
         host: host_id(1),
         phase: MaintenancePhase::Draining,
         who: "ann".to_owned(),

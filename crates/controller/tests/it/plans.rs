@@ -320,6 +320,7 @@ async fn a_host_that_is_drained_by_another_hand_while_moves_are_searched_is_not_
     let cluster = Cluster::new(3, 2).await;
     let world = &cluster.world;
     let other = MaintenanceRecord {
+        initiative: drover_rules::Initiative::Request,
         host: host_id(1),
         phase: MaintenancePhase::Draining,
         who: "policy power".to_owned(),

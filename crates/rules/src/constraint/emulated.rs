@@ -39,7 +39,7 @@ mod tests {
 
     fn refused(view: &ClusterView, guest: u128, policy: &PlacementPolicy) -> Vec<String> {
         let told = check_movable(&Projection::of(view), policy, guest_id(guest));
-        told.into_iter().map(|one| one.constraint).collect()
+        told.into_iter().map(|one| one.constraint.to_string()).collect()
     }
 
     #[test]
