@@ -11,7 +11,7 @@ const NEIGHBOURHOOD: usize = 2;
 /// States the model with its initial assignment.
 pub(crate) fn instance(model: &Model, initial: &[u32]) -> Instance {
     let machines = model.machines.len();
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let number = |n: usize| u32::try_from(n).expect("fewer than 2^32 of anything");
     let mut groups: Vec<Group> = model
         .services
         .iter()
