@@ -82,11 +82,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     if file.has_secondaries() {
         eprintln!("warning: instances with a secondary node stay; the score leaves N+1 out");
     }
-    let wish = Wish {
-        max_moves: arguments.max_moves,
-        seconds: arguments.seconds,
-        seed: arguments.seed,
-    };
+    let wish =
+        Wish { max_moves: arguments.max_moves, seconds: arguments.seconds, seed: arguments.seed };
     let (at, report) = rebalance(&file, wish, Since::now())?;
     let moved = file.moved(&at);
     output::write(&arguments.out, &moved.to_string())?;
@@ -154,8 +151,7 @@ fn improve(
     let guests = count(instance.guests());
     let limited = wish.max_moves.is_some();
     let limits = Limits { moves: wish.max_moves.unwrap_or(usize::MAX), ..Limits::NONE };
-    let (schedule, descent) =
-        if limited { (LIMITED, WHOLE_DESCENT) } else { (UNLIMITED, DESCENT) };
+    let (schedule, descent) = if limited { (LIMITED, WHOLE_DESCENT) } else { (UNLIMITED, DESCENT) };
     // A small cluster has traps, and time for more than one try.
     let tries: u32 = if guests <= SMALL && !limited { 2 } else { 1 };
     let bound = match wish.seconds {

@@ -138,8 +138,7 @@ fn what_the_clock_stopped_says_so_and_is_no_worse_than_descent() {
 fn by_greed(instance: &Instance, moves: usize) -> State<'_> {
     let mut state = State::at_home(instance);
     loop {
-        let may_leave =
-            |guest: usize| state.is_displaced(guest) || state.displaced().len() < moves;
+        let may_leave = |guest: usize| state.is_displaced(guest) || state.displaced().len() < moves;
         let best = (0..instance.guests())
             .filter(|guest| !instance.fixed[*guest] && may_leave(*guest))
             .flat_map(|guest| (0..instance.hosts()).map(move |host| (guest, host)))

@@ -136,15 +136,16 @@ impl Ejection<'_> {
             self.steps += 1;
             let Some(from) = self.room.host_of(one) else { continue };
             match self.room.host_of(other) {
-                Some(there) if there != from && self.rng.random() => {
-                    if self.room.takes_without(there, one, &[other])
-                        && self.room.takes_without(from, other, &[one])
-                    {
-                        self.room.take(one);
-                        self.room.take(other);
-                        self.room.put(one, there);
-                        self.room.put(other, from);
-                    }
+                Some(there)
+                    if there != from
+                        && self.rng.random()
+                        && self.room.takes_without(there, one, &[other])
+                        && self.room.takes_without(from, other, &[one]) =>
+                {
+                    self.room.take(one);
+                    self.room.take(other);
+                    self.room.put(one, there);
+                    self.room.put(other, from);
                 }
                 _ if to != from && self.room.takes(to, one) => {
                     self.room.take(one);

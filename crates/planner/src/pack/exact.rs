@@ -44,8 +44,7 @@ impl Tree<'_> {
         for at in 0..packing.order.len() {
             let host = packing.order[at];
             // Of hosts that do not differ one is enough.
-            let is_tried =
-                packing.order[..at].iter().any(|other| self.do_not_differ(*other, host));
+            let is_tried = packing.order[..at].iter().any(|other| self.do_not_differ(*other, host));
             if is_tried || !self.room.takes(host, guest) {
                 continue;
             }

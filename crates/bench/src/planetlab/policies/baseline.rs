@@ -135,7 +135,9 @@ impl<O: Overload, S: Select> Policy for Baseline<O, S> {
                 let request = view.guests[vm].demand;
                 let to = self.best_host(&plan, vm, &nowhere).with_context(|| {
                     let memory = view.guests[vm].memory_mb;
-                    format!("the published rule has no host for VM {vm} ({request} MIPS, {memory} MB)")
+                    format!(
+                        "the published rule has no host for VM {vm} ({request} MIPS, {memory} MB)"
+                    )
                 })?;
                 plan.put(to, Guest { vm, claim: request, request });
                 plan.quieten_last(to);

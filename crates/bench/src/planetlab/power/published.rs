@@ -74,9 +74,8 @@ fn in_turn(view: &LoadView) -> Option<Vec<usize>> {
     let mut next = 0;
     for guest in order {
         let facts = &view.guests[guest];
-        let fits = |host: &usize| {
-            free[*host] >= facts.memory_mb && view.hosts[*host].core >= facts.size
-        };
+        let fits =
+            |host: &usize| free[*host] >= facts.memory_mb && view.hosts[*host].core >= facts.size;
         let host = (0..count).map(|step| (next + step) % count).find(fits)?;
         free[host] -= facts.memory_mb;
         places[guest] = Some(host);
