@@ -170,15 +170,17 @@ fn planetlab(from: &Path) -> anyhow::Result<()> {
     days.sort();
     for day in days {
         let ours = own(&["planetlab", "--dir", path(&day)?, "--policy", "drover"])?;
-        let peer = own(&["planetlab", "--dir", path(&day)?, "--policy", "lr-mmt"])?;
+        let peer = own(&["planetlab", "--dir", path(&day)?, "--policy", "lr-mmt"]);
         let name = day.file_name().unwrap_or_default().to_string_lossy();
         let of = |report: &Value, key: &str| report[key].as_f64().unwrap_or(f64::NAN);
         let row = |what: &str, key: &str, factor: f64, digits: usize, unit: &str| {
-            let (ours, peer) = (of(&ours, key) * factor, of(&peer, key) * factor);
-            println!(
-                "| PlanetLab {name}: {what} | {ours:.digits$} | {peer:.digits$} | {unit} | peer: LR-MMT-1.2 |"
-            );
+            let shown = |report: &Value| format!("{:.digits$}", of(report, key) * factor);
+            let (ours, peer) = (shown(&ours), peer.as_ref().map(shown).unwrap_or_default());
+            println!("| PlanetLab {name}: {what} | {ours} | {peer} | {unit} | peer: LR-MMT-1.2 |");
         };
+        if let Err(error) = &peer {
+            println!("| PlanetLab {name}: LR-MMT-1.2 | | not measured: {error:#} | | |");
+        }
         row("energy", "kwh", 1.0, 2, "kWh");
         row("migrations", "migrations", 1.0, 0, "");
         row("energy × SLA violation", "esv", 1000.0, 3, "10⁻³ kWh");

@@ -15,6 +15,7 @@ mod dense;
 mod goal;
 mod improve;
 mod objective;
+pub mod pack;
 mod place;
 mod policy;
 pub mod power;

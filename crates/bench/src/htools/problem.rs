@@ -14,7 +14,6 @@ const RESOURCES: usize = 2;
 /// States the cluster; a move costs `per_gib` for each GiB and `per_move` by itself.
 pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
     let hosts = file.nodes.len();
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (groups, member_of) = exclusion_groups(file);
     let group_names: Vec<&String> = file.nodes.iter().map(|node| &node.group).collect();
     let mut kinds = group_names.clone();
@@ -31,7 +30,7 @@ pub(crate) fn instance(file: &File, per_move: f64, per_gib: f64) -> Instance {
             Class { allowed, dislike: Vec::new() }
         })
         .collect();
-    let class_of = |host: usize| kinds.binary_search(&group_names[host]).unwrap_or(0);
+    let class_of = |host: usize| kinds.binary_search(&group_names[host]).expect("each is listed");
     let gib = |mib: f64| mib / 1024.0;
     Instance {
         resources: RESOURCES,
@@ -108,15 +107,19 @@ fn exclusion_groups(file: &File) -> (Vec<Group>, Vec<Vec<u32>>) {
     let mut member_of = vec![Vec::new(); file.instances.len()];
     for (guest, machine) in file.instances.iter().enumerate() {
         for tag in machine.tags.iter().filter(|tag| is_exclusive(tag, &prefixes)) {
-            let next = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+            let next = number(groups.len());
             let group = *numbers.entry(tag).or_insert(next);
             if group == next {
                 let law = Law { kind: LawKind::Apart { most: 1 }, level: 0, weight: TAG_CONFLICT };
                 groups.push(Group { members: Vec::new(), laws: vec![law] });
             }
-            groups[group as usize].members.push(u32::try_from(guest).unwrap_or(u32::MAX));
+            groups[group as usize].members.push(number(guest));
             member_of[guest].push(group);
         }
     }
     (groups, member_of)
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).expect("fewer than 2^32 of anything")
 }

@@ -1,7 +1,29 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
+use drover_planner::search::{Instance, State};
+
 use super::score::score;
-use super::{example, format, rebalance};
+use super::{Wish, example, format, improve, problem, rebalance};
+use crate::clock_patience::tests::Ticking;
+use crate::clock_patience::{Clock, EndedBy};
+
+/// A machine on which nothing takes time.
+#[derive(Debug, Clone, Copy)]
+struct Quiet;
+
+const QUIET: Quiet = Quiet;
+
+impl Clock for Quiet {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+const fn wish(max_moves: Option<usize>) -> Wish {
+    Wish { max_moves, seconds: None, seed: 1 }
+}
 
 /// Four nodes, one offline; two exclusion tags, of which `app` is not in force; one
 /// instance on local disks. `{status}` is that of `d`.
@@ -53,7 +75,7 @@ fn the_score_is_the_one_that_hbal_prints() {
 #[test]
 fn an_offline_node_is_emptied_and_tags_are_kept_apart() {
     let file = read(&hand_made("ADMIN_down"));
-    let (at, report) = rebalance(&file, None, Some(0.05), 1).unwrap();
+    let (at, report) = rebalance(&file, wish(None), QUIET).unwrap();
     let moved = read(&file.moved(&at).to_string());
     assert!(moved.instances.iter().all(|machine| !moved.nodes[machine.primary].offline));
     let of = |name: &str| moved.instances.iter().find(|machine| machine.name == name).unwrap();
@@ -67,7 +89,7 @@ fn an_offline_node_is_emptied_and_tags_are_kept_apart() {
 #[test]
 fn what_was_moved_reads_back_the_same() {
     let file = read(&example::example(10, 80, 3));
-    let (at, report) = rebalance(&file, Some(7), Some(0.05), 1).unwrap();
+    let (at, report) = rebalance(&file, wish(Some(7)), QUIET).unwrap();
     let moved = file.moved(&at);
     let again = read(&moved.to_string());
     assert_eq!(again, moved);
@@ -89,6 +111,74 @@ fn an_error_names_the_line() {
     assert!(error.contains("line 12") && error.contains("there is no node `n9`"), "{error}");
 }
 
+#[test]
+fn a_busy_machine_makes_the_same_plan() {
+    let file = read(&example::example(12, 100, 5));
+    for max_moves in [None, Some(25)] {
+        let (quiet, report) = rebalance(&file, wish(max_moves), QUIET).unwrap();
+        assert_eq!(report.ended_by, EndedBy::Work);
+        // Between two looks at this clock other work has had the machine for 20 ms.
+        let (busy, report) = rebalance(&file, wish(max_moves), Ticking::by(20)).unwrap();
+        assert_eq!((busy, report.ended_by), (quiet, EndedBy::Work));
+    }
+}
+
+#[test]
+fn what_the_clock_stopped_says_so_and_is_no_worse_than_descent() {
+    let file = read(&example::example(12, 100, 5));
+    let (at, report) = rebalance(&file, wish(Some(25)), Ticking::by(3_600_000)).unwrap();
+    assert_eq!((report.ended_by, report.moves), (EndedBy::Clock, 25));
+    let instance = problem::instance(&file, 0.0, 0.0);
+    let reached = State::of(&instance, at).cost();
+    assert!(reached <= by_greed(&instance, 25).cost() + 1e-9);
+}
+
+/// The best single move again and again, with so many guests away from home at most: the
+/// simplest plan there is.
+fn by_greed(instance: &Instance, moves: usize) -> State<'_> {
+    let mut state = State::at_home(instance);
+    loop {
+        let may_leave = |guest: usize| state.is_displaced(guest) || state.displaced().len() < moves;
+        let best = (0..instance.guests())
+            .filter(|guest| !instance.fixed[*guest] && may_leave(*guest))
+            .flat_map(|guest| (0..instance.hosts()).map(move |host| (guest, host)))
+            .filter_map(|(guest, host)| Some((state.shift_delta(guest, host)?, guest, host)))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        match best {
+            Some((delta, guest, host)) if delta < -1e-12 => state.shift(guest, host, delta),
+            _ => return state,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn invariant_moves_are_used_up_and_never_worse_than_greed(
+        hosts in 3usize..12,
+        of_each in 3usize..9,
+        seed in any::<u64>(),
+        most in 1usize..40,
+        ms in prop::sample::select(vec![0u64, 20, 3_600_000]),
+    ) {
+        let file = read(&example::example(hosts, hosts * of_each, seed));
+        let instance = problem::instance(&file, 0.0, 0.0);
+        let (state, _) = improve(&instance, wish(Some(most)), Ticking::by(ms)).unwrap();
+        let greedy = by_greed(&instance, most);
+        prop_assert!(state.cost() <= greedy.cost() + 1e-9, "{} {}", state.cost(), greedy.cost());
+        prop_assert!(state.displaced().len() <= most);
+        if state.displaced().len() < most {
+            for guest in (0..instance.guests()).filter(|guest| !instance.fixed[*guest]) {
+                for host in 0..instance.hosts() {
+                    let delta = state.shift_delta(guest, host).unwrap_or(0.0);
+                    prop_assert!(delta > -1e-9, "guest {} gains {} on {}", guest, delta, host);
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn invariant_any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
@@ -107,7 +197,7 @@ proptest! {
         }
         let text = String::from_utf8(bytes).unwrap();
         if let Ok(file) = format::read(&text) {
-            let (at, _) = rebalance(&file, Some(3), Some(0.001), 1).unwrap();
+            let (at, _) = rebalance(&file, wish(Some(3)), QUIET).unwrap();
             let _ = score(&file.moved(&at));
         }
     }

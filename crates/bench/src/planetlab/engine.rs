@@ -63,7 +63,7 @@ impl Engine {
     /// pass the end.
     pub(crate) fn run(mut self, policy: &mut dyn Policy) -> Result<Report> {
         let started = Instant::now();
-        self.create(&policy.place(&self.view(true)))?;
+        self.create(&policy.place(&self.view(true))?)?;
         let mut now = START + INTERVAL;
         while now < LENGTH {
             self.advance(now);
@@ -106,10 +106,12 @@ impl Engine {
         LoadView { guests: vms.collect(), hosts: hosts.collect() }
     }
 
-    /// Places the VMs for the first time; memory must suffice.
+    /// Places the VMs for the first time; memory and cores must suffice.
     pub(super) fn create(&mut self, places: &[usize]) -> Result<()> {
         ensure!(places.len() == self.vms.len(), "{} places", places.len());
         for (id, &place) in places.iter().enumerate() {
+            let core = self.hosts[place].kind.core_mips;
+            ensure!(self.vms[id].mips <= core, "VM {id} is faster than a core of host {place}");
             self.hosts[place].guests.push(id);
             self.vms[id].host = Some(place);
         }
@@ -193,14 +195,16 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use drover_planner::consolidate::Consolidate;
+
     use super::*;
 
     /// Starts on host 1 (a G5) and makes `moves` at the first step.
     struct Script(Vec<LoadMove>);
 
     impl Policy for Script {
-        fn place(&mut self, view: &LoadView) -> Vec<usize> {
-            vec![1; view.guests.len()]
+        fn place(&mut self, view: &LoadView) -> Result<Vec<usize>> {
+            Ok(vec![1; view.guests.len()])
         }
 
         fn replan(&mut self, _view: &LoadView) -> Vec<LoadMove> {
@@ -248,5 +252,34 @@ mod tests {
         let report =
             Engine::new(vec![trace], Memory::Released).run(&mut Script(Vec::new())).unwrap();
         assert!(report.mean_active_hosts < 0.01);
+    }
+
+    fn begun(guests: usize) -> Result<Engine> {
+        let trace = Trace::parse(&"40\n".repeat(288)).unwrap();
+        let mut engine = Engine::new(vec![trace; guests], Memory::Released);
+        let places = Consolidate::default().place(&engine.view(true))?;
+        engine.create(&places)?;
+        Ok(engine)
+    }
+
+    /// The published days have 898 to 1,516 guests; first fit by memory alone ends near 1,300.
+    /// From 2,134 on there is no placement: half of the guests need one of 400 fast hosts, each
+    /// of which has room for four of 870 MB, or for two of 1,740.
+    #[test]
+    fn every_guest_begins_somewhere_on_days_with_as_many_guests_as_there_is_room_for() {
+        for guests in (1..2132).step_by(109).chain([898, 1052, 1061, 1358, 1463, 1516, 2132]) {
+            let engine = begun(guests).unwrap();
+            assert!(engine.vms.iter().all(|vm| vm.host.is_some()), "{guests} guests");
+        }
+    }
+
+    #[test]
+    fn a_day_with_too_many_guests_is_refused_with_what_is_missing() {
+        let refused = begun(3000).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "guest 750 (a core of 2000, 1740 MB) has no host: it and 1499 other guest(s) for the \
+             same 400 host(s) need 1957500 MB of memory where 1638400 is free"
+        );
     }
 }

@@ -6,17 +6,21 @@ mod format;
 mod problem;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use drover_planner::search::{Limits, Schedule, State, anneal_on_cores};
 use rand_pcg::Pcg64;
 
-use crate::clock_patience::Until;
+use crate::clock_patience::{Bound, Since, Until};
 use crate::output;
 
 /// A hot start pays: moved processes choke the way back, and much has to be moved.
-const SCHEDULE: Schedule = Schedule { hot: 30.0, cold: 0.01 };
+const SCHEDULE: Schedule = Schedule { hot: 30.0, cold: 0.003 };
+/// At the end what moves cost counts, which is far below what loads cost.
+const QUENCH: Schedule = Schedule { hot: 0.003, cold: 1e-6 };
+/// The quench's part of the time.
+const QUENCHED: f64 = 0.1;
 /// Kept for the check and the writing, seconds; a thousandth for each process is ample.
 const RESERVE: f64 = 0.05;
 
@@ -75,10 +79,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let mut state = State::at_home(&instance);
     let left = arguments.seconds - begun.elapsed().as_secs_f64();
     ensure!(left > 0.0, "reading took {:.1} s: no time is left", arguments.seconds - left);
-    let mut patience = Until::seconds(left - RESERVE.min(left / 10.0));
+    let search = left - RESERVE.min(left / 10.0);
     let mut rng = Pcg64::new(u128::from(arguments.seed), 1);
     let cores = usize::from(arguments.cores);
-    anneal_on_cores(&mut state, Limits::NONE, SCHEDULE, &mut patience, cores, &mut rng);
+    for (schedule, part) in [(SCHEDULE, 1.0 - QUENCHED), (QUENCH, QUENCHED)] {
+        let time = Bound::Time(Duration::from_secs_f64(search * part));
+        let mut patience = Until::new(Since::now(), time);
+        anneal_on_cores(&mut state, Limits::NONE, schedule, &mut patience, cores, &mut rng);
+    }
     let checked = checker::check(&model, &initial, state.assignment());
     let objective = match &checked {
         Ok(objective) => *objective,

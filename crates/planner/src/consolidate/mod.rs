@@ -18,6 +18,7 @@
 mod drain;
 mod estimate;
 mod load;
+mod place;
 mod relief;
 mod scratch;
 mod spread;
@@ -30,6 +31,7 @@ pub(crate) use drain::hosts_needed;
 pub(crate) use estimate::Demand;
 pub use estimate::Estimator;
 pub use load::{GuestLoad, HostLoad, LoadMove, LoadView};
+pub use place::NoHost;
 pub(crate) use relief::relieve;
 pub(crate) use scratch::Scratch;
 
@@ -81,23 +83,15 @@ pub struct Consolidate {
 }
 
 impl Consolidate {
-    /// First fit, largest memory first, on the most efficient hosts: nothing is known of CPU
-    /// demand yet, and memory is what creation claims. A guest that fits nowhere goes to host 0 and
-    /// is for the caller to refuse.
-    pub fn place(&self, view: &LoadView) -> Vec<usize> {
-        let mut scratch = Scratch::new(view, Vec::new());
-        let mut order: Vec<usize> = (0..view.guests.len()).collect();
-        order.sort_by(|&a, &b| view.guests[b].memory_mb.total_cmp(&view.guests[a].memory_mb));
-        let hosts = scratch.by_efficiency();
-        let mut places = vec![0; view.guests.len()];
-        for guest in order {
-            let room = hosts.iter().copied().find(|&host| scratch.has_room(host, guest));
-            if let Some(host) = room {
-                scratch.shift(guest, host);
-                places[guest] = host;
-            }
-        }
-        places
+    /// A host for every guest of a view in which none has one: nothing is known of CPU demand
+    /// yet, so each needs its memory and a core of its size. The most efficient hosts are filled
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// The guest that has no place, and why.
+    pub fn place(&self, view: &LoadView) -> Result<Vec<usize>, NoHost> {
+        place::place(view)
     }
 
     /// What to move now.

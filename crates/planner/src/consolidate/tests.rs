@@ -80,5 +80,38 @@ fn a_host_is_woken_when_no_other_has_room() {
 fn creation_respects_memory() {
     let mut view = cluster(&[&[], &[]], &[]);
     view.guests = cluster(&[&[0.0; 6]], &[]).guests;
-    assert_eq!(Consolidate::default().place(&view), [0, 0, 0, 0, 1, 1]);
+    assert_eq!(Consolidate::default().place(&view), Ok(vec![0, 0, 0, 0, 1, 1]));
+}
+
+#[test]
+fn a_guest_without_a_host_is_named_and_no_host_is_given_for_it() {
+    let mut view = cluster(&[&[], &[]], &[]);
+    view.guests = cluster(&[&[0.0; 2]], &[]).guests;
+    view.guests[1].size = 1200.0;
+    let refused = Consolidate::default().place(&view).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "guest 1 (a core of 1200, 1000 MB) has no host: no host may take it"
+    );
+    view.guests[1].size = 1000.0;
+    view.guests[1].memory_mb = 5000.0;
+    let refused = Consolidate::default().place(&view).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "guest 1 (a core of 1000, 5000 MB) has no host: none of the 2 host(s) that may take it \
+         has the room"
+    );
+}
+
+/// First fit by memory alone fills the only fast host with what could be anywhere.
+#[test]
+fn creation_leaves_fast_cores_to_guests_that_need_them() {
+    let mut view = cluster(&[&[], &[]], &[]);
+    view.hosts[0].core = 2000.0;
+    view.guests = cluster(&[&[0.0; 8]], &[]).guests;
+    for guest in &mut view.guests[4..] {
+        (guest.size, guest.memory_mb) = (2000.0, 900.0);
+    }
+    let places = Consolidate::default().place(&view);
+    assert_eq!(places, Ok(vec![1, 1, 1, 1, 0, 0, 0, 0]));
 }

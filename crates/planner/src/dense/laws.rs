@@ -28,7 +28,8 @@ pub(super) fn groups(policy: &PlacementPolicy, hosts: &[HostId], units: &[Vec<Gu
         if members.len() < 2 {
             continue;
         }
-        let level = scopes.iter().position(|known| known == scope).unwrap_or(0);
+        let level = scopes.iter().position(|known| known == scope);
+        let level = level.expect("the scopes are those of these rules");
         let weight = match rule.strength {
             Strength::Required => f64::INFINITY,
             Strength::Preferred(weight) => weight,

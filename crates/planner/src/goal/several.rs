@@ -12,9 +12,13 @@ use crate::candidate::{booked, guest_refusals, least_loaded, targets};
 use crate::report::{PlanReport, PlannedMove, RefusedMove};
 use crate::{Budget, Policy};
 
+/// Orders in which guests are placed when the first leaves some without a host.
+const ORDERS: usize = 16;
+
 /// Each guest goes to the host that is least loaded with it and all that were placed before,
-/// the largest first. All of them may move at once: each target has the room while every
-/// source still holds its guests. A guest that no host can take is named with every reason.
+/// the largest first; where that leaves some without a host, these first. All of them may move
+/// at once: each target has the room while every source still holds its guests. A guest that
+/// no host can take is named with every reason.
 pub(crate) fn several(
     view: &ClusterView,
     policy: &Policy,
@@ -23,13 +27,46 @@ pub(crate) fn several(
     budget: &Budget,
     rng: &mut impl Rng,
 ) -> Outcome {
+    let mut order = largest_first(&Projection::of(view), guests);
+    let mut best = in_order(view, policy, &order, to, rng);
+    let mut last = best.1.unplaced.clone();
+    for _ in 1..ORDERS {
+        // Who comes first already has no host in any order.
+        if best.1.unplaced.is_empty() || order.starts_with(&last) {
+            break;
+        }
+        order.retain(|guest| !last.contains(guest));
+        order.splice(0..0, last);
+        let next = in_order(view, policy, &order, to, rng);
+        last = next.1.unplaced.clone();
+        if last.len() < best.1.unplaced.len() {
+            best = next;
+        }
+    }
+    let (moves, mut report) = best;
+    report.summary = if report.unplaced.is_empty() {
+        format!("{} guest(s) move", moves.len())
+    } else {
+        let (left, all) = (report.unplaced.len(), guests.len());
+        format!("{left} of {all} guest(s) cannot move: {}", names(view, &report.unplaced))
+    };
+    (into_batches(moves, budget), report)
+}
+
+fn in_order(
+    view: &ClusterView,
+    policy: &Policy,
+    order: &[GuestId],
+    to: Option<HostId>,
+    rng: &mut impl Rng,
+) -> (Vec<PlannedMove>, PlanReport) {
     // While all are under way sources still hold their guests; afterwards they do not. Room is
     // judged by the first, what guests wish about each other by both.
     let mut during = Projection::of(view);
     let mut after = during.clone();
     let mut moves: Vec<PlannedMove> = Vec::new();
     let mut report = PlanReport::default();
-    for guest in largest_first(&during, guests) {
+    for guest in order.iter().copied() {
         match place(&during, &after, policy, guest, to, rng) {
             Ok((step, feasible)) => {
                 during.book_target(step.guest, step.to);
@@ -46,13 +83,7 @@ pub(crate) fn several(
             }
         }
     }
-    report.summary = if report.unplaced.is_empty() {
-        format!("{} guest(s) move", moves.len())
-    } else {
-        let (left, all) = (report.unplaced.len(), guests.len());
-        format!("{left} of {all} guest(s) cannot move: {}", names(view, &report.unplaced))
-    };
-    (into_batches(moves, budget), report)
+    (moves, report)
 }
 
 /// The move, and among how many hosts it was chosen; or everything against it.

@@ -45,10 +45,11 @@ pub fn anneal(
     let mut spent = patience.spend(0);
     while spent < 1.0 {
         let temperature = hot * (cold / hot).powf(spent);
-        for _ in 0..STRETCH {
-            walk.trial(temperature, rng);
+        let mut work = 0;
+        while work < STRETCH {
+            work += walk.trial(temperature, rng);
         }
-        spent = patience.spend(STRETCH);
+        spent = patience.spend(work);
     }
     walk.finish();
 }

@@ -2,9 +2,11 @@
 
 mod anneal;
 mod census;
+mod force;
 mod greedy;
 mod group;
 mod instance;
+mod moments;
 mod order;
 mod patience;
 mod staged;
@@ -12,7 +14,7 @@ mod state;
 mod walk;
 
 pub use anneal::{Schedule, anneal, anneal_on_cores};
-pub use greedy::descend;
+pub use greedy::{Descent, descend};
 pub use group::{BROKEN, Group, Law, LawKind};
 pub use instance::{Class, Imbalance, Instance, NONE, Objective, Stranded};
 pub use order::{Lanes, Leg, Order, order};

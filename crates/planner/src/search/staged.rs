@@ -5,7 +5,7 @@
 use rand_pcg::Pcg64;
 
 use super::anneal::{Schedule, anneal_on_cores};
-use super::greedy::descend;
+use super::greedy::{Descent, descend};
 use super::instance::Instance;
 use super::patience::Trials;
 use super::state::State;
@@ -14,8 +14,11 @@ use super::walk::Limits;
 /// Trials of the first stage: so many, and so many more for each guest that may move, at
 /// most so many.
 const FIRST: (u64, u64, u64) = (4_000, 12, 800_000);
-/// Evaluations of the descent that comes first; it is left out where one step takes more.
-const DESCENT: u64 = 1_000_000;
+/// Evaluations of the descent that comes first, and last where moves are limited: a look at
+/// more guests and hosts than these is left out.
+const DESCENT: Descent = Descent { steepest: 1_000_000, all: 1_000_000 };
+/// The same where moves are limited: few moves in a large cluster are found by looking.
+const LIMITED_DESCENT: Descent = Descent { steepest: 1_000_000, all: 30_000_000 };
 /// Stages beyond this change nothing that anyone waits for.
 const MOST_STAGES: u8 = 12;
 /// Schedules of the stages, in turn.
@@ -42,7 +45,8 @@ pub fn search<'i>(
     seed: u64,
 ) -> State<'i> {
     let mut best = State::of(instance, start.to_vec());
-    descend(&mut best, limits, DESCENT);
+    let descent = if limits == Limits::NONE { DESCENT } else { LIMITED_DESCENT };
+    descend(&mut best, limits, descent);
     let (least, each, most) = FIRST;
     let movable = instance.fixed.iter().filter(|fixed| !**fixed).count();
     let movable = u64::try_from(movable).unwrap_or(u64::MAX);
@@ -56,6 +60,10 @@ pub fn search<'i>(
         if state.cost() < best.cost() {
             best = state;
         }
+    }
+    if limits != Limits::NONE {
+        // Moves that are left are made wherever one gains.
+        descend(&mut best, limits, descent);
     }
     best
 }

@@ -2,6 +2,7 @@
 
 use super::census::Census;
 use super::instance::{Imbalance, Instance};
+use super::moments::Moments;
 
 /// A host may exceed its capacity by rounding only, in the unit of the resource.
 pub(super) const ROUNDING: f64 = 1e-6;
@@ -26,28 +27,6 @@ pub struct State<'a> {
     bytes: f64,
     cost: f64,
     scratch: Vec<f64>,
-}
-
-/// First and second moment of one imbalance.
-#[derive(Debug, Clone, Copy, Default)]
-struct Moments {
-    /// One by the number of hosts that count; 0 when none does.
-    part: f64,
-    sum: f64,
-    squares: f64,
-}
-
-impl Moments {
-    fn deviation(self) -> f64 {
-        let mean = self.sum * self.part;
-        (self.squares * self.part - mean * mean).max(0.0).sqrt()
-    }
-
-    fn replaced(mut self, before: f64, after: f64) -> Self {
-        self.sum += after - before;
-        self.squares += (after - before) * (after + before);
-        self
-    }
 }
 
 impl<'a> State<'a> {
@@ -163,7 +142,7 @@ impl<'a> State<'a> {
             .map(|term| {
                 let counted = term.scale.iter().filter(|scale| **scale > 0.0).count();
                 let part = if counted > 0 { 1.0 / count(counted) } else { 0.0 };
-                let mut moments = Moments { part, ..Moments::default() };
+                let mut moments = Moments::of(part);
                 for host in 0..instance.hosts() {
                     let x = term.scale[host] * self.used(host)[term.resource];
                     moments = moments.replaced(0.0, x);
@@ -195,9 +174,14 @@ impl<'a> State<'a> {
     /// [`Self::shift_delta`], none also when it is above `bar`: most moves fail there, so
     /// what costs most to compute comes last.
     pub fn shift_delta_below(&self, guest: usize, to: usize, bar: f64) -> Option<f64> {
+        if self.fits(guest, to) { self.forced_delta_below(guest, to, bar) } else { None }
+    }
+
+    /// [`Self::shift_delta_below`], whether or not the host has the room.
+    pub(super) fn forced_delta_below(&self, guest: usize, to: usize, bar: f64) -> Option<f64> {
         let instance = self.instance;
         let from = self.host_of(guest);
-        if from == to || !instance.may_use(guest, to) || !self.fits(guest, to) {
+        if from == to || !instance.may_use(guest, to) {
             return None;
         }
         let delta = self.loads_delta(from, to, instance.demand_of(guest))
@@ -343,6 +327,17 @@ impl<'a> State<'a> {
         for host in hosts {
             self.host_cost[host] = self.host_cost_now(host);
         }
+    }
+
+    /// Whether more is used of a host than it has.
+    pub(super) fn is_overfull(&self, host: usize) -> bool {
+        self.slack(host).iter().any(|slack| *slack < -ROUNDING)
+    }
+
+    /// Whether a host is overfull, and a guest needs something that it has not.
+    pub(super) fn relieves(&self, guest: usize, host: usize) -> bool {
+        let need = self.instance.demand_of(guest);
+        self.slack(host).iter().zip(need).any(|(slack, need)| *slack < -ROUNDING && *need > 0.0)
     }
 
     fn fits(&self, guest: usize, to: usize) -> bool {

@@ -2,6 +2,7 @@
 
 use rand::{Rng, RngExt as _};
 
+use super::force::Force;
 use super::instance::Instance;
 use super::state::{State, index};
 
@@ -52,13 +53,18 @@ const TRIES: usize = 4;
 const ANY: u32 = 8;
 /// Partners for the others differ in size by at most this part of all ranks.
 const REACH: f64 = 0.2;
+/// Guests that are looked at to find one that is not at home.
+const STRANGERS: usize = 3;
 
 pub(super) struct Walk<'s, 'i> {
-    state: &'s mut State<'i>,
+    pub(super) state: &'s mut State<'i>,
     limits: Limits,
     mix: Mix,
+    pub(super) force: Force,
     /// Movable guests, small ones first: swaps of like sizes succeed most often.
     by_size: Vec<u32>,
+    /// The place of each guest among these.
+    pub(super) rank: Vec<u32>,
     open: Vec<u32>,
     best: f64,
     /// Moves since the best, newest last.
@@ -78,8 +84,13 @@ impl<'s, 'i> Walk<'s, 'i> {
             return None;
         }
         let best = state.cost();
-        let mix = Mix::of(instance);
-        Some(Self { state, limits, mix, by_size, open, best, since: Vec::new(), kept: None })
+        let mut rank = vec![0; instance.guests()];
+        for (at, guest) in by_size.iter().enumerate() {
+            rank[*guest as usize] = index(at);
+        }
+        let (mix, force) = (Mix::of(instance), Force::of(state));
+        let (since, kept) = (Vec::new(), None);
+        Some(Self { state, limits, mix, force, by_size, rank, open, best, since, kept })
     }
 
     /// Median of the worsening that random feasible shifts bring; of any change, where
@@ -104,8 +115,12 @@ impl<'s, 'i> Walk<'s, 'i> {
         worse.get(worse.len() / 2).copied().unwrap_or(1.0)
     }
 
-    /// Proposes one move and makes it if the temperature allows.
-    pub(super) fn trial(&mut self, temperature: f64, rng: &mut impl Rng) {
+    /// Proposes one move and makes it if the temperature allows. Returns the work that it
+    /// was, in proposals of a single move.
+    pub(super) fn trial(&mut self, temperature: f64, rng: &mut impl Rng) -> u64 {
+        if self.force.is_due() {
+            return self.try_force(temperature, rng);
+        }
         let Mix { shift, swap, home, home_swap } = self.mix;
         let full = self.state.displaced().len() >= self.limits.moves;
         match rng.random_range(0..shift + swap + home + home_swap) {
@@ -115,6 +130,7 @@ impl<'s, 'i> Walk<'s, 'i> {
             _ if full && rng.random() => self.try_exchange(temperature, rng),
             _ => self.try_home_swap(temperature, rng),
         }
+        1
     }
 
     /// Leaves the state at the best assignment.
@@ -130,11 +146,11 @@ impl<'s, 'i> Walk<'s, 'i> {
         self.by_size[rng.random_range(0..self.by_size.len())] as usize
     }
 
-    fn some_host(&self, rng: &mut impl Rng) -> usize {
+    pub(super) fn some_host(&self, rng: &mut impl Rng) -> usize {
         self.open[rng.random_range(0..self.open.len())] as usize
     }
 
-    fn some_displaced(&self, rng: &mut impl Rng) -> Option<usize> {
+    pub(super) fn some_displaced(&self, rng: &mut impl Rng) -> Option<usize> {
         let displaced = self.state.displaced();
         if displaced.is_empty() {
             return None;
@@ -142,7 +158,7 @@ impl<'s, 'i> Walk<'s, 'i> {
         Some(displaced[rng.random_range(0..displaced.len())] as usize)
     }
 
-    fn home_of(&self, guest: usize) -> usize {
+    pub(super) fn home_of(&self, guest: usize) -> usize {
         self.state.instance().home[guest] as usize
     }
 
@@ -195,7 +211,16 @@ impl<'s, 'i> Walk<'s, 'i> {
         if there.is_empty() {
             return;
         }
-        let other = there[rng.random_range(0..there.len())] as usize;
+        let mut other = there[rng.random_range(0..there.len())] as usize;
+        if !self.state.instance().lingers.is_empty() {
+            // What a guest leaves at its own home stays taken: a stranger's place is free.
+            for _ in 0..STRANGERS {
+                if self.state.is_displaced(other) {
+                    break;
+                }
+                other = there[rng.random_range(0..there.len())] as usize;
+            }
+        }
         if !self.state.instance().fixed[other] {
             self.swap_if(one, other, temperature, rng);
         }
@@ -235,7 +260,7 @@ impl<'s, 'i> Walk<'s, 'i> {
     }
 
     /// Whether the limits are kept once these guests are there.
-    fn within<const N: usize>(&self, changes: [(usize, usize); N]) -> bool {
+    pub(super) fn within<const N: usize>(&self, changes: [(usize, usize); N]) -> bool {
         if self.limits == Limits::NONE {
             return true;
         }
@@ -266,11 +291,11 @@ impl<'s, 'i> Walk<'s, 'i> {
         self.remember(guest, from);
     }
 
-    fn remember(&mut self, guest: usize, from: usize) {
+    pub(super) fn remember(&mut self, guest: usize, from: usize) {
         self.since.push((index(guest), index(from)));
     }
 
-    fn note_best(&mut self) {
+    pub(super) fn note_best(&mut self) {
         // Smaller gains are rounding.
         if self.state.cost() < self.best - 1e-12 * self.best.abs() {
             self.best = self.state.cost();
@@ -295,7 +320,7 @@ impl<'s, 'i> Walk<'s, 'i> {
 }
 
 /// The largest worsening that is accepted this time.
-fn bar(temperature: f64, rng: &mut impl Rng) -> f64 {
+pub(super) fn bar(temperature: f64, rng: &mut impl Rng) -> f64 {
     -temperature * (1.0 - rng.random::<f64>()).ln()
 }
 

@@ -232,6 +232,44 @@ fn replay(instance: &Instance, order: &Order, lanes: Lanes) -> Result<Vec<u32>, 
     Ok(at)
 }
 
+/// A guest of 10 on a host that is comfortable with 2. The second host would do, were it not
+/// full of ten small ones; on the third there is room for eight of these.
+fn trap() -> Instance {
+    let small = 10;
+    Instance {
+        resources: 1,
+        capacity: vec![12.0; 3],
+        base: vec![0.0, 0.0, 4.0],
+        closed: vec![false; 3],
+        domains: vec![vec![0, 1, 2]],
+        demand: [vec![10.0], vec![1.0; small]].concat(),
+        home: [vec![0], vec![1; small]].concat(),
+        fixed: vec![false; 1 + small],
+        class: vec![0; 1 + small],
+        classes: vec![Class::default()],
+        member_of: vec![Vec::new(); 1 + small],
+        objective: Objective {
+            limit: vec![2.0, 12.0, 12.0],
+            overload: vec![10.0],
+            displacement: vec![1.0; 1 + small],
+            ..Objective::default()
+        },
+        ..Instance::default()
+    }
+}
+
+/// Every small guest that leaves costs, and nothing is gained before eight have: no shift or
+/// swap that a cold search takes leads there.
+#[test]
+fn a_large_guest_is_forced_where_small_ones_must_leave() {
+    let instance = trap();
+    let mut state = State::at_home(&instance);
+    let cold = Schedule { hot: 1e-3, cold: 1e-4 };
+    let mut rng = Pcg64::new(1, 1);
+    anneal(&mut state, Limits::NONE, cold, &mut Trials::new(50_000), &mut rng);
+    assert_eq!((state.cost(), state.host_of(0)), (9.0, 1));
+}
+
 proptest! {
     #[test]
     fn invariant_what_a_move_changes_is_what_it_was_said_to(

@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use anyhow::{Context as _, Result};
+
 use crate::planetlab::policies::Policy;
 use crate::planetlab::policies::plan::{Guest, Load, Plan};
 use crate::planetlab::policies::select::Select;
@@ -125,18 +127,21 @@ impl<O: Overload, S: Select> Baseline<O, S> {
 }
 
 impl<O: Overload, S: Select> Policy for Baseline<O, S> {
-    fn place(&mut self, view: &LoadView) -> Vec<usize> {
+    fn place(&mut self, view: &LoadView) -> Result<Vec<usize>> {
         let mut plan = Plan::new(view);
         let nowhere = HashSet::new();
         (0..view.guests.len())
             .map(|vm| {
                 let request = view.guests[vm].demand;
-                // the experiment has room for every VM; an impossible one is reported by the
-                // engine's memory check
-                let to = self.best_host(&plan, vm, &nowhere).unwrap_or(0);
+                let to = self.best_host(&plan, vm, &nowhere).with_context(|| {
+                    let memory = view.guests[vm].memory_mb;
+                    format!(
+                        "the published rule has no host for VM {vm} ({request} MIPS, {memory} MB)"
+                    )
+                })?;
                 plan.put(to, Guest { vm, claim: request, request });
                 plan.quieten_last(to);
-                to
+                Ok(to)
             })
             .collect()
     }

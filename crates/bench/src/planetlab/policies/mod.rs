@@ -21,16 +21,16 @@ use threshold::Threshold;
 
 /// Decides where VMs run.
 pub(crate) trait Policy {
-    /// Host of every VM at creation, when each claims its full size.
-    fn place(&mut self, view: &LoadView) -> Vec<usize>;
+    /// Host of every VM at creation, when each claims its full size; or which VM has none.
+    fn place(&mut self, view: &LoadView) -> Result<Vec<usize>>;
 
     /// Migrations to start at a scheduling step.
     fn replan(&mut self, view: &LoadView) -> Vec<LoadMove>;
 }
 
 impl Policy for Consolidate {
-    fn place(&mut self, view: &LoadView) -> Vec<usize> {
-        Self::place(self, view)
+    fn place(&mut self, view: &LoadView) -> Result<Vec<usize>> {
+        Ok(Self::place(self, view)?)
     }
 
     fn replan(&mut self, view: &LoadView) -> Vec<LoadMove> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use drover_model::{HostId, Timestamp};
 use drover_planner::consolidate::{Consolidate, LoadMove, LoadView};
 use drover_planner::power::{Machine, MachineState, PowerPolicy, State, View, decide};
@@ -37,9 +38,9 @@ fn moment(now: f64) -> Timestamp {
 
 impl Steering for Levels {
     /// As Drover's own policy begins: few hosts are used, the others sleep.
-    fn start(&mut self, view: &LoadView) -> Start {
-        let places = self.moves.place(view);
-        Start { on: used(&places), places }
+    fn start(&mut self, view: &LoadView) -> Result<Start> {
+        let places = self.moves.place(view)?;
+        Ok(Start { on: used(&places), places })
     }
 
     /// Hosts that are short are relieved first, then it is decided who sleeps; a guest that

@@ -156,8 +156,8 @@ mod tests {
     struct Script(Vec<Commands>);
 
     impl Steering for Script {
-        fn start(&mut self, view: &LoadView) -> Start {
-            Start { places: vec![1; view.guests.len()], on: vec![1] }
+        fn start(&mut self, view: &LoadView) -> Result<Start> {
+            Ok(Start { places: vec![1; view.guests.len()], on: vec![1] })
         }
 
         fn turn(&mut self, _: &LoadView, _: &Machines, _: f64) -> Commands {

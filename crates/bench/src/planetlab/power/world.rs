@@ -15,8 +15,8 @@ use crate::planetlab::vm::START;
 
 /// Who decides.
 pub(crate) trait Steering {
-    /// Where guests begin, and which hosts are on.
-    fn start(&mut self, view: &LoadView) -> Start;
+    /// Where guests begin, and which hosts are on; or which guest has no host.
+    fn start(&mut self, view: &LoadView) -> Result<Start>;
 
     /// What to do at a step.
     fn turn(&mut self, view: &LoadView, machines: &Machines, now: f64) -> Commands;
@@ -131,7 +131,7 @@ impl World {
     /// step and ends with the last.
     pub(crate) fn run(mut self, steering: &mut dyn Steering) -> Result<Figures> {
         let began = Instant::now();
-        let start = steering.start(&self.engine.view(true));
+        let start = steering.start(&self.engine.view(true))?;
         self.engine.create(&start.places)?;
         self.machines = Machines::new(self.engine.hosts.len(), &start.on, self.machines.boot);
         let mut now = START + INTERVAL;

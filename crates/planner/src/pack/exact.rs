@@ -1,0 +1,76 @@
+//! Every placement in turn, for few guests.
+
+use super::Packing;
+use super::fit::scarcest_first;
+use super::room::Room;
+
+/// What trying everything told.
+#[derive(Debug, PartialEq)]
+pub(super) enum Answer {
+    /// A host for every guest.
+    Placed(Vec<usize>),
+    /// There is no placement.
+    None,
+    /// There were too many to try all.
+    Unknown,
+}
+
+/// Tries at most so many nodes of the tree of placements.
+pub(super) fn place(packing: &Packing, nodes: u64) -> Answer {
+    let order = scarcest_first(packing);
+    let mut tree = Tree { room: Room::of(packing), order, nodes, twins: twins(packing) };
+    if tree.descend(0) {
+        Answer::Placed(tree.room.placed())
+    } else if tree.nodes == 0 {
+        Answer::Unknown
+    } else {
+        Answer::None
+    }
+}
+
+struct Tree<'a> {
+    room: Room<'a>,
+    order: Vec<usize>,
+    nodes: u64,
+    /// Hosts with the same number may take the same kinds of guests.
+    twins: Vec<usize>,
+}
+
+impl Tree<'_> {
+    /// Places the guests from this one on.
+    fn descend(&mut self, depth: usize) -> bool {
+        let Some(guest) = self.order.get(depth).copied() else { return true };
+        let packing = self.room.packing;
+        for at in 0..packing.order.len() {
+            let host = packing.order[at];
+            // Of hosts that do not differ one is enough.
+            let is_tried = packing.order[..at].iter().any(|other| self.do_not_differ(*other, host));
+            if is_tried || !self.room.takes(host, guest) {
+                continue;
+            }
+            if self.nodes == 0 {
+                return false;
+            }
+            self.nodes -= 1;
+            self.room.put(guest, host);
+            if self.descend(depth + 1) {
+                return true;
+            }
+            self.room.take(guest);
+        }
+        false
+    }
+
+    #[expect(clippy::float_cmp, reason = "what differs by rounding is tried twice")]
+    fn do_not_differ(&self, one: usize, other: usize) -> bool {
+        self.twins[one] == self.twins[other] && self.room.left(one) == self.room.left(other)
+    }
+}
+
+/// For each host the first that may take the same kinds.
+fn twins(packing: &Packing) -> Vec<usize> {
+    let same = |a: usize, b: usize| packing.allowed.iter().all(|of| of[a] == of[b]);
+    (0..packing.hosts())
+        .map(|host| (0..host).find(|other| same(*other, host)).unwrap_or(host))
+        .collect()
+}
