@@ -6,8 +6,8 @@ KEEP ?=
 SCHEDULES ?= 100000
 SEED ?= 1
 
-.PHONY: demo demo-power test test-all check fast lab lab-stories lab-others crashes sim bench \
-  setup programs root-trixie roots checks
+.PHONY: demo demo-power test test-all check fast lab lab-stories lab-others crashes soundness sim \
+  bench setup programs root-trixie roots checks
 
 ## demo: install what is missing, build, and show the main job on real guests.
 ## KEEP=1 leaves the cluster running.
@@ -26,8 +26,9 @@ test: setup
 	$(MAKE) -j2 checks roots
 	$(MAKE) lab
 
-## test-all: the same, and what takes longer: every row of the crash table on either release.
-test-all: test crashes
+## test-all: the same, and what takes longer: every row of the crash table on either release,
+## and a thousand moves that lose no memory.
+test-all: test crashes soundness
 
 checks:
 	$(MAKE) check
@@ -76,6 +77,12 @@ sim: setup
 crashes: setup
 	$(CARGO) build --workspace --bins --tests
 	DROVER_LAB_ROWS=all $(CARGO) test --workspace --test lab -- double_nothing
+
+## soundness: a thousand moves of several passes each; no guest may lose memory. `make lab` makes
+## some of them.
+soundness: setup
+	$(CARGO) build --workspace --bins --tests
+	DROVER_LAB_MOVES=1000 $(CARGO) test --workspace --test lab -- --exact moves_lose_no_memory
 
 ## bench: figures of docs/benchmarks.md. ROADEF_DIR and PLANETLAB_DIR name folders with
 ## files of public planning problems; without them those rows are left out.

@@ -1,35 +1,40 @@
-/* Runs in a lab guest: TCP echo on port 7, a heartbeat, a load generator and a memory dirtier.
- * Idle, it hardly runs at all: a machine of two cores has a dozen emulated guests.
+/* Runs in a lab guest: TCP echo on port 7, a heartbeat, a load generator and memory that is
+ * written and checked. Idle, it hardly runs at all: a machine of two cores has a dozen emulated
+ * guests.
  *
- * /run/beat   one more each second; also in the first sector of the disk, where there is one
- * /run/load   percent of one vCPU to keep busy (0 to 100)
- * /run/dirty  "MIB_PER_S WORKING_SET_MIB": pages are stamped and checked when they come
- *             round again, so a page that a migration lost or mixed up is counted
- * /run/stat   what the dirtier has done
+ * /run/beat     one more each second; also in the first sector of the disk, where there is one
+ * /run/load     percent of one vCPU to keep busy (0 to 100)
+ * /run/dirty    "MIB_PER_S WORKING_SET_MIB": pages are written and checked when they come round
+ *               again
+ * /run/stat     what the dirtier has done
+ * /run/watch    percent of one vCPU for writing as a kernel does, so that a move which loses
+ *               writes loses some of these (see memory.c)
+ *
+ * `guestd check` checks everything that was written, at once, and prints what was found so far.
  */
 #define _GNU_SOURCE
+#include "guestd.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SLICE_US = 50000, IDLE_US = 250000, PAGE = 4096, PAGES_PER_MIB = 256, SECTOR = 512 };
+enum { SLICE_US = 50000, IDLE_US = 250000, SECTOR = 512, MOST_TOLD = 20 };
 
-static uint64_t now_us(void) {
+uint64_t now_us(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
 }
 
-static void read_settings(const char *path, long *first, long *second) {
+void read_settings(const char *path, long *first, long *second) {
     FILE *file = fopen(path, "r");
     *first = *second = 0;
     if (!file) return;
@@ -98,53 +103,20 @@ static void load(void) {
     }
 }
 
-static void stamp(uint64_t *page, uint64_t index, uint64_t pass) {
-    for (int word = 0; word < PAGE / 8; word += 8) page[word] = index * 1000003u + pass + word;
+void tell(const char *what, uint64_t number) {
+    static int told;
+    int console = told++ < MOST_TOLD ? open("/dev/console", O_WRONLY | O_NOCTTY) : -1;
+    if (console < 0) return;
+    dprintf(console, "guestd: %s (%llu)\n", what, (unsigned long long)number);
+    close(console);
 }
 
-static int is_stamped(const uint64_t *page, uint64_t index, uint64_t pass) {
-    for (int word = 0; word < PAGE / 8; word += 64)
-        if (page[word] != index * 1000003u + pass + word) return 0;
-    return 1;
-}
-
-static void dirty(void) {
-    uint64_t *memory = 0, pages = 0, next = 0, pass = 0, written = 0, wrong = 0, told = UINT64_MAX;
-    for (;;) {
-        long rate, set;
-        read_settings("/run/dirty", &rate, &set);
-        if (set < 1) set = 16;
-        if ((uint64_t)set * PAGES_PER_MIB != pages) {
-            if (memory) munmap(memory, pages * PAGE);
-            pages = set * PAGES_PER_MIB, next = pass = 0;
-            memory = mmap(0, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (memory == MAP_FAILED) { memory = 0; pages = 0; sleep(1); continue; }
-        }
-        uint64_t begin = now_us(), due = rate * PAGES_PER_MIB / 20;
-        for (uint64_t done = 0; done < due && now_us() < begin + SLICE_US; done++) {
-            uint64_t *page = memory + next * (PAGE / 8);
-            if (pass && !is_stamped(page, next, pass - 1)) wrong++;
-            stamp(page, next, pass);
-            written++;
-            if (++next == pages) next = 0, pass++;
-        }
-        FILE *file = written == told ? 0 : fopen("/run/stat.new", "w");
-        if (file) {
-            told = written;
-            fprintf(file, "pages %llu passes %llu wrong %llu\n", (unsigned long long)written,
-                    (unsigned long long)pass, (unsigned long long)wrong);
-            fclose(file);
-            rename("/run/stat.new", "/run/stat");
-        }
-        int64_t rest = begin + (rate ? SLICE_US : IDLE_US) - now_us();
-        if (rest > 0) usleep(rest);
-    }
-}
-
-int main(void) {
+int main(int count, char **words) {
+    if (count == 2 && !strcmp(words[1], "check")) return ask();
     signal(SIGCHLD, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
     if (fork() == 0) beat();
     if (fork() == 0) load();
-    if (fork() == 0) dirty();
+    if (fork() == 0) memory();
     echo();
 }

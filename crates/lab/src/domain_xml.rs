@@ -10,6 +10,10 @@ pub(crate) const SHARED: &str = "/srv/shared";
 /// The lockspace that libvirt's sanlock plugin joins by itself.
 pub(crate) const SANLOCK_LOCKSPACE: &str = "__LIBVIRT__DISKS__";
 
+/// Slot of a second rng on the root bus: only there has it the registers of a legacy device, by
+/// which the guest drives its ring itself (`guest/ring.c`).
+const RING_SLOT: u8 = 0x10;
+
 /// A guest's memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
@@ -65,6 +69,10 @@ pub(crate) fn domain_xml(
     <serial type='file'><source path='/var/log/libvirt/qemu/{guest}-console.log'/></serial>
     <memballoon model='virtio'><stats period='2'/></memballoon>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <rng model='virtio'>
+      <backend model='random'>/dev/urandom</backend>
+      <address type='pci' domain='0x0000' bus='0x00' slot='{RING_SLOT:#04x}' function='0x0'/>
+    </rng>
   </devices>
 {odd}</domain>
 "

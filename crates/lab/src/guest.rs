@@ -1,25 +1,35 @@
 //! Talking to lab guests: shell commands over HTTP, load and memory settings.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::addresses::guest_address;
 use crate::tools::output;
 
-/// A command in a guest may take so long, seconds.
-const TIMEOUT_S: &str = "20";
+/// A command in a guest may take so long.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Runs a shell command in a guest from the controller's network namespace; returns what
 /// it printed.
 pub(crate) fn exec(namespace: &str, guest: &str, line: &str) -> anyhow::Result<String> {
+    let mut curl = Command::new("ip");
+    curl.args(["netns", "exec", namespace, "curl"]);
+    exec_by(curl, guest, line, LONG)
+}
+
+/// The same by a `curl` that reaches the guest, within this time.
+pub(crate) fn exec_by(
+    mut curl: Command,
+    guest: &str,
+    line: &str,
+    limit: Duration,
+) -> anyhow::Result<String> {
     let address = guest_address(guest).context("a guest is called vm and a number")?;
-    output(
-        Command::new("ip")
-            .args(["netns", "exec", namespace, "curl", "-sS", "-m", TIMEOUT_S])
-            .args(["--data-binary", line, &format!("http://{address}/cgi-bin/sh")]),
-    )
-    .map_err(|_| {
+    curl.args(["-sS", "-m", &limit.as_secs_f64().to_string(), "--data-binary", line])
+        .arg(format!("http://{address}/cgi-bin/sh"));
+    output(&mut curl).map_err(|_| {
         // How it is asked is nothing to the user.
         anyhow::anyhow!("guest {guest} does not answer: does it run, and is its network up?")
     })

@@ -9,7 +9,14 @@ use anyhow::{Context as _, ensure};
 
 use crate::tools::{output, run, write};
 
-const GUESTD: &str = include_str!("../guest/guestd.c");
+/// What guestd is compiled from.
+const GUESTD: [(&str, &str); 5] = [
+    ("guestd.h", include_str!("../guest/guestd.h")),
+    ("guestd.c", include_str!("../guest/guestd.c")),
+    ("memory.c", include_str!("../guest/memory.c")),
+    ("ring.c", include_str!("../guest/ring.c")),
+    ("kernel_log.c", include_str!("../guest/kernel_log.c")),
+];
 const INIT: &str = include_str!("../guest/init.sh");
 const CGI: &str = include_str!("../guest/cgi.sh");
 
@@ -98,14 +105,7 @@ fn fill_root(work: &Path, kernel: &Path, version: &str) -> anyhow::Result<PathBu
         .context("busybox-static is not installed")?;
     write(&root.join("init"), INIT)?;
     write(&root.join("www/cgi-bin/sh"), CGI)?;
-    let source = work.join("guestd.c");
-    write(&source, GUESTD)?;
-    output(
-        Command::new("gcc")
-            .args(["-O2", "-static", "-s", "-o"])
-            .arg(root.join("bin/guestd"))
-            .arg(&source),
-    )?;
+    compile_guestd(work, &root.join("bin/guestd"))?;
     run(&format!("chmod -R 755 {}", root.display()))?;
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
@@ -128,6 +128,17 @@ fn fill_root(work: &Path, kernel: &Path, version: &str) -> anyhow::Result<PathBu
     ensure!(!order.is_empty(), "the kernel package has no virtio modules");
     write(&root.join("mod/order"), &format!("{}\n", order.join("\n")))?;
     Ok(root)
+}
+
+fn compile_guestd(work: &Path, to: &Path) -> anyhow::Result<()> {
+    let sources = work.join("guestd");
+    for (name, text) in GUESTD {
+        write(&sources.join(name), text)?;
+    }
+    let compiled = GUESTD.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".c"));
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-Wall", "-Wextra", "-static", "-s", "-o"]).arg(to).args(compiled);
+    output(gcc.current_dir(sources)).map(drop)
 }
 
 fn pack(root: &Path, to: &Path) -> anyhow::Result<()> {

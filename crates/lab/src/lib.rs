@@ -10,6 +10,8 @@
 
 pub mod addresses;
 pub mod bmc;
+mod check;
+mod check_machine;
 mod claim;
 mod demo;
 mod domain_xml;
@@ -35,6 +37,8 @@ pub mod tools;
 mod uplift;
 
 pub use addresses::Network;
+pub use check::{KernelLog, MemoryCheck, Pages, Ring};
+pub use check_machine::{MachineCheck, MovesReport};
 pub use demo::{demo, demo_power};
 pub use hear::{HearHandle, Heard};
 pub use hostinit::host_init;

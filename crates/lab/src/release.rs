@@ -20,7 +20,8 @@ const ROOTS: &str = "/var/cache/drover-lab";
 const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
 
 /// A Debian release with its libvirt and QEMU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Release {
     /// Debian 12: libvirt 9.0, QEMU 7.2, which loses pages of emulated guests that it moves live.
     Bookworm,

@@ -33,6 +33,7 @@ mod stories {
     pub(crate) mod shared;
     pub(crate) mod sight;
     pub(crate) mod sleepers;
+    pub(crate) mod soundness;
     pub(crate) mod wakes;
     pub(crate) mod world;
 }
@@ -49,7 +50,7 @@ use stories::shared::Shared;
 use stories::world::World;
 use stories::{
     bmc, continuity, crashes, drain, hypervisor, lab_itself, locks, migration, modes, options,
-    parks, power_sources, releases, restarts, rules, wakes,
+    parks, power_sources, releases, restarts, rules, soundness, wakes,
 };
 
 /// The first two are about as long as each other.
@@ -139,6 +140,8 @@ const OWN: &[Story<Ground>] = &[
     ("a_host_that_its_bmc_switches_comes_back_whole", bmc::a_host_that_its_bmc_switches),
     ("parked_hosts_are_woken_by_each_way", parks::parked_hosts_are_woken_by_each_way),
     ("guests_move_between_releases_both_ways", releases::guests_move_between_releases_both_ways),
+    ("moves_lose_no_memory", soundness::moves_lose_no_memory),
+    ("memory_that_a_move_loses_is_noticed", soundness::memory_that_a_move_loses_is_noticed),
 ];
 
 /// Told again on the older release, on a lab that is shared: aborts and modes.
@@ -189,6 +192,7 @@ const OLDER_OWN: &[Story<Ground>] = &[
     ),
     ("older_programs_that_die_in_a_move_double_nothing", crashes::programs_that_die),
     ("older_hosts_and_cables_that_die_double_nothing", crashes::hosts_and_cables_that_die),
+    ("older_moves_lose_no_memory", soundness::moves_lose_no_memory),
 ];
 
 fn main() -> ExitCode {

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use drover_lab::fault::{MoveBy, lose_reply, proxy};
 use drover_lab::{
     Drover, GuestDisk, GuestLease, GuestMemory, GuestStorage, Lab, LabSpec, LinkState, Locks,
-    Network, ProbeReport, Releases, hear, host_init, probe,
+    MachineCheck, Network, ProbeReport, Release, Releases, hear, host_init, probe,
 };
 
 /// Where a lab is unless said otherwise, and how it is called.
@@ -107,6 +107,35 @@ enum Command {
         #[arg(long, default_value_t = 16)]
         working_set: u32,
     },
+    /// Let a guest write memory as a kernel does, so that a move which loses writes loses some
+    /// of these.
+    Watch {
+        /// The guest.
+        guest: String,
+        /// 0 to 100 percent of its vCPU; 0 stops it.
+        percent: u8,
+    },
+    /// Let a guest check its memory and its kernel's log; ends with 1 when something is wrong.
+    Check {
+        /// The guest.
+        guest: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that live moves by a release's QEMU lose no memory on this machine: two bare QEMUs,
+    /// no lab. Ends with 1 when they do.
+    CheckMachine {
+        /// Whose QEMU.
+        #[arg(long, value_enum, default_value = "trixie")]
+        release: Release,
+        /// How many moves; each takes some seconds.
+        #[arg(long, default_value_t = 20)]
+        moves: u64,
+        /// For so many percent of its vCPU the guest writes memory as a kernel does.
+        #[arg(long, default_value_t = 80)]
+        watch: u8,
+    },
     /// Look at a guest as a client does: ping and an ordered TCP echo.
     Probe {
         /// The guest.
@@ -161,6 +190,8 @@ enum Command {
         #[arg(long)]
         member: String,
     },
+    #[command(hide = true)]
+    CheckMachineWorker { check: String },
     #[command(hide = true)]
     HearWorker,
     #[command(hide = true)]
@@ -296,6 +327,20 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Load { guest, percent } => with_guest(&dir, &guest)?.load(&guest, percent)?,
         Command::Dirty { guest, mib_per_s, working_set } => {
             with_guest(&dir, &guest)?.dirty(&guest, mib_per_s, working_set)?;
+        }
+        Command::Watch { guest, percent } => with_guest(&dir, &guest)?.watch(&guest, percent)?,
+        Command::Check { guest, json } => {
+            let found = with_guest(&dir, &guest)?.check(&guest)?;
+            let shown =
+                if json { serde_json::to_string_pretty(&found)? } else { found.to_string() };
+            println!("{shown}");
+            return Ok(if found.faults() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::CheckMachine { release, moves, watch } => {
+            MachineCheck { release, moves, watch, image: dir.join("image") }.run()?;
+        }
+        Command::CheckMachineWorker { check } => {
+            serde_json::from_str::<MachineCheck>(&check)?.work()?;
         }
         Command::Probe { guest, seconds, json } => {
             let lab = with_guest(&dir, &guest)?;

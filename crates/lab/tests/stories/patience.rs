@@ -15,10 +15,14 @@ const LAST_BEGIN: Duration = Duration::from_secs(30 * 60);
 /// What has not ended by then is given up, with its process. A story is bounded by what it waits
 /// for; this is for one that is not.
 const GIVEN_UP: Duration = Duration::from_secs(40 * 60);
+/// Where more than what is of every run is asked for, all takes so much longer.
+const LONGER: u32 = 3;
 
-/// Every row of the crash table takes longer than those of every run.
+/// Every row of the crash table and a thousand moves take longer than those of every run.
 fn limit(of_every_run: Duration) -> Duration {
-    if std::env::var_os(super::crashes::ROWS).is_some() { of_every_run * 3 } else { of_every_run }
+    let longer = [super::crashes::ROWS, super::soundness::MOVES];
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    if longer.iter().any(is_set) { of_every_run * LONGER } else { of_every_run }
 }
 
 /// What a story says; one that panics has failed.
