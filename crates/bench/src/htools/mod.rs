@@ -23,9 +23,10 @@ use crate::output;
 const LIMITED: Schedule = Schedule { hot: 3.0, cold: 0.03 };
 /// Guests of a small cluster.
 const SMALL: f64 = 400.0;
-/// The descent that the search must beat.
+/// The descent from which the search begins.
 const DESCENT: Descent = Descent { steepest: 400_000, all: 400_000 };
-/// The same where moves are counted: it always comes to its end, so all are used that gain.
+/// The descent that a search must beat where moves are counted: it always comes to its end,
+/// so all moves are used that gain.
 const WHOLE_DESCENT: Descent = Descent { steepest: 30_000_000, all: u64::MAX };
 /// Where they are not, a move must be worth its price.
 const UNLIMITED: Schedule = Schedule { hot: 1.0, cold: 0.003 };
@@ -151,7 +152,7 @@ fn improve(
     let guests = count(instance.guests());
     let limited = wish.max_moves.is_some();
     let limits = Limits { moves: wish.max_moves.unwrap_or(usize::MAX), ..Limits::NONE };
-    let (schedule, descent) = if limited { (LIMITED, WHOLE_DESCENT) } else { (UNLIMITED, DESCENT) };
+    let schedule = if limited { LIMITED } else { UNLIMITED };
     // A small cluster has traps, and time for more than one try.
     let tries: u32 = if guests <= SMALL && !limited { 2 } else { 1 };
     let bound = match wish.seconds {
@@ -162,11 +163,18 @@ fn improve(
     (0..tries)
         .map(|_| {
             let mut state = State::at_home(instance);
-            descend(&mut state, limits, descent);
+            descend(&mut state, limits, DESCENT);
             let mut patience = Until::new(clock, bound);
             anneal(&mut state, limits, schedule, &mut patience, &mut rng);
             if limited {
-                descend(&mut state, limits, descent);
+                // Beside it, not before it: from where all moves are used up already the
+                // search ends worse.
+                let mut simplest = State::at_home(instance);
+                descend(&mut simplest, limits, WHOLE_DESCENT);
+                if simplest.cost() < state.cost() {
+                    state = simplest;
+                }
+                descend(&mut state, limits, WHOLE_DESCENT);
             }
             (state, patience.ended_by())
         })

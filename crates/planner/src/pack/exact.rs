@@ -61,7 +61,7 @@ impl Tree<'_> {
         false
     }
 
-    #[expect(clippy::float_cmp, reason = "what differs by rounding is tried twice")]
+    // What differs by rounding alone is tried twice.
     fn do_not_differ(&self, one: usize, other: usize) -> bool {
         self.twins[one] == self.twins[other] && self.room.left(one) == self.room.left(other)
     }
