@@ -71,11 +71,9 @@ fn a_password_comes_from_the_environment_too(stage: &Stage) {
 fn parking_is_refused_with_every_reason(stage: &Stage) {
     let dry = stage.drover(&["host", "park", "h2", "--dry-run"]);
     assert_eq!(dry.code, 6, "{}", dry.err);
-    // Agents of this test connect from droverd's own address.
     for reason in [
         "keep-awake",
         "drover host power set h2 --keep-awake=false",
-        "controller",
         "untested",
         "drover host park h2 --untested",
     ] {

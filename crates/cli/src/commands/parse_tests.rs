@@ -84,7 +84,7 @@ const TIMES: &[(&str, &str)] = &[
     ("top", "interval"),
     ("host power set h1", "pause"),
     ("host power set h1", "deadline"),
-    ("plan preview --balance", "period"),
+    ("plan preview --balance 3", "period"),
     ("rule create r cpu.usage_active>60", "period"),
     ("rule create r cpu.usage_active>60", "cooldown"),
     ("rule update r", "period"),

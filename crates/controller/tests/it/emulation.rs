@@ -46,7 +46,7 @@ fn notes(of: &OperationRecord) -> usize {
     of.notes.iter().filter(|note| note.1.contains(EMULATED_MEMORY)).count()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_policy_moves_those_that_lose_nothing() {
     let (world, balance) = uneven().await;
     connect(&world, host_id(1), Says::default());
@@ -59,7 +59,7 @@ async fn a_policy_moves_those_that_lose_nothing() {
     assert_eq!(moved, [guest_id(6)]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_only_the_host_knows_blocks_a_policys_move_and_is_not_held_against_a_person() {
     let (world, balance) = uneven().await;
     let old = Some(RunningQemu::Known { version: "7.2.22".to_owned() });
@@ -96,7 +96,7 @@ async fn what_only_the_host_knows_blocks_a_policys_move_and_is_not_held_against_
     assert_eq!(tables.refusals.len(), 0, "a person may move it");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_person_is_warned_and_the_guest_goes() {
     let mut cluster = emulated(4).await;
     let (_, check) = cluster.call("GET", "/v1/guests/vm1/check?to=h2", None).await;
@@ -122,7 +122,7 @@ async fn a_person_is_warned_and_the_guest_goes() {
     assert_eq!(tables.operations.iter().map(notes).collect::<Vec<_>>(), [1; 4]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_drover_itself_empties_keeps_it_and_says_why() {
     let mut cluster = emulated(1).await;
     let begun = cluster.world.clock.now();
@@ -148,7 +148,7 @@ async fn a_host_that_drover_itself_empties_keeps_it_and_says_why() {
     assert!(hanging.len() == 1 && hanging[0].why.contains("QEMU 7.2.22"), "{hanging:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_preview_moves_whom_a_person_names_and_no_others() {
     let (world, _) = uneven().await;
     connect(&world, host_id(1), Says::default());
