@@ -1,5 +1,6 @@
 //! The command line of drover-lab.
 
+mod arguments;
 mod bmc;
 
 use std::io::Write as _;
@@ -8,293 +9,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use clap::{Parser, Subcommand, ValueEnum};
-use drover_lab::fault::{MoveBy, lose_reply, proxy};
+use clap::Parser as _;
+use drover_lab::fault::{lose_reply, proxy};
 use drover_lab::{
-    Drover, GuestDisk, GuestLease, GuestMemory, GuestStorage, Lab, LabSpec, LinkState, Locks,
-    MachineCheck, Network, ProbeReport, Release, Releases, hear, host_init, probe,
+    Drover, GuestLease, GuestMemory, GuestStorage, Lab, LabSpec, LinkState, MachineCheck,
+    ProbeReport, hear, host_init, probe,
 };
 
-/// Where a lab is unless said otherwise, and how it is called.
-const DEFAULT_DIR: &str = "/var/lib/drover-lab";
-const DEFAULT_NAME: &str = "lab";
-
-/// A cluster of real hypervisors on one machine: for evaluation, drills and tests.
-#[derive(Debug, Parser)]
-#[command(name = "drover-lab", version, max_term_width = 100)]
-struct Arguments {
-    /// Directory of the lab.
-    #[arg(long, global = true, default_value = DEFAULT_DIR, env = "DROVER_LAB_DIR")]
-    dir: PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Bring up a lab, or complete one.
-    Up(Up),
-    /// Take the lab down; nothing is left but the cached guest image.
-    Down {
-        /// Also remove the guest image.
-        #[arg(long)]
-        purge: bool,
-    },
-    /// Show hosts and guests.
-    Status {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Run a command inside a host or the controller.
-    Exec {
-        /// `h1`, `h2`, … or `controller`.
-        host: String,
-        /// The command.
-        #[arg(last = true, required = true)]
-        command: Vec<String>,
-    },
-    /// Run `drover` with the administrator's configuration.
-    Drover {
-        /// Arguments of `drover`.
-        #[arg(last = true)]
-        arguments: Vec<String>,
-    },
-    /// Give the lab guests of another kind.
-    Guest {
-        #[command(subcommand)]
-        command: GuestCommand,
-    },
-    /// Cut a host's power: everything in it dies at once.
-    PowerOff {
-        /// The host, or `st`, the storage server.
-        host: String,
-    },
-    /// Switch a host on.
-    PowerOn {
-        /// The host, or `st`, the storage server.
-        host: String,
-    },
-    /// The hosts' BMCs, and what wakes them.
-    Bmc {
-        #[command(subcommand)]
-        command: bmc::BmcCommand,
-    },
-    /// Pull or plug in a host's cable.
-    Link {
-        /// The host, or `st`, the storage server.
-        host: String,
-        /// `up` or `down`.
-        state: UpDown,
-        /// Which cable.
-        #[arg(long, default_value = "management")]
-        network: Network,
-    },
-    /// Keep a guest's vCPU busy.
-    Load {
-        /// The guest.
-        guest: String,
-        /// 0 to 100.
-        percent: u8,
-    },
-    /// Let a guest dirty memory.
-    Dirty {
-        /// The guest.
-        guest: String,
-        /// MiB each second; 0 stops it.
-        mib_per_s: u32,
-        /// Size of the memory that is written over and over, MiB.
-        #[arg(long, default_value_t = 16)]
-        working_set: u32,
-    },
-    /// Let a guest write memory as a kernel does, so that a move which loses writes loses some
-    /// of these.
-    Watch {
-        /// The guest.
-        guest: String,
-        /// 0 to 100 percent of its vCPU; 0 stops it.
-        percent: u8,
-    },
-    /// Let a guest check its memory and its kernel's log; ends with 1 when something is wrong.
-    Check {
-        /// The guest.
-        guest: String,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check that live moves by a release's QEMU lose no memory on this machine: two bare QEMUs,
-    /// no lab. Ends with 1 when they do.
-    CheckMachine {
-        /// Whose QEMU.
-        #[arg(long, value_enum, default_value = "trixie")]
-        release: Release,
-        /// How many moves; each takes some seconds.
-        #[arg(long, default_value_t = 20)]
-        moves: u64,
-        /// For so many percent of its vCPU the guest writes memory as a kernel does.
-        #[arg(long, default_value_t = 80)]
-        watch: u8,
-    },
-    /// Look at a guest as a client does: ping and an ordered TCP echo.
-    Probe {
-        /// The guest.
-        guest: String,
-        /// For how long.
-        #[arg(long, default_value_t = 10)]
-        seconds: u64,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Run a shell command in a guest.
-    GuestExec {
-        /// The guest.
-        guest: String,
-        /// The command.
-        #[arg(last = true, required = true)]
-        command: Vec<String>,
-    },
-    /// Kill a daemon with SIGKILL; it starts again by itself.
-    Restart {
-        /// `controller`, `agent` or `libvirtd`.
-        what: Restarted,
-        /// The host, for `agent` and `libvirtd`.
-        host: Option<String>,
-    },
-    /// Show the main job: three hosts, a rule, a load, a live migration, a client that
-    /// notices nothing. Takes everything down afterwards.
-    Demo {
-        /// Leave the cluster running.
-        #[arg(long)]
-        keep: bool,
-        /// Show power instead: a host that sleeps is woken by a magic packet when another draws
-        /// too much, takes a guest, and sleeps again.
-        #[arg(long)]
-        power: bool,
-    },
-    /// Move a guest and lose the reply that says that it has arrived: does it run twice?
-    /// Takes up to two minutes; ends with 1 when it does.
-    LoseReply {
-        /// The guest.
-        guest: String,
-        /// The target.
-        #[arg(long)]
-        to: String,
-        /// Who moves it.
-        #[arg(long, value_enum, default_value = "virsh")]
-        by: MoveBy,
-    },
-    #[command(hide = true)]
-    HostInit {
-        #[arg(long)]
-        member: String,
-    },
-    #[command(hide = true)]
-    CheckMachineWorker { check: String },
-    #[command(hide = true)]
-    HearWorker,
-    #[command(hide = true)]
-    ProbeWorker {
-        #[arg(long)]
-        address: String,
-        #[arg(long)]
-        seconds: Option<u64>,
-        #[arg(long, default_value_t = 50)]
-        interval_ms: u64,
-    },
-    #[command(hide = true)]
-    ProxyWorker {
-        #[arg(long)]
-        listen: String,
-        #[arg(long)]
-        server: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum GuestCommand {
-    /// Define one more guest and start it.
-    Add {
-        /// `vm` and a number, e.g. `vm20`.
-        guest: String,
-        /// The host that it starts on.
-        #[arg(long, default_value = "h1")]
-        host: String,
-        /// Where its disk is.
-        #[arg(long, value_enum, default_value_t)]
-        disk: GuestDisk,
-        /// Its definition names a lease.
-        #[arg(long)]
-        lease: bool,
-        /// Define it and leave it off.
-        #[arg(long)]
-        off: bool,
-    },
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum UpDown {
-    Up,
-    Down,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Restarted {
-    Controller,
-    Agent,
-    Libvirtd,
-}
-
-#[derive(Debug, clap::Args)]
-struct Up {
-    /// Number of hosts.
-    #[arg(long, default_value_t = 3)]
-    hosts: u8,
-    /// Number of guests.
-    #[arg(long, default_value_t = 6)]
-    guests: u8,
-    /// First part of the namespaces' names.
-    #[arg(long, default_value = DEFAULT_NAME)]
-    name: String,
-    /// Cores that count as 100 % of a host.
-    #[arg(long, default_value_t = 1.0)]
-    host_cores: f64,
-    /// Memory budget of a host, MiB.
-    #[arg(long, default_value_t = 2048)]
-    host_memory: u64,
-    /// Memory of a guest, MiB.
-    #[arg(long, default_value_t = 128)]
-    guest_memory: u64,
-    /// Agents sample so often.
-    #[arg(long, default_value = "2s")]
-    sample_interval: String,
-    /// Where the disks of the lab's own guests are.
-    #[arg(long, value_enum, default_value_t)]
-    storage: GuestDisk,
-    /// The definitions of the lab's own guests name leases.
-    #[arg(long)]
-    lease: bool,
-    /// The lock daemon of every host.
-    #[arg(long, value_enum, default_value_t)]
-    locks: Locks,
-    /// Give every host a BMC (IPMI and Redfish) and a network card that wakes it.
-    #[arg(long)]
-    bmc: bool,
-    /// Debian releases that the hosts run.
-    #[arg(long, value_enum, default_value_t)]
-    release: Releases,
-    /// Give guests plain memory also where a host's QEMU loses pages of it in live moves, as
-    /// that of bookworm does. By default such guests get 8 KiB more, which avoids it.
-    #[arg(long)]
-    plain_memory: bool,
-    /// Hypervisors and guests only: no droverd, no agents.
-    #[arg(long)]
-    bare: bool,
-    /// Directory of Drover's programs; default: where drover-lab is.
-    #[arg(long)]
-    bin_dir: Option<PathBuf>,
-}
+use arguments::{
+    Arguments, Command, DEFAULT_DIR, DEFAULT_NAME, GuestCommand, Restarted, Up, UpDown,
+};
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let Arguments { dir, command } = Arguments::parse();
@@ -329,13 +53,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             with_guest(&dir, &guest)?.dirty(&guest, mib_per_s, working_set)?;
         }
         Command::Watch { guest, percent } => with_guest(&dir, &guest)?.watch(&guest, percent)?,
-        Command::Check { guest, json } => {
-            let found = with_guest(&dir, &guest)?.check(&guest)?;
-            let shown =
-                if json { serde_json::to_string_pretty(&found)? } else { found.to_string() };
-            println!("{shown}");
-            return Ok(if found.faults() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
-        }
+        Command::Check { guest, json } => return check(&with_guest(&dir, &guest)?, &guest, json),
         Command::CheckMachine { release, moves, watch } => {
             MachineCheck { release, moves, watch, image: dir.join("image") }.run()?;
         }
@@ -343,14 +61,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             serde_json::from_str::<MachineCheck>(&check)?.work()?;
         }
         Command::Probe { guest, seconds, json } => {
-            let lab = with_guest(&dir, &guest)?;
-            let handle = lab.probe(&guest, Some(Duration::from_secs(seconds)))?;
-            std::thread::sleep(Duration::from_secs(seconds));
-            let report = handle.finish()?;
-            show_probe(&report, json)?;
-            if !report.is_unbroken() || report.ping_lost == report.ping_sent {
-                return Ok(ExitCode::FAILURE);
-            }
+            return look(&with_guest(&dir, &guest)?, &guest, Duration::from_secs(seconds), json);
         }
         Command::GuestExec { guest, command } => {
             let (printed, status) =
@@ -376,6 +87,24 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a guest's own checks of its memory have found.
+fn check(lab: &Lab, guest: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let found = lab.check(guest)?;
+    let shown = if json { serde_json::to_string_pretty(&found)? } else { found.to_string() };
+    println!("{shown}");
+    Ok(if found.faults() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What a client sees of a guest.
+fn look(lab: &Lab, guest: &str, time: Duration, json: bool) -> anyhow::Result<ExitCode> {
+    let handle = lab.probe(guest, Some(time))?;
+    std::thread::sleep(time);
+    let report = handle.finish()?;
+    show_probe(&report, json)?;
+    let is_broken = !report.is_unbroken() || report.ping_lost == report.ping_sent;
+    Ok(if is_broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn with_guest(dir: &Path, guest: &str) -> anyhow::Result<Lab> {

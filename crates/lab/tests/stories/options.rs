@@ -132,16 +132,36 @@ pub(crate) fn a_post_copy_that_breaks_goes_on(world: &World) -> anyhow::Result<(
     broken?;
     world.event(after, "migration.post_copy_broke")?;
     let stands = |shown: &Value| text(shown, "failure").contains("cannot be gone on with");
-    world.within(Duration::from_secs(150), "the end, or why there is none", || {
-        let shown = world.json(&["operation", "show", &id])?;
-        Ok(shown["finished"] == true || stands(&shown))
-    })?;
+    world
+        .within(Duration::from_secs(150), "the end, or why there is none", || {
+            let shown = world.json(&["operation", "show", &id])?;
+            Ok(shown["finished"] == true || stands(&shown))
+        })
+        .with_context(|| standstill(world, "vm5", &id, &from, &to))?;
     let shown = world.json(&["operation", "show", &id])?;
     if stands(&shown) {
         return a_guest_that_hangs_is_started_again(world, "vm5", &id, &to);
     }
     ensure!(shown["state"] == "completed", "{shown}");
     arrived_whole(world, "vm5", &from, &to)
+}
+
+/// What each side says of a transfer that neither goes on nor is given up.
+fn standstill(world: &World, guest: &str, id: &str, from: &str, to: &str) -> String {
+    let of = |host: &str, words: &[&str]| match world.lab.virsh(host, words) {
+        Ok(said) => said.split_whitespace().collect::<Vec<_>>().join(" "),
+        Err(error) => format!("{error:#}"),
+    };
+    let operation = world.drover(&["operation", "show", id]).unwrap_or_default();
+    let sides = [from, to].map(|host| {
+        format!(
+            "{host}: {}; {}; {}",
+            of(host, &["domstate", guest, "--reason"]),
+            of(host, &["domcontrol", guest]),
+            of(host, &["domjobinfo", guest])
+        )
+    });
+    format!("{}\n{operation}", sides.join("\n"))
 }
 
 /// As Drover told to do it.
