@@ -20,9 +20,9 @@ const EXITS: (usize, usize) = (12, 4);
 const SAMPLE: (usize, u64) = (4, 8);
 /// Hosts of which the one that costs most gives up a guest, at most.
 const COSTLY: usize = 4;
-/// Work for each single move: as many times as a host has fewer guests than these, within
-/// bounds. Few guests on each host are large ones, and traps are many.
-const CROWD: f64 = 40.0;
+/// Work for each single move: the square of how many times a host has fewer guests than
+/// these, within bounds. Few guests on each host are large ones, and traps are many.
+const CROWD: f64 = 25.0;
 const SHARES: (f64, f64) = (0.2, 4.0);
 /// Work of returns for each single move, where moved guests hold resources at home.
 const RETURNS: f64 = 0.5;
@@ -32,7 +32,8 @@ const NATIVES: u32 = 4;
 /// How much of the search is forced moves.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Force {
-    /// Work of forced moves for each single move; 0 where no host costs anything by itself.
+    /// Work of forced moves for each single move; 0 where no host costs anything by itself,
+    /// and where balance counts: there small steps lead everywhere.
     share: f64,
     /// Part of the forced moves that lead home.
     returns: f64,
@@ -43,11 +44,12 @@ pub(super) struct Force {
 impl Force {
     pub(super) fn of(state: &State<'_>) -> Self {
         let instance = state.instance();
-        if !(0..instance.hosts()).any(|host| state.cost_of_host(host) > 0.0) {
+        let balances = !instance.objective.imbalance.is_empty();
+        if balances || !(0..instance.hosts()).any(|host| state.cost_of_host(host) > 0.0) {
             return Self { share: 0.0, returns: 0.0, owed: 0.0 };
         }
         let crowd = count(instance.guests()) / count(instance.hosts()).max(1.0);
-        let out = (CROWD / crowd).clamp(SHARES.0, SHARES.1);
+        let out = (CROWD / crowd).powi(2).clamp(SHARES.0, SHARES.1);
         let home = if instance.lingers.iter().any(|held| *held > 0.0) { RETURNS } else { 0.0 };
         Self { share: out + home, returns: home / (out + home), owed: 0.0 }
     }
