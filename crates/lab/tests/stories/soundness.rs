@@ -13,7 +13,7 @@ use super::world::World;
 /// How many moves are made, where it is said.
 pub(crate) const MOVES: &str = "DROVER_LAB_MOVES";
 /// And where it is not.
-const OF_EVERY_RUN: u32 = 30;
+const OF_EVERY_RUN: u32 = 9;
 /// A QEMU that loses writes loses some in one of so many moves: of three in a row that need more
 /// than one pass after the bulk of memory, one does.
 const UNTIL_NOTICED: u32 = 20;
