@@ -29,7 +29,7 @@ use crate::balance::{arrive, uneven};
 use crate::drain::Cluster;
 use crate::world::World;
 
-fn advance(world: &World) -> AdvancePlans {
+pub(crate) fn advance(world: &World) -> AdvancePlans {
     AdvancePlans {
         records: Arc::clone(&world.records),
         events: Arc::clone(&world.api.events),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use drover_api::v1::EventQuery;
-use drover_controller::reconcile::{AdvancePlans, Reconcile as _};
+use drover_controller::reconcile::Reconcile as _;
 use drover_controller::records::{
     GuestRecord, HostRecord, MaintenancePhase, OperationRecord, PlanState,
 };
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::agents::{Says, connect};
 use crate::balance::{arrive, policy, uneven};
 use crate::drain::Cluster;
+use crate::plans::advance;
 
 fn lacking() -> Says {
     let features = vec!["hle".to_owned()];
@@ -437,15 +438,7 @@ async fn later_batches_of_a_plan_are_looked_at_when_they_begin() {
     assert_eq!(world.records.read().operations.iter().filter(begun).count(), first, "at once");
     arrive(&world).await;
     connect(&world, host_id(2), lacking());
-    let advance = AdvancePlans {
-        records: Arc::clone(&world.records),
-        events: Arc::clone(&world.api.events),
-        engine: world.engine.clone(),
-        history: Arc::clone(&world.api.history),
-        clock: world.clock.clone(),
-        sample_interval: world.api.sample_interval,
-    };
-    advance.reconcile().await.unwrap();
+    advance(&world).reconcile().await.unwrap();
     world.settle().await;
     let tables = world.records.read();
     let later = tables.operations.iter().filter(|of| of.is_refused()).count();
