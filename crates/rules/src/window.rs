@@ -39,25 +39,26 @@ impl WindowSpec {
 }
 
 /// Aggregates `samples` (oldest first, at most one per moment) over the window that ends
-/// at `now`.
+/// at `now`. Where the window is so short that none is in it, the newest counts until it is
+/// too old: a late sample is no missing one, whatever the length of the window.
 pub fn aggregate(samples: &[(Timestamp, f64)], now: Timestamp, spec: &WindowSpec) -> Reading {
-    let from = now.minus(spec.period).max(spec.not_before.unwrap_or(Timestamp::EPOCH));
-    let inside: Vec<(Timestamp, f64)> = samples
-        .iter()
-        .copied()
-        .filter(|(at, value)| *at >= from && *at <= now && value.is_finite())
-        .collect();
-    let (Some((first, _)), Some((newest, _))) = (inside.first(), inside.last()) else {
+    let earliest = spec.not_before.unwrap_or(Timestamp::EPOCH);
+    let counts =
+        |(at, value): &(Timestamp, f64)| *at >= earliest && *at <= now && value.is_finite();
+    let known: Vec<(Timestamp, f64)> = samples.iter().copied().filter(counts).collect();
+    let Some(newest) = known.last().map(|(at, _)| *at) else {
         return Reading::Missing(MissingReason::NoSamples);
     };
     let limit = spec.stale_after();
-    if now.since(*newest) > limit {
+    if now.since(newest) > limit {
         return Reading::Missing(MissingReason::Stale {
-            age_ms: millis(now.since(*newest)),
+            age_ms: millis(now.since(newest)),
             limit_ms: millis(limit),
         });
     }
-    let covered = now.since(*first);
+    let from = now.minus(spec.period).min(newest);
+    let inside = &known[known.partition_point(|(at, _)| *at < from)..];
+    let covered = inside.first().map(|(first, _)| now.since(*first)).unwrap_or_default();
     if covered < spec.needed() {
         return Reading::Missing(MissingReason::TooShort {
             covered_ms: millis(covered),
@@ -75,7 +76,7 @@ pub fn aggregate(samples: &[(Timestamp, f64)], now: Timestamp, spec: &WindowSpec
     Reading::Known {
         value: reduce(spec.aggregate, &values),
         samples: u32::try_from(values.len()).unwrap_or(u32::MAX),
-        newest: *newest,
+        newest,
     }
 }
 
@@ -149,6 +150,20 @@ mod tests {
         let mut gapped = every_5_s(0, 50);
         gapped.extend(every_5_s(90, 100));
         assert!(matches!(missing(&gapped, at(100)), MissingReason::Gap { .. }));
+    }
+
+    #[test]
+    fn a_late_sample_of_a_short_window_counts_until_it_is_stale() {
+        let short = WindowSpec { period: Duration::from_secs(10), ..spec(Aggregate::Mean) };
+        let samples = every_5_s(0, 100);
+        for (now, expected) in
+            [(105, Some(97.5)), (111, Some(100.0)), (116, Some(100.0)), (117, None)]
+        {
+            let reading = aggregate(&samples, at(now), &short);
+            assert_eq!(reading.value(), expected, "at {now} s: {reading:?}");
+        }
+        let stale = aggregate(&samples, at(200), &short);
+        assert!(matches!(stale, Reading::Missing(MissingReason::Stale { .. })), "{stale:?}");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! reason.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use drover_lab::bmc::Nic;
@@ -10,12 +9,11 @@ use serde_json::Value;
 
 use super::ground::Ground;
 use super::sleepers::{
-    fails, is_of_use, name_bmc, park, part, password_file, power, reasons, set, wake, with_bmcs,
+    fails, is_of_use, name_bmc, nothing_speaks_against_a_park, park, part, password_file, power,
+    reasons, set, wake, with_bmcs,
 };
 use super::world::{World, all, text};
 
-/// Plans count with the samples of so long: two of them.
-const WINDOW: Duration = Duration::from_secs(5);
 /// What a lab host draws, from rest to full load; and what its BMC does while it is off.
 const ON_W: Range<f64> = 50.0..260.0;
 const OFF_W: Range<f64> = 1.0..20.0;
@@ -59,19 +57,17 @@ fn until_measured(world: &World) -> anyhow::Result<()> {
     })
 }
 
-/// h3 is refused for this reason and no other.
+/// h3 is refused for this reason and no other, as soon as what it is judged by is known: its
+/// agent may have to describe it anew, and samples of a busy machine come late.
 fn only(world: &World, options: &[&str], reason: &str, part: &str) -> anyhow::Result<()> {
-    let found = reasons(world, "h3", options)?;
-    let [(sort, said)] = found.as_slice() else {
-        anyhow::bail!("{reason} was expected, and there are {found:?}")
-    };
-    ensure!(sort == reason && said.contains(part), "{reason} was expected: {sort}, {said}");
-    Ok(())
-}
-
-/// The same, once its agent has told what it is judged by.
-fn soon_only(world: &World, reason: &str, part: &str) -> anyhow::Result<()> {
-    world.until(reason, || only(world, UNTESTED, reason, part).map(|()| true))
+    world.until(reason, || {
+        let found = reasons(world, "h3", options)?;
+        let [(sort, said)] = found.as_slice() else {
+            anyhow::bail!("{reason} was expected, and there are {found:?}")
+        };
+        ensure!(sort == reason && said.contains(part), "{reason} was expected: {sort}, {said}");
+        Ok(true)
+    })
 }
 
 const UNTESTED: &[&str] = &["--untested"];
@@ -98,7 +94,7 @@ fn settings_speak_against_a_park(world: &World) -> anyhow::Result<()> {
 
 /// Nothing speaks against it any more.
 fn nothing(world: &World) -> anyhow::Result<()> {
-    world.until("nothing against a park", || Ok(reasons(world, "h3", UNTESTED)?.is_empty()))
+    nothing_speaks_against_a_park(world, "h3", UNTESTED)
 }
 
 fn the_cluster_speaks_against_a_park(world: &World) -> anyhow::Result<()> {
@@ -127,7 +123,7 @@ fn the_network_speaks_against_a_park(world: &World) -> anyhow::Result<()> {
     let lonely = ["--method", "wake-on-lan", "--mac", card.trim()];
     set(world, "h3", &lonely)?;
     describes_itself_anew(world)?;
-    soon_only(world, "out-of-reach", "shares a network")?;
+    only(world, UNTESTED, "out-of-reach", "shares a network")?;
     set(world, "h3", &["--broadcast", broadcast])?;
     nothing(world)?;
     set(world, "h3", &["--method", "any", "--mac", "any", "--broadcast", "none"])?;
@@ -142,7 +138,7 @@ fn the_network_speaks_against_a_park(world: &World) -> anyhow::Result<()> {
     };
     own("-I")?;
     let told = describes_itself_anew(world)
-        .and_then(|()| soon_only(world, "controller", "this controller runs on it"));
+        .and_then(|()| only(world, UNTESTED, "controller", "this controller runs on it"));
     own("-D")?;
     told?;
     describes_itself_anew(world)?;
@@ -262,8 +258,6 @@ fn draws(world: &World, source: &str, watts: Range<f64>) -> anyhow::Result<()> {
 
 fn a_test_parks_and_wakes(world: &World) -> anyhow::Result<()> {
     moves(world, "h3")?;
-    // What its last host has measured is forgotten, what h3 measures is there.
-    std::thread::sleep(WINDOW);
     nothing(world)?;
     let start = world.now()?;
     world.drover(&["host", "check-wake", "h3", "--wait"])?;
@@ -279,7 +273,5 @@ fn a_test_parks_and_wakes(world: &World) -> anyhow::Result<()> {
     ensure!(power["wake_tested"] == true, "{power}");
     ensure!(power["last_test"]["failure"] == Value::Null, "{power}");
     // From now on it may be parked without another word.
-    let found = reasons(world, "h3", &[])?;
-    ensure!(found.is_empty(), "{found:?}");
-    Ok(())
+    nothing_speaks_against_a_park(world, "h3", &[])
 }

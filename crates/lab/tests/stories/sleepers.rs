@@ -68,8 +68,22 @@ pub(crate) fn power(world: &World, host: &str) -> anyhow::Result<Value> {
     world.json(&["host", "power", host])
 }
 
+/// Waits until a host may be parked: samples of a busy machine come late.
+pub(crate) fn nothing_speaks_against_a_park(
+    world: &World,
+    host: &str,
+    options: &[&str],
+) -> anyhow::Result<()> {
+    world.until("nothing against a park", || {
+        let found = reasons(world, host, options)?;
+        ensure!(found.is_empty(), "there are {found:?}");
+        Ok(true)
+    })
+}
+
 /// Parks a host and returns once it is off.
 pub(crate) fn park(world: &World, host: &str) -> anyhow::Result<()> {
+    nothing_speaks_against_a_park(world, host, &["--untested"])?;
     world.drover(&["host", "park", host, "--untested", "--wait"])?;
     ensure!(!world.lab.is_on(host), "{host} is said to be parked, and it is on");
     let state = power(world, host)?["state"].clone();
