@@ -34,15 +34,54 @@ pub(crate) struct Lane {
     pub(crate) shared: &'static [Story<World>],
     /// Each on a lab of its own.
     pub(crate) own: &'static [Story<Ground>],
+    /// Of these the ones with such names, which another lane tells as well; none for all.
+    pub(crate) again: Option<&'static [&'static str]>,
 }
 
 impl Lane {
-    pub(crate) fn wants_shared(&self, arguments: &Arguments) -> bool {
-        self.shared.iter().any(|(name, _)| wanted(arguments, name))
+    /// The stories on the lab for all, by the names that they have in this lane.
+    pub(crate) fn on_shared(
+        &'static self,
+    ) -> impl Iterator<Item = (String, &'static fn(&World) -> anyhow::Result<()>)> {
+        self.named(self.shared)
     }
 
-    pub(crate) fn wants_own(&self, arguments: &Arguments) -> bool {
-        self.own.iter().any(|(name, _)| wanted(arguments, name))
+    /// The same of those on labs of their own.
+    pub(crate) fn on_own(
+        &'static self,
+    ) -> impl Iterator<Item = (String, &'static fn(&Ground) -> anyhow::Result<()>)> {
+        self.named(self.own)
+    }
+
+    fn named<On>(
+        &'static self,
+        stories: &'static [Story<On>],
+    ) -> impl Iterator<Item = (String, &'static fn(&On) -> anyhow::Result<()>)> {
+        let is_told = |name: &str| self.again.is_none_or(|names| names.contains(&name));
+        let called = move |name: &str| match self.again {
+            Some(_) => format!("{}_{name}", self.name),
+            None => name.to_owned(),
+        };
+        let told = stories.iter().filter(move |(name, _)| is_told(name));
+        told.map(move |(name, story)| (called(name), story))
+    }
+
+    /// A name of which there is no story to be told again.
+    pub(crate) fn nobodys(&'static self) -> Option<&'static str> {
+        let names = |of: &'static Self| {
+            let shared = of.shared.iter().map(|(name, _)| *name);
+            shared.chain(of.own.iter().map(|(name, _)| *name))
+        };
+        let again = self.again.unwrap_or_default();
+        again.iter().copied().find(|name| !names(self).any(|known| known == *name))
+    }
+
+    pub(crate) fn wants_shared(&'static self, arguments: &Arguments) -> bool {
+        self.on_shared().any(|(name, _)| wanted(arguments, &name))
+    }
+
+    pub(crate) fn wants_own(&'static self, arguments: &Arguments) -> bool {
+        self.on_own().any(|(name, _)| wanted(arguments, &name))
     }
 }
 

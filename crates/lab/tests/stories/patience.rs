@@ -16,7 +16,7 @@ const LAST_BEGIN: Duration = Duration::from_secs(30 * 60);
 /// for; this is for one that is not.
 const GIVEN_UP: Duration = Duration::from_secs(40 * 60);
 /// Where more than what is of every run is asked for, all takes so much longer.
-const LONGER: u32 = 3;
+const LONGER: u32 = 6;
 
 /// Every row of the crash table and a thousand moves take longer than those of every run.
 fn limit(of_every_run: Duration) -> Duration {
@@ -38,7 +38,7 @@ pub(crate) struct Patience {
     begun: Instant,
     failures: AtomicUsize,
     /// The story that is being told.
-    telling: Mutex<&'static str>,
+    telling: Mutex<String>,
 }
 
 impl Patience {
@@ -47,7 +47,7 @@ impl Patience {
         let of_lane = Arc::new(Self {
             begun: Instant::now(),
             failures: AtomicUsize::new(0),
-            telling: Mutex::new("none"),
+            telling: Mutex::new("no story".to_owned()),
         });
         let watched = Arc::clone(&of_lane);
         std::thread::spawn(move || watched.give_up_late());
@@ -58,14 +58,14 @@ impl Patience {
     /// when it happens, too: libtest-mimic tells of it at the end.
     pub(crate) fn hear(
         &self,
-        name: &'static str,
+        name: &str,
         story: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let failed = self.failures.load(Ordering::Relaxed);
         ensure!(failed < MAX_FAILURES, "not told: {failed} stories of this lane failed");
         let passed = self.begun.elapsed();
         ensure!(passed < limit(LAST_BEGIN), "not told: this lane began {} s ago", passed.as_secs());
-        *self.telling.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        name.clone_into(&mut self.telling.lock().unwrap_or_else(PoisonError::into_inner));
         let began = Instant::now();
         let told = caught(story);
         eprintln!("  {name}: {} s", began.elapsed().as_secs());
@@ -78,10 +78,10 @@ impl Patience {
 
     fn give_up_late(&self) {
         std::thread::sleep(limit(GIVEN_UP));
-        let name = *self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = self.telling.lock().unwrap_or_else(PoisonError::into_inner).clone();
         eprintln!(
             "error: {name} has not ended {} s after its lane began: its lab is left as it is",
-            GIVEN_UP.as_secs()
+            limit(GIVEN_UP).as_secs()
         );
         std::process::exit(1);
     }

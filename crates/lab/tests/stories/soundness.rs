@@ -2,18 +2,22 @@
 //! noticed. See `guest/memory.c` for what the guests look at.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use drover_lab::{GuestMemory, LabSpec, ProbeHandle, Releases};
+use serde_json::Value;
 
 use super::ground::Ground;
-use super::world::World;
+use super::world::{World, text};
 
 /// How many moves are made, where it is said.
 pub(crate) const MOVES: &str = "DROVER_LAB_MOVES";
 /// And where it is not.
 const OF_EVERY_RUN: u32 = 9;
+/// Moves at a time: as many as two hosts make between them.
+const AT_ONCE: usize = 2;
 /// A QEMU that loses writes loses some in one of so many moves: of three in a row that need more
 /// than one pass after the bulk of memory, one does.
 const UNTIL_NOTICED: u32 = 20;
@@ -24,7 +28,7 @@ const LIMITS: [&str; 4] = ["--max-bandwidth", "64MiB/s", "--max-downtime", "20ms
 /// A guest that is moved writes memory as a kernel does for so many percent of its vCPU.
 const WATCH_PERCENT: u8 = 80;
 /// A client of each guest asks and pings it so often.
-const CLIENT_LOOKS: Duration = Duration::from_millis(10);
+const CLIENT_LOOKS: Duration = Duration::from_millis(40);
 const DIRTY_MIB_PER_S: u32 = 2;
 const WORKING_SET_MIB: u32 = 16;
 /// So high that what a guest writes is no load: nothing here is decided by it.
@@ -57,15 +61,25 @@ pub(crate) fn memory_that_a_move_loses_is_noticed(ground: &Ground) -> anyhow::Re
 }
 
 fn lab(spec: LabSpec) -> LabSpec {
-    LabSpec { hosts: 2, guests: 3, host_cores: HOST_CORES, ..spec }
+    LabSpec { hosts: 2, guests: 4, host_cores: HOST_CORES, ..spec }
 }
 
 /// What came of moves. They end with the first after which something is wrong.
+#[derive(Default)]
 struct Told {
     moves: u32,
     /// Of four passes and more.
     of_passes: u32,
     wrong: Vec<String>,
+}
+
+impl Told {
+    fn with(mut self, other: Self) -> Self {
+        self.moves += other.moves;
+        self.of_passes += other.of_passes;
+        self.wrong.extend(other.wrong);
+        self
+    }
 }
 
 impl fmt::Display for Told {
@@ -75,7 +89,22 @@ impl fmt::Display for Told {
     }
 }
 
-/// Guests move in turn while clients talk to all of them and all write memory.
+/// Moves that are still to be made, by several who move guests.
+struct Left(AtomicU32);
+
+impl Left {
+    /// Whether one more is to be made, which the caller makes then.
+    fn take(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Guests move, two at a time, while clients talk to all of them and all write memory.
 fn make_moves(world: &World, moves: u32) -> anyhow::Result<Told> {
     let guests = world.lab.spec().guest_names();
     let mut clients = Vec::new();
@@ -83,17 +112,19 @@ fn make_moves(world: &World, moves: u32) -> anyhow::Result<Told> {
         world.lab.dirty(guest, DIRTY_MIB_PER_S, WORKING_SET_MIB)?;
         clients.push((guest, world.lab.probe_every(guest, None, CLIENT_LOOKS)?));
     }
-    let mut told = Told { moves: 0, of_passes: 0, wrong: Vec::new() };
-    for guest in guests.iter().cycle().take(usize::try_from(moves)?) {
-        let passes = make_move(world, guest)?;
-        told.moves += 1;
-        told.of_passes += u32::from(passes >= PASSES);
-        told.wrong.extend(what_is_wrong(world, guest));
-        if !told.wrong.is_empty() {
-            break;
-        }
-        world.lab.watch(guest, 0)?;
-    }
+    let left = Left(AtomicU32::new(moves));
+    let told: anyhow::Result<Vec<Told>> = std::thread::scope(|scope| {
+        let begin = |of_one: &'_ [String]| {
+            let (of_one, left) = (of_one.to_vec(), &left);
+            scope.spawn(move || {
+                // Whatever ends one ends the others.
+                move_in_turn(world, &of_one, left).inspect_err(|_| left.end())
+            })
+        };
+        let begun: Vec<_> = guests.chunks(guests.len().div_ceil(AT_ONCE)).map(begin).collect();
+        begun.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let mut told = told?.into_iter().fold(Told::default(), Told::with);
     if told.wrong.is_empty() {
         told.wrong.extend(guests.iter().filter_map(|guest| what_is_wrong(world, guest)));
     }
@@ -103,22 +134,56 @@ fn make_moves(world: &World, moves: u32) -> anyhow::Result<Told> {
     Ok(told)
 }
 
+/// Moves these guests in turn, one at a time.
+fn move_in_turn(world: &World, guests: &[String], left: &Left) -> anyhow::Result<Told> {
+    let mut told = Told::default();
+    for guest in guests.iter().cycle() {
+        if !left.take() {
+            break;
+        }
+        let passes = make_move(world, guest)?;
+        told.moves += 1;
+        told.of_passes += u32::from(passes >= PASSES);
+        told.wrong.extend(what_is_wrong(world, guest));
+        if !told.wrong.is_empty() {
+            left.end();
+            break;
+        }
+        world.lab.watch(guest, 0)?;
+    }
+    Ok(told)
+}
+
 /// Moves a guest to the other host; how many passes that took.
 fn make_move(world: &World, guest: &str) -> anyhow::Result<u64> {
-    world.measured(guest)?;
     let to = world.other(&world.home(guest)?);
     world.lab.watch(guest, WATCH_PERCENT)?;
-    let words = ["guest", "migrate", guest, "--to", &to];
+    let words = ["guest", "migrate", guest, "--to", &to, "--no-wait"];
     let words: Vec<&str> = words.into_iter().chain(LIMITS).collect();
-    let moved = world.json(&words)?;
+    let mut begun = Value::Null;
+    // It is refused while what was measured before another move is all that is known.
+    world.until("a move", || {
+        begun = world.json(&words)?;
+        Ok(true)
+    })?;
+    let id = text(&begun, "id");
+    let moved = world.finished(id)?;
     ensure!(moved["state"] == "completed", "{moved}");
-    moved["outcome"]["iterations"].as_u64().with_context(|| format!("no passes: {moved}"))
+    let mut passes = None;
+    // What the source counted follows the end.
+    world.until("what came of the move", || {
+        passes = world.json(&["operation", "show", id])?["outcome"]["iterations"].as_u64();
+        Ok(passes.is_some())
+    })?;
+    passes.with_context(|| format!("no passes: {moved}"))
 }
 
 /// A guest that does not answer is wrong, too.
 fn what_is_wrong(world: &World, guest: &str) -> Option<String> {
     let found = match world.lab.check(guest) {
-        Ok(found) if found.ring.posted == 0 => "it has no ring to check".to_owned(),
+        Ok(found) if found.ring.posted == 0 => {
+            "it booted anew: its ring begins with nothing".to_owned()
+        }
         Ok(found) if found.faults() == 0 => return None,
         Ok(found) => found.to_string().replace('\n', "; "),
         Err(error) => format!("{error:#}"),

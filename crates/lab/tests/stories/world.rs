@@ -112,6 +112,14 @@ impl World {
         }
     }
 
+    /// A guest looks at all of its memory that it knows, and nothing is wrong.
+    pub(crate) fn memory_is_whole(&self, guest: &str) -> anyhow::Result<()> {
+        let found = self.lab.check(guest).context("the guest answers")?;
+        ensure!(found.faults() == 0, "memory was damaged: {found}");
+        ensure!(found.dirtied.checked > 0, "{guest} looked at nothing: {found}");
+        Ok(())
+    }
+
     /// A host other than this one.
     pub(crate) fn other(&self, host: &str) -> String {
         let names = self.lab.spec().host_names();
