@@ -34,8 +34,16 @@ pub(crate) struct Lane {
     pub(crate) shared: &'static [Story<World>],
     /// Each on a lab of its own.
     pub(crate) own: &'static [Story<Ground>],
-    /// Of these the ones with such names, which another lane tells as well; none for all.
-    pub(crate) again: Option<&'static [&'static str]>,
+    /// Of these the ones that another lane tells as well; none for all.
+    pub(crate) again: Option<Again>,
+}
+
+/// Stories that another lane tells as well.
+pub(crate) struct Again {
+    /// Their names here begin with this.
+    pub(crate) prefix: &'static str,
+    /// By the names that they have there.
+    pub(crate) stories: &'static [&'static str],
 }
 
 impl Lane {
@@ -57,9 +65,10 @@ impl Lane {
         &'static self,
         stories: &'static [Story<On>],
     ) -> impl Iterator<Item = (String, &'static fn(&On) -> anyhow::Result<()>)> {
-        let is_told = |name: &str| self.again.is_none_or(|names| names.contains(&name));
-        let called = move |name: &str| match self.again {
-            Some(_) => format!("{}_{name}", self.name),
+        let again = self.again.as_ref();
+        let is_told = move |name: &str| again.is_none_or(|of| of.stories.contains(&name));
+        let called = move |name: &str| match again {
+            Some(of) => format!("{}_{name}", of.prefix),
             None => name.to_owned(),
         };
         let told = stories.iter().filter(move |(name, _)| is_told(name));
@@ -68,12 +77,10 @@ impl Lane {
 
     /// A name of which there is no story to be told again.
     pub(crate) fn nobodys(&'static self) -> Option<&'static str> {
-        let names = |of: &'static Self| {
-            let shared = of.shared.iter().map(|(name, _)| *name);
-            shared.chain(of.own.iter().map(|(name, _)| *name))
-        };
-        let again = self.again.unwrap_or_default();
-        again.iter().copied().find(|name| !names(self).any(|known| known == *name))
+        let shared = self.shared.iter().map(|(name, _)| *name);
+        let known: Vec<&str> = shared.chain(self.own.iter().map(|(name, _)| *name)).collect();
+        let again = self.again.as_ref().map_or(&[][..], |of| of.stories);
+        again.iter().copied().find(|name| !known.contains(name))
     }
 
     pub(crate) fn wants_shared(&'static self, arguments: &Arguments) -> bool {

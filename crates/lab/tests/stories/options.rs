@@ -116,6 +116,8 @@ pub(crate) fn a_post_copy_that_breaks_goes_on(world: &World) -> anyhow::Result<(
     let from = world.home("vm5")?;
     let to = world.other(&from);
     let after = world.now()?;
+    // So that there is something to look at in the end.
+    world.lab.dirty("vm5", 1, 16)?;
     let id = world.begin_move_with("vm5", &to, "4MiB/s", &["--post-copy", "now"])?;
     // Before the target runs it has nothing that could be gone on with.
     world.until("the switch, and most of its memory", || {

@@ -61,7 +61,7 @@ pub(crate) fn memory_that_a_move_loses_is_noticed(ground: &Ground) -> anyhow::Re
 }
 
 fn lab(spec: LabSpec) -> LabSpec {
-    LabSpec { hosts: 2, guests: 4, host_cores: HOST_CORES, ..spec }
+    LabSpec { hosts: 2, guests: 2, host_cores: HOST_CORES, ..spec }
 }
 
 /// What came of moves. They end with the first after which something is wrong.
