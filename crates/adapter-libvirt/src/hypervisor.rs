@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId, MigrationOutcome,
-    MigrationProgress, NetworkDescription, Timestamp,
+    BrokenStream, Bytes, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId,
+    MigrationOutcome, MigrationProgress, NetworkDescription, Timestamp,
 };
 use drover_ports::{
     GuestStats, HostDescription, Hypervisor, HypervisorError, HypervisorEvent, ImageSink,
@@ -22,6 +22,7 @@ use crate::error::LibvirtError;
 use crate::images;
 use crate::outgoing;
 use crate::parse;
+use crate::post_copy;
 use crate::process::{Processes, QemuProcess};
 use crate::reconnect::Reconnecting;
 use crate::relocate::{left_behind, relocated};
@@ -29,9 +30,6 @@ use crate::relocate::{left_behind, relocated};
 /// A guest that arrived and has never run has used less vCPU time than this, ns: QEMU's
 /// vCPU threads only start up. A guest that ran for a tenth of a second has used more.
 const NEVER_RAN_NS: u64 = 50_000_000;
-
-/// How long the target may take to break its end of a transfer that is gone on with.
-const BREAK_WAIT: Duration = Duration::from_secs(3);
 
 /// What libvirt takes for no cap, MiB/s: the largest that fits QEMU's bytes per second.
 const NO_CAP_MIB_S: u64 = (i64::MAX as u64) >> 20;
@@ -231,8 +229,13 @@ impl Hypervisor for Libvirt {
     async fn recover_post_copy(
         &self,
         migration: OutgoingMigration,
+        stream: BrokenStream,
     ) -> Result<MigrationOutcome, HypervisorError> {
-        self.carry_out(migration, go_on).await
+        let job = match stream {
+            BrokenStream::Leave => post_copy::go_on,
+            BrokenStream::Sever => post_copy::sever_and_go_on,
+        };
+        self.carry_out(migration, job).await
     }
 
     async fn is_busy_at_target(
@@ -485,9 +488,9 @@ fn describe(connection: &Connection) -> Result<HostDescription, LibvirtError> {
     Ok(description)
 }
 
-/// libvirt's `major * 1,000,000 + minor * 1,000 + release`.
 fn version(number: u64) -> String {
-    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+    let (major, minor, release) = parse::version(number);
+    format!("{major}.{minor}.{release}")
 }
 
 /// None when the domain went away while it was read.
@@ -578,56 +581,6 @@ fn departing(
         return Err(LibvirtError { code: sys::VIR_ERR_OPERATION_UNSUPPORTED, message });
     }
     Ok(relocated(&kept, disks)?.unwrap_or(kept))
-}
-
-/// A transfer whose connection hangs is not broken for QEMU yet: both ends are told first.
-fn go_on(connection: &Connection, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
-    let domain = connection.domain(migration.guest)?;
-    // Refused where it is broken already.
-    let _ = domain.abort_post_copy();
-    if break_at_target(migration) == Some(Half::Lost) {
-        let message = "the target has no half of it".to_owned();
-        return Err(LibvirtError { code: sys::VIR_ERR_NO_DOMAIN, message });
-    }
-    domain.migrate(&outgoing::go_on(migration))
-}
-
-/// What the target has of a guest that switched to post-copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Half {
-    There,
-    Lost,
-}
-
-/// The target's end of a stream that survived a cut of the line believes that it still runs.
-/// libvirt there may not return from the call, and has heard it all the same. Tells what the
-/// target has, where it says so.
-fn break_at_target(migration: &OutgoingMigration) -> Option<Half> {
-    let (uri, guest) = (migration.peer_uri.clone(), migration.guest);
-    let (done, waiting) = std::sync::mpsc::channel();
-    let told = std::thread::Builder::new().name("libvirt-peer".to_owned()).spawn(move || {
-        // Nobody listens to the peer's events, nor to the answers once nobody waits any more.
-        let (notices, _) = std::sync::mpsc::channel();
-        let Ok(peer) = Connection::open(&uri, notices) else { return };
-        let state = peer.domain(guest).and_then(|domain| domain.state());
-        let half = match state {
-            Ok(state) if parse::guest_state(state).is_active() => Some(Half::There),
-            // Its process has ended, and a definition is all that is left.
-            Ok(_) => Some(Half::Lost),
-            Err(error) if error.code == sys::VIR_ERR_NO_DOMAIN => Some(Half::Lost),
-            Err(_) => None,
-        };
-        let _ = done.send(half);
-        if half == Some(Half::There) {
-            let _ = peer.domain(guest).and_then(|domain| domain.abort_post_copy());
-        }
-        let _ = done.send(half);
-    });
-    told.ok()?;
-    let said = waiting.recv_timeout(BREAK_WAIT).ok()?;
-    // The second word comes when it is broken there.
-    let _ = waiting.recv_timeout(BREAK_WAIT);
-    said
 }
 
 fn now() -> Timestamp {

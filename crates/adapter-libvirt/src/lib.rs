@@ -14,6 +14,7 @@ mod images;
 mod inspection;
 mod outgoing;
 mod parse;
+mod post_copy;
 mod process;
 mod reconnect;
 mod relocate;

@@ -12,7 +12,10 @@ use drover_agent_api::v1::{
     AcceptIncoming, CancelMigration, DiscardIncoming, FailureKind, RemoveDeparted, Resume,
     StartMigration, command::Action, from_agent,
 };
-use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationSettings, OperationId};
+use drover_model::{
+    BrokenStream, Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress,
+    MigrationSettings, OperationId,
+};
 use drover_ports::{HypervisorError, HypervisorEvent, IncomingDisposal};
 use support::controller::Controller;
 use support::hypervisor::{Scripted, progress};
@@ -494,6 +497,79 @@ async fn a_post_copy_whose_target_hangs_says_so() {
     }
     assert!(began.elapsed() >= RECOVERY.hangs_after, "{:?}", began.elapsed());
     stage.agent.stop().await;
+}
+
+/// QEMU's own stream may outlive the break, and severing it may leave QEMU on the target deaf.
+#[tokio::test]
+async fn a_broken_stream_is_left_alone_before_it_is_severed() {
+    let mut stage = broken_post_copy().await;
+    let conflict = || HypervisorError::Conflict("QEMU reports migration is still running".into());
+    let began = tokio::time::Instant::now();
+    while stage.hypervisor.streams().last() != Some(&BrokenStream::Sever) {
+        stage.hypervisor.end_job(GUEST, Err(conflict()));
+        let Body::PostCopyFailed(_) = stage.controller.update().await else { panic!() };
+    }
+    assert!(began.elapsed() >= Duration::from_millis(RECOVERY.patience.at_least_ms));
+    assert_eq!(stage.hypervisor.streams()[0], BrokenStream::Leave);
+    stage.agent.stop().await;
+}
+
+/// It moves: there is nothing to sever, however long it takes.
+#[tokio::test]
+async fn a_broken_stream_that_moves_is_not_severed() {
+    let mut stage = broken_post_copy().await;
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Conflict("it still runs".into())));
+    let began = tokio::time::Instant::now();
+    let mut sent = 1_000;
+    while began.elapsed() < Duration::from_millis(2 * RECOVERY.patience.at_most_ms) {
+        stage.hypervisor.end_job(GUEST, Err(HypervisorError::Conflict("it still runs".into())));
+        let sent_more = MigrationProgress { processed: Bytes(sent), ..progress(2) };
+        stage.hypervisor.set_job(GUEST, Some(sent_more));
+        sent += 1;
+        tokio::time::sleep(RECOVERY.look).await;
+    }
+    assert!(!stage.hypervisor.streams().contains(&BrokenStream::Sever));
+    assert!(matches!(stage.controller.any_update().await, Body::ProgressJson(_)));
+    // It has ended by itself.
+    stage.hypervisor.set_job(GUEST, None);
+    stage.hypervisor.forget(GUEST);
+    stage.hypervisor.end_process(GUEST);
+    finished(&stage.controller.update().await);
+    stage.agent.stop().await;
+}
+
+/// A libvirt that cannot go on is not asked to, and the loss of memory is not advised before it is
+/// sure.
+#[tokio::test]
+async fn a_target_that_cannot_go_on_is_told_once_the_stream_has_had_its_time() {
+    let mut stage = broken_post_copy().await;
+    let began = tokio::time::Instant::now();
+    loop {
+        let refused = HypervisorError::Refused("libvirt 11.3.0 on the target cannot".into());
+        stage.hypervisor.end_job(GUEST, Err(refused));
+        let Body::PostCopyFailed(why) = stage.controller.update().await else { panic!() };
+        if why.kind() == FailureKind::Refused {
+            assert!(why.message.contains("cannot be gone on with: "), "{why:?}");
+            assert!(why.message.contains("11.3.0") && why.message.contains("virsh destroy"));
+            break;
+        }
+        assert!(!why.message.contains("destroy"), "{why:?}");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(RECOVERY.patience.at_least_ms));
+    stage.agent.stop().await;
+}
+
+/// A guest whose transfer has broken after the switch, and the controller knows.
+async fn broken_post_copy() -> Stage {
+    let mut stage = Stage::new().await;
+    stage.hypervisor.put(GUEST, GuestState::Running);
+    stage.order(start_post_copy());
+    stage.controller.any_update().await;
+    stage.hypervisor.put(GUEST, GuestState::PostCopyFailed);
+    stage.hypervisor.set_job(GUEST, Some(progress(1)));
+    stage.hypervisor.end_job(GUEST, Err(HypervisorError::Broken("cut".to_owned())));
+    assert!(matches!(stage.controller.update().await, Body::PostCopyFailed(_)));
+    stage
 }
 
 /// libvirt's error alone does not tell whether the guest had switched: its state does.

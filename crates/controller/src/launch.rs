@@ -6,7 +6,7 @@ use std::time::Duration;
 use drover_lifecycle::Migration;
 use drover_model::{MigrationMode, MigrationSettings, OwnerPhase, PlanId, PostCopy, Timestamp};
 use drover_planner::{Plan, PlanReport, PlannedMove};
-use drover_rules::{Move, protection};
+use drover_rules::{Move, protection, recovers_post_copy};
 
 use crate::admission::copies;
 use crate::engine::Engine;
@@ -265,11 +265,21 @@ fn settings(tables: &Tables, order: &Order, step: &Move) -> MigrationSettings {
     let mut settings = policy.clamp(order.settings.clone());
     if settings.by_policy {
         settings = policy.fill(settings, false);
-        if settings.post_copy == PostCopy::Allow && unprotected(tables, step).is_some() {
+        // What a person asks for is done, with a warning.
+        let is_asked_for = order.settings.post_copy != PostCopy::Never;
+        let is_safe =
+            unprotected(tables, step).is_none() && (is_asked_for || is_recoverable(tables, step));
+        if settings.post_copy == PostCopy::Allow && !is_safe {
             settings.post_copy = PostCopy::Never;
         }
     }
     MigrationSettings { by_policy: false, ..settings }
+}
+
+/// Whether a transfer that breaks after the switch to post-copy can be gone on with.
+fn is_recoverable(tables: &Tables, step: &Move) -> bool {
+    let libvirt = |host| tables.hosts.get(host).map(|record| &record.host.capabilities.libvirt);
+    [step.from, step.to].into_iter().filter_map(libvirt).all(|one| recovers_post_copy(one))
 }
 
 /// Under post-copy libvirt lets the target run before the source is gone, so something else

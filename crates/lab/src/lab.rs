@@ -259,13 +259,19 @@ impl Lab {
     /// with SIGKILL; it is started again as systemd would. tgtd is then without LUNs until
     /// [`Lab::start_storage`].
     pub fn kill_daemon(&self, member: &str, daemon: &str) -> anyhow::Result<()> {
+        let pid = self.daemon(member, daemon)?;
+        self.exec(member, &["kill", "-9", &pid]).map(drop)
+    }
+
+    /// The process of a daemon of a member, as it was begun last.
+    pub fn daemon(&self, member: &str, daemon: &str) -> anyhow::Result<String> {
         if member != CTL {
             self.known_machine(member)?;
         }
         let path = self.member_dir(member).join("run-lab").join(format!("{daemon}.pid"));
         let pid = std::fs::read_to_string(&path)
             .with_context(|| format!("{member} has no daemon `{daemon}`"))?;
-        self.exec(member, &["kill", "-9", pid.trim()]).map(drop)
+        Ok(pid.trim().to_owned())
     }
 
     /// Keeps one vCPU of a guest busy for so many percent.

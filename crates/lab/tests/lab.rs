@@ -96,6 +96,10 @@ const SHARED: &[Story<World>] = &[
     ("post_copy_ends_what_does_not_converge", options::post_copy_ends_what_does_not_converge),
     ("post_copy_can_be_asked_for_at_once", options::post_copy_can_be_asked_for_at_once),
     ("a_post_copy_that_breaks_goes_on", options::a_post_copy_that_breaks_goes_on),
+    (
+        "a_post_copy_whose_stream_breaks_goes_on_or_says_why",
+        options::a_post_copy_whose_stream_breaks_goes_on_or_says_why,
+    ),
     ("the_network_hears_of_a_moved_guest", continuity::the_network_hears_of_a_moved_guest),
     (
         "the_network_misses_a_moved_guest_as_measured",
@@ -166,6 +170,7 @@ const ON_OLDER: &[&str] = &[
     "post_copy_ends_what_does_not_converge",
     "post_copy_can_be_asked_for_at_once",
     "a_post_copy_that_breaks_goes_on",
+    "a_post_copy_whose_stream_breaks_goes_on_or_says_why",
     "a_local_disk_moves_with_its_running_guest",
     "shared_disks_stay_while_local_ones_move",
     "a_top_layer_moves_onto_its_backing_file",

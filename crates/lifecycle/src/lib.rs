@@ -12,6 +12,7 @@ pub mod forecast;
 mod migration;
 pub mod power;
 pub mod queue;
+pub mod recovery;
 
 pub use answer::answer;
 pub use departure::{Beginning, Look, MAY_HAVE_LEFT_MS, QUIET_LOOKS, Verdict, beginning, judge};

@@ -19,6 +19,7 @@ mod migration;
 mod owner;
 mod power;
 mod reading;
+mod recovery;
 mod sample;
 mod time;
 mod units;
@@ -48,6 +49,7 @@ pub use power::{
     PowerCurve, PowerLine, PowerReading, PowerSource, PowerState, SecureOn, WakeMethod,
 };
 pub use reading::{MissingReason, Reading};
+pub use recovery::{BrokenStream, libvirt_recovers_post_copy};
 pub use sample::{GuestSample, HostSample};
 pub use time::Timestamp;
 pub use units::{

@@ -1,10 +1,9 @@
 //! One engine for every placement decision:
 //! `plan(view, policy, budget, rng) → (Plan, PlanReport)`.
 //!
-//! Today the search is greedy with exact bookkeeping (`relieve`, `place`); the signature
-//! and the report are final. A plan is ordered batches of moves; each batch is feasible
-//! while its guests hold resources on both hosts, and `drover_rules::audit` confirms it.
-//! The planner knows nothing of libvirt, operations or time beyond `view.at`.
+//! A plan is ordered batches of moves; each batch is feasible while its guests hold resources on
+//! both hosts, and `drover_rules::audit` confirms it. The planner knows nothing of libvirt,
+//! operations or time beyond `view.at`.
 
 mod arrange;
 mod batch;

@@ -5,8 +5,8 @@
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId, MigrationOutcome,
-    MigrationProgress, MigrationSettings, NetworkDescription, PoolDescription,
+    BrokenStream, Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, HostId,
+    MigrationOutcome, MigrationProgress, MigrationSettings, NetworkDescription, PoolDescription,
 };
 use tokio::sync::broadcast;
 
@@ -218,10 +218,14 @@ pub trait Hypervisor: Inspection {
     /// Goes on with a migration that broke after the switch to post-copy
     /// ([`GuestState::PostCopyFailed`]). Returns when the job is over.
     ///
+    /// Conflict while QEMU's stream still stands and is to be left alone: it may go on by itself.
+    /// Refused, and nothing is done, where the hypervisor on either side cannot do this.
+    ///
     /// [`GuestState::PostCopyFailed`]: drover_model::GuestState::PostCopyFailed
     async fn recover_post_copy(
         &self,
         migration: OutgoingMigration,
+        stream: BrokenStream,
     ) -> Result<MigrationOutcome, HypervisorError>;
 
     /// Whether the target's hypervisor is at work on the guest at this moment. That takes moments

@@ -37,4 +37,5 @@ pub use placement_rule::{Labels, PlacementKind, PlacementRule, Scope, Strength, 
 pub use projection::{Draw, HostLoad, Move, Projection};
 pub use protection::{DiskProtection, Protection, protection};
 pub use rule::{Aggregate, Rule, RuleLimitError, limits};
+pub use version::recovers_post_copy;
 pub use window::{WindowSpec, aggregate};

@@ -19,6 +19,13 @@ impl Version {
     }
 }
 
+/// Whether this libvirt goes on with a transfer that broke after the switch to post-copy; of
+/// one whose version is not known nothing is held against it.
+pub fn recovers_post_copy(libvirt: &str) -> bool {
+    let version = Version::read(libvirt);
+    version.is_none_or(|version| drover_model::libvirt_recovers_post_copy(version.branch()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,12 @@ pub(crate) use stats::{dirty_window, guest_stats, outcome, progress};
 
 use roxmltree::Node;
 
+/// libvirt's `major * 1,000,000 + minor * 1,000 + release`.
+pub(crate) fn version(number: u64) -> (u32, u32, u32) {
+    let part = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    (part(number / 1_000_000), part(number / 1000 % 1000), part(number % 1000))
+}
+
 /// The first child with this name.
 pub(crate) fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
     node.children().find(|child| child.has_tag_name(name))

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_agent_api::v1::{Failure, FailureKind};
-use drover_model::{Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
+use drover_lifecycle::recovery::{Broken, Patience};
+use drover_model::{
+    BrokenStream, Bytes, GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId,
+};
 use drover_ports::{HypervisorError, OutgoingMigration};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -30,6 +33,8 @@ pub struct RecoveryPace {
     /// answer of QEMU's; while half of the guest's memory is elsewhere, that does not come any
     /// more.
     pub hangs_after: Duration,
+    /// How long QEMU's stream is left alone, to go on by itself.
+    pub patience: Patience,
 }
 
 impl Default for RecoveryPace {
@@ -38,6 +43,7 @@ impl Default for RecoveryPace {
             try_again: Duration::from_secs(5),
             look: Duration::from_millis(500),
             hangs_after: Duration::from_secs(30),
+            patience: Patience::default(),
         }
     }
 }
@@ -52,10 +58,14 @@ const TARGET_SAYS_WITHIN: Duration = Duration::from_secs(5);
 /// push an interrupt's frame). A page that has not come blocks it then, and with it the monitor
 /// by which it would be told of the new connection. Its own way out is a command that is handled
 /// out of band (`migrate-recover`), and libvirt sends none so.
-const HANGS: &str = "its transfer broke after the switch to post-copy and cannot be gone on with: \
-                     QEMU on the target waits for memory that has not come, and hears nothing \
-                     meanwhile. The guest does not run and will not: `virsh destroy` it on the \
-                     target, then start it from its disks";
+const HANGS: &str =
+    "QEMU on the target waits for memory that has not come, and hears nothing meanwhile";
+
+const CANNOT_GO_ON: &str =
+    "its transfer broke after the switch to post-copy and cannot be gone on with";
+
+const CURE: &str = "The guest does not run and will not: `virsh destroy` it on the target, then \
+                    start it from its disks";
 
 /// Looks after which a job that was begun by an earlier run of this agent, and does not
 /// switch, is taken for one that cannot.
@@ -136,13 +146,21 @@ pub(super) async fn recover(
     why: String,
 ) {
     let guest = outgoing.guest;
+    let transfer = OutgoingMigration { post_copy: true, ..outgoing.clone() };
+    let mut broken = Recovery {
+        commands: &commands,
+        operation,
+        transfer,
+        began: Instant::now(),
+        state: Broken::new(0),
+        moving: Moving::default(),
+        busy_since: None,
+    };
     let mut why = failure(FailureKind::Broken, why);
-    let broken = OutgoingMigration { post_copy: true, ..outgoing.clone() };
-    let mut busy_since = None;
     loop {
         commands.tell_post_copy_failed(operation, &why);
-        tokio::time::sleep(commands.recovery.try_again).await;
-        match go_on(&commands, operation, &broken, &mut busy_since).await {
+        while broken.moves_by_itself().await {}
+        match broken.go_on().await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
             // The source's half is here and cannot run: QEMU lets none go on that switched. So
             // nothing of the guest can run here any more, and the target tells what it has.
@@ -151,8 +169,7 @@ pub(super) async fn recover(
                 return commands.conclude(operation, Ok(MigrationOutcome::default())).await;
             }
             Err(error) if has_broken(&commands, guest).await => {
-                let hangs = hangs(&commands, &broken, &mut busy_since).await;
-                why = hangs.unwrap_or_else(|| of_hypervisor(&error));
+                why = broken.reason(&error, why).await;
             }
             // It ended by itself, or something else became of it.
             Err(_) => return follow(commands, operation, guest, Some(outgoing), None).await,
@@ -160,56 +177,113 @@ pub(super) async fn recover(
     }
 }
 
-/// Asks for it once, and tells how it goes meanwhile: libvirt answers when the transfer is over
-/// or has broken again, and not at all where QEMU on the target does not answer.
-async fn go_on(
-    commands: &Commands,
+/// A broken transfer that is gone on with.
+struct Recovery<'a> {
+    commands: &'a Commands,
     operation: OperationId,
-    broken: &OutgoingMigration,
-    busy_since: &mut Option<Instant>,
-) -> Result<MigrationOutcome, HypervisorError> {
-    let answer = commands.hypervisor.recover_post_copy(broken.clone());
-    tokio::pin!(answer);
-    let mut still = 0_u32;
-    loop {
-        tokio::select! {
-            outcome = &mut answer => return outcome,
-            () = tokio::time::sleep(commands.recovery.look) => {}
-        }
-        match look(commands, broken.guest).await {
-            Ok((Some(GuestState::PostCopy), Some(progress))) => {
-                (still, *busy_since) = (0, None);
-                commands.tell_progress(operation, progress);
-            }
-            Ok((Some(GuestState::PostCopyFailed), _)) => {
-                still += 1;
-                if still.is_multiple_of(LOOKS_PER_QUESTION)
-                    && let Some(why) = hangs(commands, broken, busy_since).await
-                {
-                    commands.tell_post_copy_failed(operation, &why);
-                }
-            }
-            _ => {}
-        }
-    }
+    transfer: OutgoingMigration,
+    began: Instant,
+    state: Broken,
+    moving: Moving,
+    /// libvirt on the target has been found at work at every look since.
+    busy_since: Option<Instant>,
 }
 
-/// What to say where QEMU on the target hangs; none where it is not known to. Asked again and
-/// again: `busy_since` is when libvirt there began to be found at work at every look.
-async fn hangs(
-    commands: &Commands,
-    broken: &OutgoingMigration,
-    busy_since: &mut Option<Instant>,
-) -> Option<Failure> {
-    let asked = commands.hypervisor.is_busy_at_target(broken.clone());
-    // Silence says nothing either way.
-    let busy = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await.ok()?.ok()?;
-    if !busy {
-        *busy_since = None;
-        return None;
+impl Recovery<'_> {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-    let since = *busy_since.get_or_insert_with(Instant::now);
-    // Refused, unlike a line that is cut: no further try helps.
-    let hangs = since.elapsed() >= commands.recovery.hangs_after;
-    hangs.then(|| failure(FailureKind::Refused, HANGS))
+
+    fn stream(&self) -> BrokenStream {
+        self.state.stream(self.now(), self.commands.recovery.patience)
+    }
+
+    /// Looks for as long as lies between two tries, and tells how it goes meanwhile.
+    async fn moves_by_itself(&mut self) -> bool {
+        let end = Instant::now() + self.commands.recovery.try_again;
+        let mut moves = false;
+        while Instant::now() < end {
+            tokio::time::sleep(self.commands.recovery.look).await;
+            let looked = look(self.commands, self.transfer.guest).await;
+            if let Ok((Some(GuestState::PostCopyFailed), Some(progress))) = looked
+                && self.moving.has_moved(&progress)
+            {
+                moves = true;
+                let now = self.now();
+                self.state.moved(now);
+                self.busy_since = None;
+                self.commands.tell_progress(self.operation, progress);
+            }
+        }
+        moves
+    }
+
+    /// Asks for it once, and tells how it goes meanwhile: libvirt answers when the transfer is
+    /// over or has broken again, and not at all where QEMU on the target does not answer.
+    async fn go_on(&mut self) -> Result<MigrationOutcome, HypervisorError> {
+        let stream = self.stream();
+        let answer = self.commands.hypervisor.recover_post_copy(self.transfer.clone(), stream);
+        tokio::pin!(answer);
+        let mut still = 0_u32;
+        loop {
+            tokio::select! {
+                outcome = &mut answer => return outcome,
+                () = tokio::time::sleep(self.commands.recovery.look) => {}
+            }
+            match look(self.commands, self.transfer.guest).await {
+                Ok((Some(GuestState::PostCopy), Some(progress))) => {
+                    (still, self.busy_since) = (0, None);
+                    let now = self.now();
+                    self.state.moved(now);
+                    self.commands.tell_progress(self.operation, progress);
+                }
+                Ok((Some(GuestState::PostCopyFailed), _)) => {
+                    still += 1;
+                    if still.is_multiple_of(LOOKS_PER_QUESTION)
+                        && let Some(why) = self.hangs().await
+                    {
+                        self.commands.tell_post_copy_failed(self.operation, &why);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What to say after a try that failed so; `said` is what was said before.
+    async fn reason(&mut self, error: &HypervisorError, said: Failure) -> Failure {
+        let now = self.now();
+        match error {
+            HypervisorError::Conflict(_) | HypervisorError::Refused(_) => {
+                self.state.target_answers(now);
+            }
+            _ => self.state.target_is_silent(),
+        }
+        match (self.stream(), error) {
+            // It may go on by itself, and is not to be destroyed for want of a little time.
+            (BrokenStream::Leave, HypervisorError::Conflict(_) | HypervisorError::Refused(_)) => {
+                said
+            }
+            (BrokenStream::Leave, _) => of_hypervisor(error),
+            (BrokenStream::Sever, HypervisorError::Refused(why)) => {
+                failure(FailureKind::Refused, format!("{CANNOT_GO_ON}: {why}. {CURE}"))
+            }
+            (BrokenStream::Sever, _) => self.hangs().await.unwrap_or_else(|| of_hypervisor(error)),
+        }
+    }
+
+    /// What to say where QEMU on the target hangs; none where it is not known to.
+    async fn hangs(&mut self) -> Option<Failure> {
+        let asked = self.commands.hypervisor.is_busy_at_target(self.transfer.clone());
+        // Silence says nothing either way.
+        let busy = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await.ok()?.ok()?;
+        if !busy {
+            self.busy_since = None;
+            return None;
+        }
+        let since = *self.busy_since.get_or_insert_with(Instant::now);
+        // Refused, unlike a line that is cut: no further try helps.
+        let hangs = since.elapsed() >= self.commands.recovery.hangs_after;
+        hangs.then(|| failure(FailureKind::Refused, format!("{CANNOT_GO_ON}: {HANGS}. {CURE}")))
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, DirtyWindow, Disk, DiskCopy, DiskSource, Guest, GuestId, GuestState, HostId, Mib,
-    MigrationOutcome, MigrationProgress, Vcpus,
+    BrokenStream, Bytes, DirtyWindow, Disk, DiskCopy, DiskSource, Guest, GuestId, GuestState,
+    HostId, Mib, MigrationOutcome, MigrationProgress, Vcpus,
 };
 use drover_ports::memory::FileSink;
 use drover_ports::{
@@ -41,6 +41,7 @@ struct State {
     refreshed: Vec<String>,
     discard_answers: BTreeMap<GuestId, Result<IncomingDisposal, HypervisorError>>,
     target_is_busy: bool,
+    streams: Vec<BrokenStream>,
     out_of_reach: bool,
 }
 
@@ -91,6 +92,11 @@ impl Scripted {
 
     pub fn state_of(&self, id: GuestId) -> Option<GuestState> {
         self.state().guests.get(&id).map(|guest| guest.state)
+    }
+
+    /// How broken transfers were gone on with.
+    pub fn streams(&self) -> Vec<BrokenStream> {
+        self.state().streams.clone()
     }
 
     pub fn end_process(&self, id: GuestId) {
@@ -291,8 +297,10 @@ impl Hypervisor for Scripted {
     async fn recover_post_copy(
         &self,
         migration: OutgoingMigration,
+        stream: BrokenStream,
     ) -> Result<MigrationOutcome, HypervisorError> {
-        self.migrate_out(migration).await
+        self.reach()?.streams.push(stream);
+        self.wait_for(|state| state.outcomes.remove(&migration.guest)).await
     }
 
     async fn is_busy_at_target(&self, _: OutgoingMigration) -> Result<bool, HypervisorError> {

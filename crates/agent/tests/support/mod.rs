@@ -15,6 +15,7 @@ use drover_agent::config::Config;
 use drover_agent::identity::{Card, Identity};
 use drover_agent::migration::RecoveryPace;
 use drover_agent::shutdown::{ShutdownTrigger, shutdown};
+use drover_lifecycle::recovery::Patience;
 use drover_model::HostId;
 use drover_ports::Hypervisor;
 use drover_ports::memory::MemoryOwnBmc;
@@ -33,6 +34,7 @@ pub const RECOVERY: RecoveryPace = RecoveryPace {
     try_again: Duration::from_millis(100),
     look: Duration::from_millis(50),
     hangs_after: Duration::from_millis(500),
+    patience: Patience { at_least_ms: 600, at_most_ms: 1_200 },
 };
 
 /// As main.rs does it.

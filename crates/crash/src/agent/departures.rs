@@ -121,7 +121,7 @@ impl World {
             !known.status.is_over()
                 && match known.task {
                     Task::Departing { job: of, .. } => of == job,
-                    Task::Recovering { job: of } => of == Some(job),
+                    Task::Recovering { job: of, .. } => of == Some(job),
                     _ => false,
                 }
         };
@@ -159,8 +159,10 @@ impl World {
     /// Calls that were made to a daemon that died return at once.
     pub(crate) fn agent_loses_libvirt(&mut self, host: HostIx) {
         let called = |known: &&Departure| {
-            let called =
-                matches!(known.task, Task::Departing { .. } | Task::Recovering { job: Some(_) });
+            let called = matches!(
+                known.task,
+                Task::Departing { .. } | Task::Recovering { job: Some(_), .. }
+            );
             !known.status.is_over() && called
         };
         let departures = &self.hosts[host].agent.departures;

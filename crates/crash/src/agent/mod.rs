@@ -7,6 +7,7 @@ mod departures;
 mod post_copy;
 
 use drover_lifecycle::Failure;
+use drover_lifecycle::recovery::Broken;
 use drover_model::Epoch;
 
 use crate::agenda::At;
@@ -40,7 +41,7 @@ pub(crate) enum Task {
     /// The call to libvirt has been made.
     Departing { job: JobId, pid: Option<u64> },
     /// A transfer that broke after the switch is gone on with every 5 s; the call under way.
-    Recovering { job: Option<JobId> },
+    Recovering { job: Option<JobId>, broken: Broken },
     /// Nobody here waits for the job: it is looked at again and again.
     Following {
         watches: Option<u64>,

@@ -1,6 +1,7 @@
 //! The switch to post-copy, and going on after a break (`drover-agent`'s `post_copy.rs`,
 //! `adjust.rs` and as much of `converge.rs` as asks for the switch).
 
+use drover_lifecycle::recovery::{Broken, Patience};
 use drover_lifecycle::{Failure, FailureKind};
 use drover_model::{GuestState, PostCopy};
 
@@ -112,13 +113,13 @@ impl World {
 
     pub(super) fn begin_recovery(&mut self, host: HostIx, operation: OpIx) {
         let why = crate::host::failure(FailureKind::Broken, "its transfer broke after the switch");
-        self.recover_later(host, operation, why);
+        self.recover_later(host, operation, Broken::new(self.agenda.now()), why);
     }
 
-    fn recover_later(&mut self, host: HostIx, operation: OpIx, why: Failure) {
+    fn recover_later(&mut self, host: HostIx, operation: OpIx, broken: Broken, why: Failure) {
         let life = self.hosts[host].agent.daemon.life;
         if let Some(known) = self.departure(host, life, operation) {
-            known.task = Task::Recovering { job: None };
+            known.task = Task::Recovering { job: None, broken };
             self.tell(host, Said::Update { operation, update: Update::PostCopyFailed(why) });
             self.agenda.after(TRY_AGAIN, Event::Recover { host, life, operation });
         }
@@ -126,14 +127,13 @@ impl World {
 
     pub(crate) fn recover(&mut self, host: HostIx, life: u32, operation: OpIx) {
         let Some(known) = self.departure(host, life, operation) else { return };
-        if !matches!(known.task, Task::Recovering { job: None }) {
-            return;
-        }
+        let Task::Recovering { job: None, broken } = known.task else { return };
         let target = known.target;
-        match self.recover_post_copy(host, target) {
+        let stream = broken.stream(self.agenda.now(), Patience::default());
+        match self.recover_post_copy(host, target, stream) {
             Ok(job) => {
                 if let Some(known) = self.departure(host, life, operation) {
-                    known.task = Task::Recovering { job: Some(job) };
+                    known.task = Task::Recovering { job: Some(job), broken };
                 }
             }
             Err(why) => self.not_recovered(host, operation, why),
@@ -148,7 +148,17 @@ impl World {
             // Nothing can run here any more: whose the guest is the target tells.
             self.conclude_without(host, operation);
         } else {
-            self.recover_later(host, operation, why);
+            let (now, life) = (self.agenda.now(), self.hosts[host].agent.daemon.life);
+            let known = self.departure(host, life, operation);
+            let Some(Task::Recovering { mut broken, .. }) = known.map(|known| known.task) else {
+                return;
+            };
+            if matches!(why.kind, FailureKind::Conflict | FailureKind::Refused) {
+                broken.target_answers(now);
+            } else {
+                broken.target_is_silent();
+            }
+            self.recover_later(host, operation, broken, why);
         }
     }
 

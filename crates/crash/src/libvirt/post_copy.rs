@@ -2,6 +2,7 @@
 //! more, the target's runs before it has everything, and QEMU's stream needs neither libvirt.
 
 use drover_lifecycle::{Failure, FailureKind};
+use drover_model::BrokenStream;
 
 use super::{Job, JobId, Message, Stage};
 use crate::event::{Event, HostIx};
@@ -160,14 +161,16 @@ impl World {
         }
     }
 
-    /// Breaks the stream at both ends, as far as they can be reached, and migrates with
-    /// `VIR_MIGRATE_POSTCOPY_RESUME`.
+    /// Migrates with `VIR_MIGRATE_POSTCOPY_RESUME`, once the stream is broken at both ends, as far
+    /// as they can be reached.
     pub(crate) fn recover_post_copy(
         &mut self,
         source: HostIx,
         target: HostIx,
+        stream: BrokenStream,
     ) -> Result<JobId, Failure> {
-        if !self.hosts[source].libvirtd.up {
+        let heard = self.linked(source, target) && self.hosts[target].libvirtd.up;
+        if !self.hosts[source].libvirtd.up || !heard {
             return Err(failure(FailureKind::Retry, "libvirtd does not answer"));
         }
         let domain = &self.hosts[source].domain;
@@ -176,6 +179,9 @@ impl World {
         };
         if self.jobs[broken].thread.is_some() {
             return Err(failure(FailureKind::Conflict, "it is being gone on with already"));
+        }
+        if self.jobs[broken].stream.is_some() && stream == BrokenStream::Leave {
+            return Err(failure(FailureKind::Conflict, "QEMU says that the migration still runs"));
         }
         self.jobs[broken].stream = None;
         self.tell_half(broken);

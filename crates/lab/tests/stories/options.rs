@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::world::{World, items, text};
@@ -108,11 +108,59 @@ pub(crate) fn post_copy_can_be_asked_for_at_once(world: &World) -> anyhow::Resul
 /// is, the likelier QEMU hangs.
 const THERE_AT_THE_CUT: f64 = 70.0;
 
-/// The line is cut while the guest runs on the target and its memory is on both hosts. When
-/// it is back the rest follows; nothing was destroyed. Or QEMU on the target hangs on memory that
-/// has not come: then Drover says so, and what it says to do helps.
+/// QEMU's stream to the target; libvirt takes its ports from this range.
+const RESET: &str = "ss --kill state established '( dport >= :49152 and dport <= :49215 )'";
+
+/// The line is cut while the guest runs on the target and its memory is on both hosts. QEMU's
+/// stream outlives that: when the line is back the rest follows.
 pub(crate) fn a_post_copy_that_breaks_goes_on(world: &World) -> anyhow::Result<()> {
     use drover_lab::{LinkState, Network};
+    let moving = half_there(world)?;
+    world.lab.link(&moving.from, Network::Management, LinkState::Down)?;
+    let broken = broken(world, &moving);
+    world.lab.link(&moving.from, Network::Management, LinkState::Up)?;
+    broken?;
+    match ended(world, &moving)? {
+        Ended::Whole => Ok(()),
+        Ended::Stands(why) => bail!("the line is back: {why}"),
+    }
+}
+
+/// QEMU's stream itself breaks. It is made anew; where libvirt on the target would crash of that
+/// it is not asked, and Drover says so. Or QEMU there hangs on memory that has not come: then
+/// Drover says that. What it says to do helps.
+pub(crate) fn a_post_copy_whose_stream_breaks_goes_on_or_says_why(
+    world: &World,
+) -> anyhow::Result<()> {
+    let moving = half_there(world)?;
+    world.lab.exec(&moving.from, &["sh", "-c", RESET])?;
+    broken(world, &moving)?;
+    let Ended::Stands(why) = ended(world, &moving)? else {
+        return Ok(());
+    };
+    eprintln!("    {why}");
+    if why.contains("QEMU on the target waits") {
+        let monitor = world.lab.virsh(&moving.to, &["domcontrol", "vm5"])?;
+        ensure!(monitor.contains("job"), "libvirt there does not wait for it: {monitor}");
+    } else {
+        let version = world.lab.virsh(&moving.to, &["version", "--daemon"])?;
+        ensure!(version.contains("daemon: 11.3"), "{why}\n{version}");
+    }
+    the_told_cure_helps(world, &moving)
+}
+
+/// A guest that runs on the target while its memory is on both hosts.
+struct HalfThere {
+    id: String,
+    from: String,
+    to: String,
+    /// The target's libvirtd.
+    libvirtd: String,
+    /// Events after this one.
+    after: u64,
+}
+
+fn half_there(world: &World) -> anyhow::Result<HalfThere> {
     let from = world.home("vm5")?;
     let to = world.other(&from);
     let after = world.now()?;
@@ -125,27 +173,43 @@ pub(crate) fn a_post_copy_that_breaks_goes_on(world: &World) -> anyhow::Result<(
         let runs = world.lab.virsh(&to, &["domstate", "vm5"])?.contains("running");
         Ok(runs && shown["progress"]["percent"].as_f64() >= Some(THERE_AT_THE_CUT))
     })?;
-    world.lab.link(&from, Network::Management, LinkState::Down)?;
-    let broken = world.until("the break", || {
-        let states = world.lab.virsh(&from, &["domstate", "vm5", "--reason"])?;
+    let libvirtd = world.lab.daemon(&to, "libvirtd")?;
+    Ok(HalfThere { id, from, to, libvirtd, after })
+}
+
+fn broken(world: &World, moving: &HalfThere) -> anyhow::Result<()> {
+    world.until("the break", || {
+        let states = world.lab.virsh(&moving.from, &["domstate", "vm5", "--reason"])?;
         Ok(states.contains("post-copy failed"))
-    });
-    world.lab.link(&from, Network::Management, LinkState::Up)?;
-    broken?;
-    world.event(after, "migration.post_copy_broke")?;
+    })
+}
+
+/// What became of a broken transfer.
+enum Ended {
+    Whole,
+    /// Drover says why it cannot be gone on with.
+    Stands(String),
+}
+
+/// libvirtd on the target, of whatever version, lives through it.
+fn ended(world: &World, moving: &HalfThere) -> anyhow::Result<Ended> {
+    let HalfThere { id, from, to, libvirtd, after } = moving;
+    world.event(*after, "migration.post_copy_broke")?;
     let stands = |shown: &Value| text(shown, "failure").contains("cannot be gone on with");
     world
         .within(Duration::from_secs(150), "the end, or why there is none", || {
-            let shown = world.json(&["operation", "show", &id])?;
+            let shown = world.json(&["operation", "show", id])?;
             Ok(shown["finished"] == true || stands(&shown))
         })
-        .with_context(|| standstill(world, "vm5", &id, &from, &to))?;
-    let shown = world.json(&["operation", "show", &id])?;
+        .with_context(|| standstill(world, "vm5", id, from, to))?;
+    ensure!(world.lab.daemon(to, "libvirtd")? == *libvirtd, "libvirtd on {to} has ended");
+    let shown = world.json(&["operation", "show", id])?;
     if stands(&shown) {
-        return a_guest_that_hangs_is_started_again(world, "vm5", &id, &to);
+        return Ok(Ended::Stands(text(&shown, "failure").to_owned()));
     }
     ensure!(shown["state"] == "completed", "{shown}");
-    arrived_whole(world, "vm5", &from, &to)
+    arrived_whole(world, "vm5", from, to)?;
+    Ok(Ended::Whole)
 }
 
 /// What each side says of a transfer that neither goes on nor is given up.
@@ -166,25 +230,17 @@ fn standstill(world: &World, guest: &str, id: &str, from: &str, to: &str) -> Str
     format!("{}\n{operation}", sides.join("\n"))
 }
 
-/// As Drover told to do it.
-fn a_guest_that_hangs_is_started_again(
-    world: &World,
-    guest: &str,
-    id: &str,
-    to: &str,
-) -> anyhow::Result<()> {
-    eprintln!("    QEMU on {to} hangs");
-    let monitor = world.lab.virsh(to, &["domcontrol", guest])?;
-    ensure!(monitor.contains("job"), "libvirt there does not wait for it: {monitor}");
+fn the_told_cure_helps(world: &World, moving: &HalfThere) -> anyhow::Result<()> {
     // libvirt may say that it is gone already: another of its threads saw it go.
-    let destroyed = world.lab.virsh(to, &["destroy", guest]);
-    let ended = world.finished(id).with_context(|| format!("virsh destroy: {destroyed:?}"))?;
+    let destroyed = world.lab.virsh(&moving.to, &["destroy", "vm5"]);
+    let ended =
+        world.finished(&moving.id).with_context(|| format!("virsh destroy: {destroyed:?}"))?;
     ensure!(ended["state"] == "failed", "{ended}");
     ensure!(text(&ended, "failure").contains("runs nowhere"), "{ended}");
-    let shown = world.json(&["guest", "show", guest])?;
-    world.lab.virsh(text(&shown, "host"), &["start", guest])?;
-    world.lab.wait_for_guest(guest)?;
-    world.home(guest).map(drop)
+    let shown = world.json(&["guest", "show", "vm5"])?;
+    world.lab.virsh(text(&shown, "host"), &["start", "vm5"])?;
+    world.lab.wait_for_guest("vm5")?;
+    world.home("vm5").map(drop)
 }
 
 fn went_through(operation: &Value, state: &str) -> bool {

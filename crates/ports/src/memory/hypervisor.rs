@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_model::{
-    Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId, Mib,
-    MigrationOutcome, MigrationProgress, NamedCpu, RunningQemu, Vcpus,
+    BrokenStream, Bytes, CpuDescription, DirtyWindow, DiskCopy, Guest, GuestId, GuestState, HostId,
+    Mib, MigrationOutcome, MigrationProgress, NamedCpu, RunningQemu, Vcpus,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -353,6 +353,7 @@ impl Hypervisor for MemoryHypervisor {
     async fn recover_post_copy(
         &self,
         migration: OutgoingMigration,
+        _: BrokenStream,
     ) -> Result<MigrationOutcome, HypervisorError> {
         let state = self.of(migration.guest, |copy| Ok(copy.state))?;
         Err(HypervisorError::Conflict(format!("nothing broke: the guest is {}", state.as_str())))

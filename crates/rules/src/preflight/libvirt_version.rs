@@ -3,9 +3,10 @@
 //! 9.10 added vmx-* features to CPU models, so that guests that have vmx looked to each side
 //! of that change as if they had other CPUs; 10.2 mends it. libvirt does not promise that an
 //! older version takes the guests of a newer one, though mostly it does. And what a move asks
-//! for may be younger than one side: zlib and zstd came with 9.4.
+//! for may be younger than one side: zlib and zstd came with 9.4. A broken post-copy is gone on
+//! with from 8.5 on, and 11.2 and 11.3 crash of it.
 
-use drover_model::Compression;
+use drover_model::{Compression, PostCopy, libvirt_recovers_post_copy};
 
 use super::{Facts, Trouble};
 use crate::version::Version;
@@ -49,14 +50,30 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
             "leave --compress out, or take `xbzrle` without --parallel",
         )];
     }
+    let mut found = Vec::new();
     if target.branch() < source.branch() {
-        return vec![Trouble::warns(
+        found.push(Trouble::warns(
             format!("libvirt {to} on {at} is older than {from} on {of}"),
             "update the target first; libvirt refuses a guest that it does not understand, and \
              the guest stays where it is",
-        )];
+        ));
     }
-    Vec::new()
+    let may_switch = facts.settings.post_copy != PostCopy::Never;
+    let lost = [(source, from, of), (target, to, at)]
+        .into_iter()
+        .find(|one| !libvirt_recovers_post_copy(one.0.branch()));
+    if let Some((_, version, host)) = lost.filter(|_| may_switch) {
+        found.push(Trouble::warns(
+            format!(
+                "libvirt {version} on {host} cannot go on with a transfer that breaks after the \
+                 switch to post-copy; the guest's memory is lost then, unless the line is back \
+                 before QEMU gives the connection up (some 15 minutes)"
+            ),
+            "install libvirt 11.4 or newer there (Debian 13 has it in trixie-backports), or move \
+             without post-copy",
+        ));
+    }
+    found
 }
 
 /// One side is in the gap and the other before it.
@@ -92,6 +109,27 @@ mod tests {
             }
             let told = case.says("libvirt-version").map(|(severity, _)| severity);
             assert_eq!(told, severity, "{source} to {target}, vmx {vmx}");
+        }
+    }
+
+    #[test]
+    fn post_copy_that_could_not_be_gone_on_with_is_found() {
+        for (source, target, post_copy, warns) in [
+            ("11.3.0", "11.3.0", PostCopy::Never, false),
+            ("11.3.0", "11.3.0", PostCopy::Allow, true),
+            ("9.0.0", "11.2.0", PostCopy::Now, true),
+            ("8.4.0", "9.0.0", PostCopy::Now, true),
+            ("9.0.0", "9.0.0", PostCopy::Now, false),
+            ("11.3.0", "11.4.0", PostCopy::Allow, true),
+            ("11.4.0", "12.9.0", PostCopy::Allow, false),
+        ] {
+            let mut case = Case::new();
+            case.source.capabilities.libvirt = source.to_owned();
+            case.target.capabilities.libvirt = target.to_owned();
+            case.settings.post_copy = post_copy;
+            let told = case.says("libvirt-version");
+            let told = told.map(|(severity, text)| (severity, text.contains("post-copy")));
+            assert_eq!(told, warns.then_some((Severity::Warns, true)), "{source} to {target}");
         }
     }
 

@@ -1,0 +1,127 @@
+//! Going on with a transfer that broke after the switch to post-copy.
+
+use std::time::Duration;
+
+use drover_model::libvirt_recovers_post_copy;
+use drover_ports::OutgoingMigration;
+use virt_sys as sys;
+
+use crate::connection::Connection;
+use crate::error::LibvirtError;
+use crate::outgoing;
+use crate::parse;
+
+/// How long the target may take to say what it has, and then to break its end of the stream.
+const TARGET_WAIT: Duration = Duration::from_secs(3);
+
+/// A stream that still stands is left alone: libvirt here refuses then ("QEMU reports migration
+/// is still running") before it asks the target for anything.
+pub(crate) fn go_on(
+    connection: &Connection,
+    migration: &OutgoingMigration,
+) -> Result<(), LibvirtError> {
+    can_go_on(migration, Stream::Leave)?;
+    connection.domain(migration.guest)?.migrate(&outgoing::go_on(migration))
+}
+
+/// A stream that hangs is not broken for QEMU: both ends are told first.
+pub(crate) fn sever_and_go_on(
+    connection: &Connection,
+    migration: &OutgoingMigration,
+) -> Result<(), LibvirtError> {
+    can_go_on(migration, Stream::Leave)?;
+    let domain = connection.domain(migration.guest)?;
+    // Refused where it is broken already.
+    let _ = domain.abort_post_copy();
+    can_go_on(migration, Stream::Sever)?;
+    domain.migrate(&outgoing::go_on(migration))
+}
+
+/// What the target does with its end of the stream when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Leave,
+    Sever,
+}
+
+/// What the target has of the guest, and is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Target {
+    has_half: bool,
+    libvirt: (u32, u32, u32),
+}
+
+/// Fails where the target has lost its half, does not answer, or has a libvirt that must not be
+/// asked.
+fn can_go_on(migration: &OutgoingMigration, stream: Stream) -> Result<(), LibvirtError> {
+    judge(ask(migration, stream))
+}
+
+fn judge(target: Option<Target>) -> Result<(), LibvirtError> {
+    let error = |code, message: String| Err(LibvirtError { code, message });
+    match target {
+        None => error(sys::VIR_ERR_RPC, "libvirtd on the target does not answer".to_owned()),
+        Some(Target { has_half: false, .. }) => {
+            error(sys::VIR_ERR_NO_DOMAIN, "the target has no half of it".to_owned())
+        }
+        Some(Target { libvirt: (major, minor, release), .. })
+            if !libvirt_recovers_post_copy((major, minor)) =>
+        {
+            let message = format!(
+                "libvirt {major}.{minor}.{release} on the target cannot go on with a broken \
+                 post-copy: 8.5.0 is the first that can, and 11.2 and 11.3 crash"
+            );
+            error(sys::VIR_ERR_OPERATION_UNSUPPORTED, message)
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The target's end of a stream that survived a cut of the line believes that it still runs.
+/// libvirt there may not return from the call that breaks it, and has heard it all the same.
+fn ask(migration: &OutgoingMigration, stream: Stream) -> Option<Target> {
+    let (uri, guest) = (migration.peer_uri.clone(), migration.guest);
+    let (done, waiting) = std::sync::mpsc::channel();
+    let told = std::thread::Builder::new().name("libvirt-peer".to_owned()).spawn(move || {
+        // Nobody listens to the peer's events, nor to the answers once nobody waits any more.
+        let (notices, _) = std::sync::mpsc::channel();
+        let Ok(peer) = Connection::open(&uri, notices) else { return };
+        let Ok((_, library)) = peer.versions() else { return };
+        let state = peer.domain(guest).and_then(|domain| domain.state());
+        let has_half = match state {
+            // Of one whose process has ended a definition is all that is left.
+            Ok(state) => parse::guest_state(state).is_active(),
+            Err(error) if error.code == sys::VIR_ERR_NO_DOMAIN => false,
+            Err(_) => return,
+        };
+        let _ = done.send(Target { has_half, libvirt: parse::version(library) });
+        if has_half && stream == Stream::Sever {
+            let _ = peer.domain(guest).and_then(|domain| domain.abort_post_copy());
+            let _ = done.send(Target { has_half, libvirt: parse::version(library) });
+        }
+    });
+    told.ok()?;
+    let said = waiting.recv_timeout(TARGET_WAIT).ok()?;
+    if said.has_half && stream == Stream::Sever {
+        // The second word comes when it is broken there.
+        let _ = waiting.recv_timeout(TARGET_WAIT);
+    }
+    Some(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_asked_only_where_that_helps_and_does_not_harm() {
+        let code = |target| judge(target).err().map(|error| error.code);
+        let with = |libvirt| Some(Target { has_half: true, libvirt });
+        assert_eq!(code(with((9, 0, 0))), None);
+        assert_eq!(code(with((11, 3, 0))), Some(sys::VIR_ERR_OPERATION_UNSUPPORTED));
+        assert_eq!(code(with((8, 4, 0))), Some(sys::VIR_ERR_OPERATION_UNSUPPORTED));
+        let lost = Target { has_half: false, libvirt: (11, 3, 0) };
+        assert_eq!(code(Some(lost)), Some(sys::VIR_ERR_NO_DOMAIN));
+        assert_eq!(code(None), Some(sys::VIR_ERR_RPC), "a version that is not known may crash");
+    }
+}
