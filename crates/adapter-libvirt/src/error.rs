@@ -35,6 +35,16 @@ impl LibvirtError {
         )
     }
 
+    /// The same of a call that may succeed another time, whatever libvirt calls it.
+    pub(crate) fn not_for_good(self, guest: GuestId) -> Self {
+        match self.clone().translate(Some(guest)) {
+            HypervisorError::Refused(message) => {
+                Self { code: sys::VIR_ERR_INTERNAL_ERROR, message }
+            }
+            _ => self,
+        }
+    }
+
     /// What the caller does next.
     pub(crate) fn translate(self, guest: Option<GuestId>) -> HypervisorError {
         use HypervisorError as H;

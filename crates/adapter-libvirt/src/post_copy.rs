@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use drover_model::libvirt_recovers_post_copy;
+use drover_model::{NoRecovery, recovers_post_copy};
 use drover_ports::OutgoingMigration;
 use virt_sys as sys;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Domain};
 use crate::error::LibvirtError;
 use crate::outgoing;
 use crate::parse;
@@ -20,8 +20,8 @@ pub(crate) fn go_on(
     connection: &Connection,
     migration: &OutgoingMigration,
 ) -> Result<(), LibvirtError> {
-    can_go_on(migration, Stream::Leave)?;
-    connection.domain(migration.guest)?.migrate(&outgoing::go_on(migration))
+    can_go_on(connection, migration, Stream::Leave)?;
+    resume(&connection.domain(migration.guest)?, migration)
 }
 
 /// A stream that hangs is not broken for QEMU: both ends are told first.
@@ -29,12 +29,19 @@ pub(crate) fn sever_and_go_on(
     connection: &Connection,
     migration: &OutgoingMigration,
 ) -> Result<(), LibvirtError> {
-    can_go_on(migration, Stream::Leave)?;
+    can_go_on(connection, migration, Stream::Leave)?;
     let domain = connection.domain(migration.guest)?;
     // Refused where it is broken already.
     let _ = domain.abort_post_copy();
-    can_go_on(migration, Stream::Sever)?;
-    domain.migrate(&outgoing::go_on(migration))
+    can_go_on(connection, migration, Stream::Sever)?;
+    resume(&domain, migration)
+}
+
+/// That it is refused means here that it never can be done. libvirt's own refusals have many
+/// causes, lost lines among them.
+fn resume(domain: &Domain, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
+    let outcome = domain.migrate(&outgoing::go_on(migration));
+    outcome.map_err(|error| error.not_for_good(migration.guest))
 }
 
 /// What the target does with its end of the stream when it is asked.
@@ -53,27 +60,35 @@ struct Target {
 
 /// Fails where the target has lost its half, does not answer, or has a libvirt that must not be
 /// asked.
-fn can_go_on(migration: &OutgoingMigration, stream: Stream) -> Result<(), LibvirtError> {
-    judge(ask(migration, stream))
+fn can_go_on(
+    connection: &Connection,
+    migration: &OutgoingMigration,
+    stream: Stream,
+) -> Result<(), LibvirtError> {
+    let (_, library) = connection.versions()?;
+    judge(parse::version(library), ask(migration, stream))
 }
 
-fn judge(target: Option<Target>) -> Result<(), LibvirtError> {
+fn judge(source: (u32, u32, u32), target: Option<Target>) -> Result<(), LibvirtError> {
     let error = |code, message: String| Err(LibvirtError { code, message });
     match target {
         None => error(sys::VIR_ERR_RPC, "libvirtd on the target does not answer".to_owned()),
         Some(Target { has_half: false, .. }) => {
             error(sys::VIR_ERR_NO_DOMAIN, "the target has no half of it".to_owned())
         }
-        Some(Target { libvirt: (major, minor, release), .. })
-            if !libvirt_recovers_post_copy((major, minor)) =>
-        {
+        Some(Target { libvirt, .. }) => {
+            let ((major, minor, release), side) =
+                match recovers_post_copy((source.0, source.1), (libvirt.0, libvirt.1)) {
+                    Ok(()) => return Ok(()),
+                    Err(NoRecovery::Source) => (source, "source"),
+                    Err(NoRecovery::Target) => (libvirt, "target"),
+                };
             let message = format!(
-                "libvirt {major}.{minor}.{release} on the target cannot go on with a broken \
-                 post-copy: 8.5.0 is the first that can, and 11.2 and 11.3 crash"
+                "libvirt {major}.{minor}.{release} on the {side} cannot: 8.5.0 is the first that \
+                 can, and targets of 11.2 and 11.3 crash"
             );
             error(sys::VIR_ERR_OPERATION_UNSUPPORTED, message)
         }
-        Some(_) => Ok(()),
     }
 }
 
@@ -115,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_target_is_asked_only_where_that_helps_and_does_not_harm() {
-        let code = |target| judge(target).err().map(|error| error.code);
+        let code = |target| judge((9, 0, 0), target).err().map(|error| error.code);
         let with = |libvirt| Some(Target { has_half: true, libvirt });
         assert_eq!(code(with((9, 0, 0))), None);
         assert_eq!(code(with((11, 3, 0))), Some(sys::VIR_ERR_OPERATION_UNSUPPORTED));
@@ -123,5 +138,24 @@ mod tests {
         let lost = Target { has_half: false, libvirt: (11, 3, 0) };
         assert_eq!(code(Some(lost)), Some(sys::VIR_ERR_NO_DOMAIN));
         assert_eq!(code(None), Some(sys::VIR_ERR_RPC), "a version that is not known may crash");
+        let told = judge((8, 4, 0), with((9, 0, 0))).unwrap_err();
+        assert!(told.message.contains("libvirt 8.4.0 on the source"), "{told:?}");
+        assert_eq!(judge((11, 3, 0), with((12, 9, 0))), Ok(()));
+    }
+
+    #[test]
+    fn only_what_never_can_be_done_is_refused() {
+        let guest = drover_model::GuestId::from_u128(1);
+        let kind = |code| {
+            let error = LibvirtError { code, message: "m".to_owned() };
+            error.not_for_good(guest).translate(Some(guest))
+        };
+        use drover_ports::HypervisorError as H;
+        // What libvirt says of a stream that breaks anew.
+        assert!(matches!(kind(sys::VIR_ERR_OPERATION_FAILED), H::Broken(_)));
+        assert!(matches!(kind(sys::VIR_ERR_MIGRATE_UNSAFE), H::Broken(_)));
+        assert!(matches!(kind(sys::VIR_ERR_OPERATION_INVALID), H::Conflict(_)));
+        assert!(matches!(kind(sys::VIR_ERR_NO_DOMAIN), H::Gone(_)));
+        assert!(matches!(kind(sys::VIR_ERR_RPC), H::Retry(_)));
     }
 }

@@ -30,6 +30,18 @@ pub struct Over {
     pub sample_interval: Duration,
 }
 
+impl Over {
+    /// How far back samples may count.
+    pub fn reach(&self) -> Duration {
+        self.window(None).reach()
+    }
+
+    const fn window(self, not_before: Option<Timestamp>) -> WindowSpec {
+        let Self { period, aggregate, sample_interval } = self;
+        WindowSpec { period, aggregate, sample_interval, not_before }
+    }
+}
+
 /// Samples by entity and metric, oldest first.
 pub type Samples = HashMap<Entity, BTreeMap<Metric, Vec<(Timestamp, f64)>>>;
 
@@ -122,12 +134,7 @@ fn readings(
     over: Over,
     not_before: Option<Timestamp>,
 ) -> BTreeMap<Metric, Reading> {
-    let spec = WindowSpec {
-        period: over.period,
-        aggregate: over.aggregate,
-        sample_interval: over.sample_interval,
-        not_before,
-    };
+    let spec = over.window(not_before);
     let of = samples.get(&entity);
     let series = |metric| of.and_then(|of| of.get(metric)).map_or(&[][..], Vec::as_slice);
     metrics.iter().map(|metric| (*metric, aggregate(series(metric), now, &spec))).collect()

@@ -30,8 +30,8 @@ impl Default for Patience {
 /// goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
-    /// Nothing has come over since.
-    since: u64,
+    /// Nothing has come over since; none where the break was not seen.
+    since: Option<u64>,
     /// The target has been heard since.
     heard: Option<u64>,
 }
@@ -40,12 +40,24 @@ impl Broken {
     /// It broke now.
     #[must_use]
     pub const fn new(now: u64) -> Self {
-        Self { since: now, heard: None }
+        Self { since: Some(now), heard: None }
+    }
+
+    /// It broke some time ago, before anybody looked.
+    #[must_use]
+    pub const fn unseen() -> Self {
+        Self { since: None, heard: None }
+    }
+
+    /// For how long nothing has come over; none where that is not known.
+    #[must_use]
+    pub fn still_for(&self, now: u64) -> Option<u64> {
+        self.since.map(|since| now.saturating_sub(since))
     }
 
     /// More of the guest's memory has come over.
     pub const fn moved(&mut self, now: u64) {
-        self.since = now;
+        self.since = Some(now);
         if self.heard.is_some() {
             self.heard = Some(now);
         }
@@ -67,7 +79,7 @@ impl Broken {
     #[must_use]
     pub fn stream(&self, now: u64, patience: Patience) -> BrokenStream {
         let Some(heard) = self.heard else { return BrokenStream::Leave };
-        let outage = heard.saturating_sub(self.since);
+        let outage = self.since.map_or(u64::MAX, |since| heard.saturating_sub(since));
         let wait = outage.saturating_add(patience.at_least_ms).min(patience.at_most_ms);
         if now.saturating_sub(heard) < wait { BrokenStream::Leave } else { BrokenStream::Sever }
     }
@@ -101,6 +113,17 @@ mod tests {
         // The line was dead for all that time.
         broken.target_answers(10_000_000);
         assert_eq!(broken.stream(10_129_999, PATIENCE), BrokenStream::Leave);
+    }
+
+    #[test]
+    fn one_whose_break_was_not_seen_may_have_been_dead_for_long() {
+        let mut broken = Broken::unseen();
+        broken.target_answers(1_000);
+        assert_eq!(broken.stream(130_999, PATIENCE), BrokenStream::Leave);
+        assert_eq!(broken.stream(131_000, PATIENCE), BrokenStream::Sever);
+        broken.moved(131_000);
+        assert_eq!(broken.stream(175_999, PATIENCE), BrokenStream::Leave);
+        assert_eq!(broken.stream(176_000, PATIENCE), BrokenStream::Sever);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use power::{
     PowerCurve, PowerLine, PowerReading, PowerSource, PowerState, SecureOn, WakeMethod,
 };
 pub use reading::{MissingReason, Reading};
-pub use recovery::{BrokenStream, libvirt_recovers_post_copy};
+pub use recovery::{BrokenStream, NoRecovery, recovers_post_copy};
 pub use sample::{GuestSample, HostSample};
 pub use time::Timestamp;
 pub use units::{

@@ -19,12 +19,15 @@ impl Version {
     }
 }
 
-/// Whether this libvirt goes on with a transfer that broke after the switch to post-copy; of
-/// one whose version is not known nothing is held against it.
-pub fn recovers_post_copy(libvirt: &str) -> bool {
-    let version = Version::read(libvirt);
-    version.is_none_or(|version| drover_model::libvirt_recovers_post_copy(version.branch()))
+/// Whether a transfer that breaks after the switch to post-copy can be gone on with between
+/// hosts with these libvirts; of one whose version is not known nothing is held against it.
+pub fn recovers_post_copy(source: &str, target: &str) -> bool {
+    let read = |text| Version::read(text).map_or(SOUND, Version::branch);
+    drover_model::recovers_post_copy(read(source), read(target)).is_ok()
 }
+
+/// A libvirt that goes on with everything.
+const SOUND: (u32, u32) = (u32::MAX, 0);
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,12 @@ impl WindowSpec {
         self.sample_interval * 3 + Duration::from_secs(1)
     }
 
+    /// How far back samples may count: the newest does until it is too old, however short the
+    /// window is.
+    pub fn reach(&self) -> Duration {
+        self.period.max(self.stale_after())
+    }
+
     /// Longest gap between two samples inside the window: an agent that restarts needs
     /// less, one that hangs needs more.
     pub fn max_gap(&self) -> Duration {

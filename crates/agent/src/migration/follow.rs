@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_agent_api::v1::Failure;
+use drover_lifecycle::recovery::Broken;
 use drover_lifecycle::{FailureKind, Look, Verdict, judge};
 use drover_model::{GuestId, GuestState, MigrationOutcome, MigrationProgress, OperationId};
 use drover_ports::{HypervisorError, HypervisorEvent, OutgoingMigration};
@@ -41,6 +42,8 @@ pub(crate) async fn follow(
     let (mut last, mut switch_tries) = (None, 0);
     let (mut switched, mut off_since) = (false, None::<Instant>);
     let mut moving = Moving::default();
+    // Else the transfer may have broken long ago.
+    let just_ended = why.is_some();
     let mut converging = outgoing.as_ref().map(|outgoing| Converging::new(&outgoing.settings));
     loop {
         let looked = look(&commands, guest).await;
@@ -72,7 +75,8 @@ pub(crate) async fn follow(
                         let why = "its transfer broke after the switch to post-copy".to_owned();
                         // Boxed: going on may end in following again.
                         let commands = Arc::clone(&commands);
-                        return Box::pin(recover(commands, operation, outgoing, why)).await;
+                        let state = if just_ended { Broken::new(0) } else { Broken::unseen() };
+                        return Box::pin(recover(commands, operation, outgoing, why, state)).await;
                     }
                 }
                 Verdict::LookAgain => {}

@@ -61,6 +61,10 @@ const TARGET_SAYS_WITHIN: Duration = Duration::from_secs(5);
 const HANGS: &str =
     "QEMU on the target waits for memory that has not come, and hears nothing meanwhile";
 
+/// Said while the stream has its time.
+const LEFT_ALONE: &str = "its transfer broke after the switch to post-copy; the target answers, \
+                          and QEMU's own connection is left time to go on by itself";
+
 const CANNOT_GO_ON: &str =
     "its transfer broke after the switch to post-copy and cannot be gone on with";
 
@@ -144,6 +148,7 @@ pub(super) async fn recover(
     operation: OperationId,
     outgoing: OutgoingMigration,
     why: String,
+    state: Broken,
 ) {
     let guest = outgoing.guest;
     let transfer = OutgoingMigration { post_copy: true, ..outgoing.clone() };
@@ -152,13 +157,17 @@ pub(super) async fn recover(
         operation,
         transfer,
         began: Instant::now(),
-        state: Broken::new(0),
+        state,
         moving: Moving::default(),
+        has_stream: false,
+        has_moved: false,
         busy_since: None,
     };
     let mut why = failure(FailureKind::Broken, why);
     loop {
-        commands.tell_post_copy_failed(operation, &why);
+        if broken.stands() {
+            commands.tell_post_copy_failed(operation, &why);
+        }
         while broken.moves_by_itself().await {}
         match broken.go_on().await {
             Ok(outcome) => return commands.conclude(operation, Ok(outcome)).await,
@@ -169,7 +178,7 @@ pub(super) async fn recover(
                 return commands.conclude(operation, Ok(MigrationOutcome::default())).await;
             }
             Err(error) if has_broken(&commands, guest).await => {
-                why = broken.reason(&error, why).await;
+                why = broken.reason(&error).await;
             }
             // It ended by itself, or something else became of it.
             Err(_) => return follow(commands, operation, guest, Some(outgoing), None).await,
@@ -185,6 +194,10 @@ struct Recovery<'a> {
     began: Instant,
     state: Broken,
     moving: Moving,
+    /// QEMU's own stream stood at the last try.
+    has_stream: bool,
+    /// Memory has come over since it broke.
+    has_moved: bool,
     /// libvirt on the target has been found at work at every look since.
     busy_since: Option<Instant>,
 }
@@ -198,6 +211,14 @@ impl Recovery<'_> {
         self.state.stream(self.now(), self.commands.recovery.patience)
     }
 
+    /// A stream that is not severed, and moves now and then, is not broken.
+    fn stands(&self) -> bool {
+        let stands_after = self.commands.recovery.patience.at_least_ms;
+        let moved_long_ago =
+            || self.state.still_for(self.now()).is_none_or(|still| still >= stands_after);
+        !self.has_stream || !self.has_moved || moved_long_ago()
+    }
+
     /// Looks for as long as lies between two tries, and tells how it goes meanwhile.
     async fn moves_by_itself(&mut self) -> bool {
         let end = Instant::now() + self.commands.recovery.try_again;
@@ -209,9 +230,7 @@ impl Recovery<'_> {
                 && self.moving.has_moved(&progress)
             {
                 moves = true;
-                let now = self.now();
-                self.state.moved(now);
-                self.busy_since = None;
+                self.note_moved();
                 self.commands.tell_progress(self.operation, progress);
             }
         }
@@ -232,9 +251,8 @@ impl Recovery<'_> {
             }
             match look(self.commands, self.transfer.guest).await {
                 Ok((Some(GuestState::PostCopy), Some(progress))) => {
-                    (still, self.busy_since) = (0, None);
-                    let now = self.now();
-                    self.state.moved(now);
+                    still = 0;
+                    self.note_moved();
                     self.commands.tell_progress(self.operation, progress);
                 }
                 Ok((Some(GuestState::PostCopyFailed), _)) => {
@@ -250,21 +268,27 @@ impl Recovery<'_> {
         }
     }
 
-    /// What to say after a try that failed so; `said` is what was said before.
-    async fn reason(&mut self, error: &HypervisorError, said: Failure) -> Failure {
+    fn note_moved(&mut self) {
         let now = self.now();
-        match error {
-            HypervisorError::Conflict(_) | HypervisorError::Refused(_) => {
-                self.state.target_answers(now);
-            }
-            _ => self.state.target_is_silent(),
+        self.state.moved(now);
+        (self.has_moved, self.busy_since) = (true, None);
+    }
+
+    /// What to say after a try that failed so.
+    async fn reason(&mut self, error: &HypervisorError) -> Failure {
+        self.has_stream = matches!(error, HypervisorError::Conflict(_));
+        if let HypervisorError::Retry(_) = error {
+            self.state.target_is_silent();
+            return of_hypervisor(error);
+        }
+        let now = self.now();
+        self.state.target_answers(now);
+        if self.stream() == BrokenStream::Leave {
+            self.busy_since = None;
         }
         match (self.stream(), error) {
             // It may go on by itself, and is not to be destroyed for want of a little time.
-            (BrokenStream::Leave, HypervisorError::Conflict(_) | HypervisorError::Refused(_)) => {
-                said
-            }
-            (BrokenStream::Leave, _) => of_hypervisor(error),
+            (BrokenStream::Leave, _) => failure(FailureKind::Broken, LEFT_ALONE),
             (BrokenStream::Sever, HypervisorError::Refused(why)) => {
                 failure(FailureKind::Refused, format!("{CANNOT_GO_ON}: {why}. {CURE}"))
             }
@@ -275,9 +299,9 @@ impl Recovery<'_> {
     /// What to say where QEMU on the target hangs; none where it is not known to.
     async fn hangs(&mut self) -> Option<Failure> {
         let asked = self.commands.hypervisor.is_busy_at_target(self.transfer.clone());
-        // Silence says nothing either way.
-        let busy = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await.ok()?.ok()?;
-        if !busy {
+        // Silence says nothing either way, and is no look at which it was found at work.
+        let busy = tokio::time::timeout(TARGET_SAYS_WITHIN, asked).await;
+        if !matches!(busy, Ok(Ok(true))) {
             self.busy_since = None;
             return None;
         }

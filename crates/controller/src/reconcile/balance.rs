@@ -73,12 +73,12 @@ impl Reconcile for BalanceCluster {
             self.say_once("balance.waiting", &format!("balance waits: {why}")).await;
             return Ok(());
         }
-        let series = samples(self.history.as_ref(), now, policy.interval).await?;
         let over = Over {
             period: policy.interval,
             aggregate: Aggregate::Mean,
             sample_interval: self.sample_interval,
         };
+        let series = samples(self.history.as_ref(), now, over.reach()).await?;
         let (mut view, placement, budget) = {
             let tables = self.records.read();
             let view = cluster_view(&tables, &series, now, over);

@@ -107,9 +107,9 @@ impl FollowPlans {
         now: Timestamp,
     ) -> anyhow::Result<Option<Draft>> {
         let period = Duration::from_millis(measure.period_ms);
-        let series = samples(self.history.as_ref(), now, period).await?;
         let over =
             Over { period, aggregate: Aggregate::Mean, sample_interval: self.sample_interval };
+        let series = samples(self.history.as_ref(), now, over.reach()).await?;
         let view = cluster_view(&self.records.read(), &series, now, over);
         let mut texts = Vec::new();
         let draft = Draft::new("plan.measured", Severity::Info, "").plan(plan.id);

@@ -67,12 +67,12 @@ impl Reconcile for KeepPowerCaps {
 impl KeepPowerCaps {
     async fn keep(&self, record: &PowerCapRecord) -> anyhow::Result<()> {
         let now = self.clock.now();
-        let series = samples(self.history.as_ref(), now, record.window).await?;
         let over = Over {
             period: record.window,
             aggregate: Aggregate::Mean,
             sample_interval: self.sample_interval,
         };
+        let series = samples(self.history.as_ref(), now, over.reach()).await?;
         let (view, cap, placement, budget, busy) = {
             let tables = self.records.read();
             let view = cluster_view(&tables, &series, now, over);

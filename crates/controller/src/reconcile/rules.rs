@@ -278,9 +278,9 @@ pub async fn evaluate(
     now: Timestamp,
     sample_interval: Duration,
 ) -> anyhow::Result<Evaluation> {
-    let series = samples(history, now, rule.period).await?;
-    let tables = records.read();
     let over = Over { period: rule.period, aggregate: rule.aggregate, sample_interval };
+    let series = samples(history, now, over.reach()).await?;
+    let tables = records.read();
     let view = cluster_view(&tables, &series, now, over);
     let before = tables.firings.get(rule.id);
     let hosts = view

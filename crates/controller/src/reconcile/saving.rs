@@ -77,12 +77,14 @@ impl Reconcile for ManagePower {
             return Ok(());
         };
         let now = self.clock.now();
-        let period = NOW_OVER;
-        let (aggregate, sample_interval) = (Aggregate::Mean, self.sample_interval);
-        let series = samples(self.history.as_ref(), now, period).await?;
+        let over = Over {
+            period: NOW_OVER,
+            aggregate: Aggregate::Mean,
+            sample_interval: self.sample_interval,
+        };
+        let series = samples(self.history.as_ref(), now, over.reach()).await?;
         let (cluster, mut facts, reserve, before) = {
             let tables = self.records.read();
-            let over = Over { period, aggregate, sample_interval };
             let view = cluster_view(&tables, &series, now, over);
             let before = tables.power_turn.get(PolicyName::Power).cloned();
             let reserve = tables.reserve.get(ReserveName::Cluster).copied().unwrap_or_default();

@@ -34,12 +34,12 @@ impl ManagePower {
         if busy(&self.records.read()) {
             return Ok(false);
         }
-        let series = samples(self.history.as_ref(), now, PERIOD).await?;
         let over = Over {
             period: PERIOD,
             aggregate: Aggregate::Mean,
             sample_interval: self.sample_interval,
         };
+        let series = samples(self.history.as_ref(), now, over.reach()).await?;
         let (mut view, placement, budget) = {
             let tables = self.records.read();
             if tables.balance.get(PolicyName::Balance).is_some() {

@@ -239,7 +239,7 @@ impl World {
                     self.switch_or_end(host, operation);
                 }
                 Verdict::LookAgain => {}
-                Verdict::Broke => return self.begin_recovery(host, operation),
+                Verdict::Broke => return self.begin_recovery(host, operation, told.is_some()),
                 Verdict::Left => return self.conclude(host, operation, Ok(())),
                 Verdict::Stayed(kind, stayed) => {
                     let why = told.filter(|_| kind == FailureKind::Broken);

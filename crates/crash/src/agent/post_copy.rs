@@ -111,9 +111,10 @@ impl World {
         matches!(self.look_at(host), Ok((Some(GuestState::PostCopyFailed), _)))
     }
 
-    pub(super) fn begin_recovery(&mut self, host: HostIx, operation: OpIx) {
+    pub(super) fn begin_recovery(&mut self, host: HostIx, operation: OpIx, seen: bool) {
         let why = crate::host::failure(FailureKind::Broken, "its transfer broke after the switch");
-        self.recover_later(host, operation, Broken::new(self.agenda.now()), why);
+        let broken = if seen { Broken::new(self.agenda.now()) } else { Broken::unseen() };
+        self.recover_later(host, operation, broken, why);
     }
 
     fn recover_later(&mut self, host: HostIx, operation: OpIx, broken: Broken, why: Failure) {
@@ -153,10 +154,10 @@ impl World {
             let Some(Task::Recovering { mut broken, .. }) = known.map(|known| known.task) else {
                 return;
             };
-            if matches!(why.kind, FailureKind::Conflict | FailureKind::Refused) {
-                broken.target_answers(now);
-            } else {
+            if why.kind == FailureKind::Retry {
                 broken.target_is_silent();
+            } else {
+                broken.target_answers(now);
             }
             self.recover_later(host, operation, broken, why);
         }

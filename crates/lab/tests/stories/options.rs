@@ -194,7 +194,11 @@ enum Ended {
 /// libvirtd on the target, of whatever version, lives through it.
 fn ended(world: &World, moving: &HalfThere) -> anyhow::Result<Ended> {
     let HalfThere { id, from, to, libvirtd, after } = moving;
-    world.event(*after, "migration.post_copy_broke")?;
+    // One that heals before the source's agent is in session again broke for nobody.
+    world.until("the break to be told, or the end", || {
+        let told = !world.events(*after, "migration.post_copy_broke")?.is_empty();
+        Ok(told || world.json(&["operation", "show", id])?["finished"] == true)
+    })?;
     let stands = |shown: &Value| text(shown, "failure").contains("cannot be gone on with");
     world
         .within(Duration::from_secs(150), "the end, or why there is none", || {

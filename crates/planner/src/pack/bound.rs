@@ -1,7 +1,7 @@
 //! Proofs that there is no placement, by sums alone.
 
 use super::fit::count;
-use super::room::Room;
+use super::room::{ROUNDING, Room};
 use super::{Packing, Unplaced, Why};
 
 /// Refuses what cannot be placed for a reason that is easy to see.
@@ -24,7 +24,7 @@ pub(super) fn refuse(packing: &Packing) -> Result<(), Unplaced> {
 /// Guests that may go to no other hosts than those of a kind, against what these have.
 fn crowded(packing: &Packing, kind: usize) -> Result<(), Unplaced> {
     /// Parts of a sum that are rounding.
-    const ROUNDING: f64 = 1e-9;
+    const PARTS: f64 = 1e-9;
     let hosts = &packing.allowed[kind];
     let is_within = |other: &Vec<bool>| other.iter().zip(hosts).all(|(other, own)| !other || *own);
     let within: Vec<bool> = packing.allowed.iter().map(is_within).collect();
@@ -40,7 +40,9 @@ fn crowded(packing: &Packing, kind: usize) -> Result<(), Unplaced> {
             let need = |guest: &usize| packing.need_of(*guest)[resource];
             need(a).total_cmp(&need(b)).then(b.cmp(a))
         });
-        if let Some(guest) = largest.filter(|_| need > room * (1.0 + ROUNDING)) {
+        // Each of them may exceed what is left by rounding.
+        let slack = room * PARTS + guests.len() as f64 * ROUNDING;
+        if let Some(guest) = largest.filter(|_| need > room + slack) {
             let (others, hosts) = (guests.len() - 1, count(hosts));
             let resource = packing.names[resource];
             let why = Why::Crowded { others, hosts, resource, need, room };

@@ -15,13 +15,13 @@ pub(super) enum Answer {
     Unknown,
 }
 
-/// Tries at most so many nodes of the tree of placements.
-pub(super) fn place(packing: &Packing, nodes: u64) -> Answer {
+/// Tries placements in turn; at most so many looks at a host are taken for it.
+pub(super) fn place(packing: &Packing, looks: u64) -> Answer {
     let order = scarcest_first(packing);
-    let mut tree = Tree { room: Room::of(packing), order, nodes, twins: twins(packing) };
+    let mut tree = Tree { room: Room::of(packing), order, looks, twins: twins(packing) };
     if tree.descend(0) {
         Answer::Placed(tree.room.placed())
-    } else if tree.nodes == 0 {
+    } else if tree.looks == 0 {
         Answer::Unknown
     } else {
         Answer::None
@@ -31,7 +31,8 @@ pub(super) fn place(packing: &Packing, nodes: u64) -> Answer {
 struct Tree<'a> {
     room: Room<'a>,
     order: Vec<usize>,
-    nodes: u64,
+    /// That are left.
+    looks: u64,
     /// Hosts with the same number may take the same kinds of guests.
     twins: Vec<usize>,
 }
@@ -43,15 +44,22 @@ impl Tree<'_> {
         let packing = self.room.packing;
         for at in 0..packing.order.len() {
             let host = packing.order[at];
-            // Of hosts that do not differ one is enough.
-            let is_tried = packing.order[..at].iter().any(|other| self.do_not_differ(*other, host));
-            if is_tried || !self.room.takes(host, guest) {
-                continue;
-            }
-            if self.nodes == 0 {
+            if self.looks == 0 {
                 return false;
             }
-            self.nodes -= 1;
+            self.looks -= 1;
+            if !self.room.takes(host, guest) {
+                continue;
+            }
+            // Of hosts that do not differ one is enough.
+            let before = &packing.order[..at];
+            let alike = before.iter().position(|other| self.do_not_differ(*other, host));
+            let compared = alike.map_or(at, |found| found + 1);
+            let compared = u64::try_from(compared).unwrap_or(u64::MAX);
+            self.looks = self.looks.saturating_sub(compared);
+            if alike.is_some() {
+                continue;
+            }
             self.room.put(guest, host);
             if self.descend(depth + 1) {
                 return true;

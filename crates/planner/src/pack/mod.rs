@@ -116,8 +116,8 @@ pub enum Why {
 
 /// So few guests are placed by trying everything.
 const FEW: usize = 24;
-/// Nodes of the tree of placements of few guests: more are not looked at.
-const NODES: u64 = 2_000_000;
+/// Looks at a host for them, at most: each asks for its room or compares it with another.
+const LOOKS: u64 = 50_000_000;
 
 /// A host for every guest. `steps` limits the search: one step looks at one way to make
 /// room for one guest. The same arguments give the same answer.
@@ -146,7 +146,7 @@ pub fn pack(packing: &Packing, steps: u64) -> Result<Vec<usize>, Unplaced> {
     if packing.guests() > FEW {
         return Err(failed);
     }
-    match exact::place(packing, NODES) {
+    match exact::place(packing, LOOKS) {
         exact::Answer::Placed(places) => Ok(places),
         exact::Answer::None => Err(Unplaced { why: Why::Exhausted, ..failed }),
         exact::Answer::Unknown => Err(failed),

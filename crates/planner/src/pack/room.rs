@@ -3,7 +3,7 @@
 use super::Packing;
 
 /// A guest may exceed what is left by rounding only, in the unit of the resource.
-const ROUNDING: f64 = 1e-6;
+pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Guests on hosts, some of them nowhere yet.
 #[derive(Debug, Clone)]

@@ -148,3 +148,10 @@ proptest! {
         }
     }
 }
+
+/// What fits by rounding is not proven to fit nowhere.
+#[test]
+fn the_proof_rounds_as_the_search_does() {
+    let packing = packing(&[&[1.0]], &[&[0.500_000_4], &[0.500_000_4]], &[&[true], &[true]]);
+    assert_eq!(pack(&packing, STEPS), Ok(vec![0, 0]));
+}

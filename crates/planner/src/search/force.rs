@@ -26,6 +26,8 @@ const CROWD: f64 = 25.0;
 const SHARES: (f64, f64) = (0.2, 4.0);
 /// Work of returns for each single move, where moved guests hold resources at home.
 const RETURNS: f64 = 0.5;
+/// Forced moves without a single move between them, at most.
+const IN_A_ROW: u32 = 64;
 /// Of so many guests at home one is looked at when another comes home.
 const NATIVES: u32 = 4;
 
@@ -39,6 +41,8 @@ pub(super) struct Force {
     returns: f64,
     /// Work that is owed to forced moves.
     owed: f64,
+    /// Forced moves since the last single one.
+    in_a_row: u32,
 }
 
 impl Force {
@@ -46,18 +50,21 @@ impl Force {
         let instance = state.instance();
         let balances = !instance.objective.imbalance.is_empty();
         if balances || !(0..instance.hosts()).any(|host| state.cost_of_host(host) > 0.0) {
-            return Self { share: 0.0, returns: 0.0, owed: 0.0 };
+            return Self { share: 0.0, returns: 0.0, owed: 0.0, in_a_row: 0 };
         }
         let crowd = count(instance.guests()) / count(instance.hosts()).max(1.0);
         let out = (CROWD / crowd).powi(2).clamp(SHARES.0, SHARES.1);
         let home = if instance.lingers.iter().any(|held| *held > 0.0) { RETURNS } else { 0.0 };
-        Self { share: out + home, returns: home / (out + home), owed: 0.0 }
+        Self { share: out + home, returns: home / (out + home), owed: 0.0, in_a_row: 0 }
     }
 
     /// Called once for each proposal: whether it is time for a forced move.
     pub(super) fn is_due(&mut self) -> bool {
         self.owed += self.share;
-        self.owed >= 1.0
+        // Where each fails at once more is owed than is ever paid.
+        let is_due = self.owed >= 1.0 && self.in_a_row < IN_A_ROW;
+        self.in_a_row = if is_due { self.in_a_row + 1 } else { 0 };
+        is_due
     }
 
     fn pay(&mut self, work: f64) {
@@ -191,5 +198,24 @@ impl Walk<'_, '_> {
             }
         }
         best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_moves_have_their_turn_where_every_forced_one_fails_at_once() {
+        let mut force = Force { share: 4.5, returns: 0.0, owed: 0.0, in_a_row: 0 };
+        let mut single = 0;
+        for _ in 0..1_000 {
+            if force.is_due() {
+                force.pay(1.0);
+            } else {
+                single += 1;
+            }
+        }
+        assert!(single >= 10, "{single}");
     }
 }

@@ -4,9 +4,9 @@
 //! of that change as if they had other CPUs; 10.2 mends it. libvirt does not promise that an
 //! older version takes the guests of a newer one, though mostly it does. And what a move asks
 //! for may be younger than one side: zlib and zstd came with 9.4. A broken post-copy is gone on
-//! with from 8.5 on, and 11.2 and 11.3 crash of it.
+//! with from 8.5 on, and targets of 11.2 and 11.3 crash of it.
 
-use drover_model::{Compression, PostCopy, libvirt_recovers_post_copy};
+use drover_model::{Compression, NoRecovery, PostCopy, recovers_post_copy};
 
 use super::{Facts, Trouble};
 use crate::version::Version;
@@ -59,10 +59,12 @@ pub(super) fn check(facts: &Facts<'_>) -> Vec<Trouble> {
         ));
     }
     let may_switch = facts.settings.post_copy != PostCopy::Never;
-    let lost = [(source, from, of), (target, to, at)]
-        .into_iter()
-        .find(|one| !libvirt_recovers_post_copy(one.0.branch()));
-    if let Some((_, version, host)) = lost.filter(|_| may_switch) {
+    let lost = match recovers_post_copy(source.branch(), target.branch()) {
+        Ok(()) => None,
+        Err(NoRecovery::Source) => Some((from, of)),
+        Err(NoRecovery::Target) => Some((to, at)),
+    };
+    if let Some((version, host)) = lost.filter(|_| may_switch) {
         found.push(Trouble::warns(
             format!(
                 "libvirt {version} on {host} cannot go on with a transfer that breaks after the \
@@ -120,7 +122,8 @@ mod tests {
             ("9.0.0", "11.2.0", PostCopy::Now, true),
             ("8.4.0", "9.0.0", PostCopy::Now, true),
             ("9.0.0", "9.0.0", PostCopy::Now, false),
-            ("11.3.0", "11.4.0", PostCopy::Allow, true),
+            ("11.3.0", "11.4.0", PostCopy::Allow, false),
+            ("8.4.0", "12.9.0", PostCopy::Allow, true),
             ("11.4.0", "12.9.0", PostCopy::Allow, false),
         ] {
             let mut case = Case::new();

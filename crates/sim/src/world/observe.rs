@@ -208,7 +208,7 @@ const fn window(
 }
 
 fn read(samples: &Samples, now: Timestamp, spec: &WindowSpec) -> Reading {
-    aggregate(samples.since(now.minus(spec.period)), now, spec)
+    aggregate(samples.since(now.minus(spec.reach())), now, spec)
 }
 
 /// About 1: a normal distribution (Box and Muller), cut at three standard deviations.
