@@ -559,6 +559,38 @@ async fn a_target_that_cannot_go_on_is_told_once_the_stream_has_had_its_time() {
     stage.agent.stop().await;
 }
 
+/// The target answers again: what was said while it did not is no longer so.
+#[tokio::test]
+async fn what_is_told_of_a_broken_stream_is_what_is_known_now() {
+    let mut stage = broken_post_copy().await;
+    for (error, part) in [
+        (HypervisorError::Retry("no route to host".into()), "no route"),
+        (HypervisorError::Conflict("it still runs".into()), "the target answers"),
+        (HypervisorError::Retry("no route to host".into()), "no route"),
+    ] {
+        stage.hypervisor.end_job(GUEST, Err(error));
+        let Body::PostCopyFailed(why) = stage.controller.update().await else { panic!() };
+        assert!(why.message.contains(part) && !why.message.contains("destroy"), "{why:?}");
+    }
+    stage.agent.stop().await;
+}
+
+/// How long the line was dead an agent that begins anew cannot know.
+#[tokio::test]
+async fn a_break_that_nobody_saw_is_given_the_longest_time() {
+    let mut stage = broken_post_copy().await.restart_agent().await;
+    stage.order(start_post_copy());
+    let conflict = || HypervisorError::Conflict("QEMU reports migration is still running".into());
+    let began = tokio::time::Instant::now();
+    while stage.hypervisor.streams().last() != Some(&BrokenStream::Sever) {
+        stage.hypervisor.end_job(GUEST, Err(conflict()));
+        tokio::time::sleep(RECOVERY.look).await;
+    }
+    let (least, took) = (Duration::from_millis(RECOVERY.patience.at_most_ms), began.elapsed());
+    assert!(took >= least, "{took:?}");
+    stage.agent.stop().await;
+}
+
 /// A guest whose transfer has broken after the switch, and the controller knows.
 async fn broken_post_copy() -> Stage {
     let mut stage = Stage::new().await;

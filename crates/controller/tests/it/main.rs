@@ -13,6 +13,7 @@ mod engine;
 mod inventory;
 mod meddling;
 mod plans;
+mod post_copy;
 mod power;
 mod preflight;
 mod queue;
