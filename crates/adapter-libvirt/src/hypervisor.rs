@@ -90,7 +90,7 @@ impl Libvirt {
     async fn carry_out(
         &self,
         migration: OutgoingMigration,
-        job: fn(&Connection, &OutgoingMigration) -> Result<(), LibvirtError>,
+        job: impl FnOnce(&Connection, &OutgoingMigration) -> Result<(), LibvirtError> + Send + 'static,
     ) -> Result<MigrationOutcome, HypervisorError> {
         let guest = migration.guest;
         self.link.take_job(guest);
@@ -231,11 +231,10 @@ impl Hypervisor for Libvirt {
         migration: OutgoingMigration,
         stream: BrokenStream,
     ) -> Result<MigrationOutcome, HypervisorError> {
-        let job = match stream {
-            BrokenStream::Leave => post_copy::go_on,
-            BrokenStream::Sever => post_copy::sever_and_go_on,
+        let go_on = move |connection: &Connection, migration: &OutgoingMigration| {
+            post_copy::go_on(connection, migration, stream)
         };
-        self.carry_out(migration, job).await
+        self.carry_out(migration, go_on).await
     }
 
     async fn is_busy_at_target(

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use drover_model::{NoRecovery, recovers_post_copy};
+use drover_model::{BrokenStream, NoRecovery, recovers_post_copy};
 use drover_ports::OutgoingMigration;
 use virt_sys as sys;
 
-use crate::connection::{Connection, Domain};
+use crate::connection::Connection;
 use crate::error::LibvirtError;
 use crate::outgoing;
 use crate::parse;
@@ -14,41 +14,25 @@ use crate::parse;
 /// How long the target may take to say what it has, and then to break its end of the stream.
 const TARGET_WAIT: Duration = Duration::from_secs(3);
 
-/// A stream that still stands is left alone: libvirt here refuses then ("QEMU reports migration
-/// is still running") before it asks the target for anything.
+/// A stream that still stands and is to be left alone is: libvirt here refuses then ("QEMU reports
+/// migration is still running") before it asks the target for anything.
 pub(crate) fn go_on(
     connection: &Connection,
     migration: &OutgoingMigration,
+    stream: BrokenStream,
 ) -> Result<(), LibvirtError> {
-    can_go_on(connection, migration, Stream::Leave)?;
-    resume(&connection.domain(migration.guest)?, migration)
-}
-
-/// A stream that hangs is not broken for QEMU: both ends are told first.
-pub(crate) fn sever_and_go_on(
-    connection: &Connection,
-    migration: &OutgoingMigration,
-) -> Result<(), LibvirtError> {
-    can_go_on(connection, migration, Stream::Leave)?;
+    can_go_on(connection, migration, BrokenStream::Leave)?;
     let domain = connection.domain(migration.guest)?;
-    // Refused where it is broken already.
-    let _ = domain.abort_post_copy();
-    can_go_on(connection, migration, Stream::Sever)?;
-    resume(&domain, migration)
-}
-
-/// That it is refused means here that it never can be done. libvirt's own refusals have many
-/// causes, lost lines among them.
-fn resume(domain: &Domain, migration: &OutgoingMigration) -> Result<(), LibvirtError> {
+    if stream == BrokenStream::Sever {
+        // A stream that hangs is not broken for QEMU: both ends are told, here and there.
+        // Refused where it is broken already.
+        let _ = domain.abort_post_copy();
+        can_go_on(connection, migration, stream)?;
+    }
+    // That it is refused means to the caller that it never can be done. libvirt's own refusals
+    // have many causes, lost lines among them.
     let outcome = domain.migrate(&outgoing::go_on(migration));
     outcome.map_err(|error| error.not_for_good(migration.guest))
-}
-
-/// What the target does with its end of the stream when it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Leave,
-    Sever,
 }
 
 /// What the target has of the guest, and is.
@@ -63,7 +47,7 @@ struct Target {
 fn can_go_on(
     connection: &Connection,
     migration: &OutgoingMigration,
-    stream: Stream,
+    stream: BrokenStream,
 ) -> Result<(), LibvirtError> {
     let (_, library) = connection.versions()?;
     judge(parse::version(library), ask(migration, stream))
@@ -94,7 +78,7 @@ fn judge(source: (u32, u32, u32), target: Option<Target>) -> Result<(), LibvirtE
 
 /// The target's end of a stream that survived a cut of the line believes that it still runs.
 /// libvirt there may not return from the call that breaks it, and has heard it all the same.
-fn ask(migration: &OutgoingMigration, stream: Stream) -> Option<Target> {
+fn ask(migration: &OutgoingMigration, stream: BrokenStream) -> Option<Target> {
     let (uri, guest) = (migration.peer_uri.clone(), migration.guest);
     let (done, waiting) = std::sync::mpsc::channel();
     let told = std::thread::Builder::new().name("libvirt-peer".to_owned()).spawn(move || {
@@ -109,15 +93,16 @@ fn ask(migration: &OutgoingMigration, stream: Stream) -> Option<Target> {
             Err(error) if error.code == sys::VIR_ERR_NO_DOMAIN => false,
             Err(_) => return,
         };
-        let _ = done.send(Target { has_half, libvirt: parse::version(library) });
-        if has_half && stream == Stream::Sever {
+        let target = Target { has_half, libvirt: parse::version(library) };
+        let _ = done.send(target);
+        if has_half && stream == BrokenStream::Sever {
             let _ = peer.domain(guest).and_then(|domain| domain.abort_post_copy());
-            let _ = done.send(Target { has_half, libvirt: parse::version(library) });
+            let _ = done.send(target);
         }
     });
     told.ok()?;
     let said = waiting.recv_timeout(TARGET_WAIT).ok()?;
-    if said.has_half && stream == Stream::Sever {
+    if said.has_half && stream == BrokenStream::Sever {
         // The second word comes when it is broken there.
         let _ = waiting.recv_timeout(TARGET_WAIT);
     }
