@@ -118,7 +118,9 @@ impl Lab {
         MemoryCheck::parse(&told)
     }
 
-    fn complaint_on_console(&self, guest: &str) -> Option<String> {
+    /// The first line on a guest's console that tells of broken memory, of all that was written
+    /// there since its QEMU began. It tells also of a guest that is dead or has booted anew.
+    pub fn complaint_on_console(&self, guest: &str) -> Option<String> {
         let host = self.host_of(guest).ok().flatten()?;
         let path = self.member_dir(&host).join("log/qemu").join(format!("{guest}-console.log"));
         let console = std::fs::read(path).ok()?;
