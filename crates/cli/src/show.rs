@@ -352,6 +352,10 @@ pub(crate) fn operation(operation: &v1::Operation) -> String {
     if let Some(failure) = &operation.failure {
         rows.push(("failure", failure.clone()));
     }
+    if !operation.unclean_hosts.is_empty() {
+        let hosts = operation.unclean_hosts.join(", ");
+        rows.push(("to clean", format!("{hosts}: as soon as it answers")));
+    }
     rows.push(("timeline", timeline.join("\n")));
     if !operation.notes.is_empty() {
         let note = |note: &v1::Note| format!("{} {}", clock(&note.at, false), note.text);

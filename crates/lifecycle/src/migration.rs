@@ -392,6 +392,12 @@ impl Migration {
         }
     }
 
+    /// Hosts that may still hold something of the guest from this move.
+    pub fn unclean(&self) -> impl Iterator<Item = HostId> {
+        let hosts = [(self.target_unclean, self.to), (self.source_unclean, self.from)];
+        hosts.into_iter().filter(|(unclean, _)| *unclean).map(|(_, host)| host)
+    }
+
     /// What is still to be cleaned up after the end.
     fn debts(&self) -> Vec<Effect> {
         let debts =

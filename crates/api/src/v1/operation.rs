@@ -61,6 +61,11 @@ pub struct Operation {
     /// How far that was off, once it is completed.
     #[serde(default)]
     pub forecast_error: Option<super::ForecastError>,
+    /// Hosts that may still hold something of the guest from this move: the source a definition
+    /// or disks, the target a paused copy. Each is cleaned up as soon as it answers, also after
+    /// the end; what is defined there by hand before that goes too.
+    #[serde(default)]
+    pub unclean_hosts: Vec<String>,
     /// Where it is in the queue, while it is `admitted`.
     #[serde(default)]
     pub queue: Option<QueuePlace>,

@@ -132,6 +132,7 @@ pub(super) fn operation(
             .collect(),
         forecast: record.forecast.as_ref().map(super::forecast::shown),
         forecast_error: super::forecast::score(record),
+        unclean_hosts: migration.unclean().map(|host| tables.host_name(host)).collect(),
         queue: place(tables, live, record, queue),
     }
 }

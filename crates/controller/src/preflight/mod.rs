@@ -5,6 +5,7 @@ mod ask;
 pub mod memory;
 pub mod moves;
 
+use drover_lifecycle::Migration;
 use drover_model::{
     DiskCopy, Guest, GuestInspection, GuestState, Host, HostId, IncomingCheck, MigrationMode,
     MigrationSettings,
@@ -83,14 +84,8 @@ impl Journey {
         // A disk that cannot be copied is refused by admission.
         let copies = copies(tables, guest.id, &settings).unwrap_or_default();
         let left = tables.operations.iter().map(|of| &of.migration);
-        let unclean = left
-            .filter(|left| left.guest == guest.id)
-            .flat_map(|left| {
-                let (to, from) = (left.target_unclean, left.source_unclean);
-                [to.then_some(left.to), from.then_some(left.from)]
-            })
-            .flatten()
-            .collect();
+        let unclean =
+            left.filter(|left| left.guest == guest.id).flat_map(Migration::unclean).collect();
         Some(Self { guest, source, initiative, settings, copies, unclean })
     }
 }

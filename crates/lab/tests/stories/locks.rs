@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use drover_lab::fault::{MoveBy, lose_reply};
 use drover_lab::{Drover, GuestDisk, GuestLease, Lab, LinkState, Network};
+use serde_json::Value;
 
 use super::ground::Ground;
 use super::world::text;
@@ -14,6 +15,8 @@ const GUEST: &str = "vm20";
 /// After a power loss another host may start the guest at once: its boot apart.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// A move is made within so long.
+const WITHIN: Duration = Duration::from_secs(30);
 /// A host must reach its storage within so long.
 const REACHED_WITHIN: Duration = Duration::from_secs(20);
 /// What QEMU's initiator says of a connection that is closed before it has logged in.
@@ -65,13 +68,20 @@ fn moved(lab: &Lab, to: &str) -> anyhow::Result<()> {
     let drover = Drover::of(lab);
     // droverd has seen the guest and two samples of every host.
     let begun = Instant::now();
-    loop {
-        match drover.drover(&["guest", "migrate", GUEST, "--to", to]) {
-            Ok(_) => return Ok(()),
-            Err(error) if begun.elapsed() > Duration::from_secs(30) => return Err(error),
+    let moved = loop {
+        match drover.json(&["guest", "migrate", GUEST, "--to", to]) {
+            Ok(moved) => break moved,
+            Err(error) if begun.elapsed() > WITHIN => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_secs(1)),
         }
+    };
+    // What is defined at the source before droverd has cleaned up there goes with the rest.
+    let id = text(&moved, "id");
+    while drover.json(&["operation", "show", id])?["unclean_hosts"] != Value::Array(vec![]) {
+        ensure!(begun.elapsed() < 2 * WITHIN, "the source of {id} is not clean");
+        std::thread::sleep(Duration::from_millis(200));
     }
+    Ok(())
 }
 
 pub(crate) fn a_lease_keeps_a_second_copy_away_and_goes_with_its_guest(

@@ -513,6 +513,21 @@ fn copied_disks_are_removed_from_the_source_once_the_guest_runs_elsewhere() {
 }
 
 #[test]
+fn the_source_is_unclean_from_the_end_of_the_move_until_it_says_otherwise() {
+    let unclean = |migration: &Migration| migration.unclean().collect::<Vec<_>>();
+    let mut migration = admitted();
+    for event in [E::Begin, E::TargetAccepted, E::SourceGone] {
+        migration = migration.step(&event).unwrap().migration;
+        assert_eq!(unclean(&migration), [], "{event:?}");
+    }
+    migration = migration.step(&E::TargetRuns).unwrap().migration;
+    assert!(migration.state.is_finished());
+    assert_eq!(unclean(&migration), [migration.from]);
+    migration = migration.step(&E::SourceClean).unwrap().migration;
+    assert_eq!(unclean(&migration), []);
+}
+
+#[test]
 fn what_waits_may_be_withdrawn_and_what_has_begun_may_not() {
     let withdrawn = E::Withdrawn(failure(K::Refused));
     let after = admitted().step(&withdrawn).unwrap();
