@@ -6,6 +6,7 @@ mod force;
 mod greedy;
 mod group;
 mod instance;
+mod loads;
 mod moments;
 mod order;
 mod patience;

@@ -2,20 +2,15 @@
 
 use super::census::Census;
 use super::instance::{Imbalance, Instance};
+use super::loads::{Loads, ROUNDING, Row};
 use super::moments::Moments;
-
-/// A host may exceed its capacity by rounding only, in the unit of the resource.
-pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Guests on hosts.
 #[derive(Debug, Clone)]
 pub struct State<'a> {
     instance: &'a Instance,
     at: Vec<u32>,
-    used: Vec<f64>,
-    /// Capacity less what is used and what moved guests still hold here, of transient
-    /// resources.
-    slack: Vec<f64>,
+    loads: Loads,
     on: Vec<Vec<u32>>,
     position: Vec<u32>,
     host_cost: Vec<f64>,
@@ -26,7 +21,6 @@ pub struct State<'a> {
     displaced_at: Vec<u32>,
     bytes: f64,
     cost: f64,
-    scratch: Vec<f64>,
 }
 
 impl<'a> State<'a> {
@@ -40,8 +34,7 @@ impl<'a> State<'a> {
         let (hosts, guests) = (instance.hosts(), instance.guests());
         let mut state = Self {
             instance,
-            used: instance.base.clone(),
-            slack: instance.capacity.iter().zip(&instance.base).map(|(c, b)| c - b).collect(),
+            loads: Loads::of(instance),
             on: vec![Vec::new(); hosts],
             position: vec![0; guests],
             host_cost: vec![0.0; hosts],
@@ -52,17 +45,13 @@ impl<'a> State<'a> {
             displaced_at: vec![u32::MAX; guests],
             bytes: 0.0,
             cost: 0.0,
-            scratch: vec![0.0; instance.resources],
             at,
         };
         for guest in 0..guests {
             let host = state.at[guest] as usize;
             state.position[guest] = index(state.on[host].len());
             state.on[host].push(index(guest));
-            for (r, need) in instance.demand_of(guest).iter().enumerate() {
-                state.used[host * instance.resources + r] += need;
-                state.slack[host * instance.resources + r] -= need;
-            }
+            state.loads.add(guest, host);
             state.note_displacement(guest, instance.home[guest] as usize, host);
         }
         state.recount();
@@ -91,12 +80,12 @@ impl<'a> State<'a> {
 
     /// What the host and its guests use.
     pub fn used(&self, host: usize) -> &[f64] {
-        &self.used[host * self.instance.resources..][..self.instance.resources]
+        self.loads.used(host)
     }
 
     /// What the host has left of each resource.
     pub fn slack(&self, host: usize) -> &[f64] {
-        &self.slack[host * self.instance.resources..][..self.instance.resources]
+        self.loads.slack(host)
     }
 
     /// What is minimised.
@@ -184,7 +173,7 @@ impl<'a> State<'a> {
         if from == to || !instance.may_use(guest, to) {
             return None;
         }
-        let delta = self.loads_delta(from, to, instance.demand_of(guest))
+        let delta = self.loads_delta(from, to, self.loads.need(guest))
             + self.awake_delta(from, -1)
             + self.awake_delta(to, 1)
             + self.shun_delta(from, to)
@@ -212,13 +201,12 @@ impl<'a> State<'a> {
         if a == b || !instance.may_use(one, b) || !instance.may_use(other, a) {
             return None;
         }
-        if !self.fits_for(one, b, other) || !self.fits_for(other, a, one) {
+        self.loads.compare(one, other);
+        if !self.fits_for(one, b, other, 1.0) || !self.fits_for(other, a, one, -1.0) {
             return None;
         }
-        let change = self.difference(one, other);
-        let loads = self.loads_delta(a, b, &change);
-        self.scratch = change;
-        let delta = loads + self.place_cost(one, b) - self.place_cost(one, a)
+        let delta = self.loads_delta(a, b, self.loads.difference()) + self.place_cost(one, b)
+            - self.place_cost(one, a)
             + self.place_cost(other, a)
             - self.place_cost(other, b);
         if delta - 2.0 * self.census.most_gain() > bar {
@@ -231,8 +219,7 @@ impl<'a> State<'a> {
     /// Moves a guest; `delta` is what [`Self::shift_delta`] said.
     pub fn shift(&mut self, guest: usize, to: usize, delta: f64) {
         let from = self.host_of(guest);
-        let instance = self.instance;
-        self.transfer(from, to, instance.demand_of(guest));
+        self.transfer(from, to, |loads| loads.need(guest));
         self.relocate(guest, from, to);
         self.refresh([from, to]);
         self.cost += delta;
@@ -241,9 +228,8 @@ impl<'a> State<'a> {
     /// Lets two guests change places; `delta` is what [`Self::swap_delta`] said.
     pub fn swap(&mut self, one: usize, other: usize, delta: f64) {
         let (a, b) = (self.host_of(one), self.host_of(other));
-        let change = self.difference(one, other);
-        self.transfer(a, b, &change);
-        self.scratch = change;
+        self.loads.compare(one, other);
+        self.transfer(a, b, Loads::difference);
         self.relocate(one, a, b);
         self.relocate(other, b, a);
         self.refresh([a, b]);
@@ -257,13 +243,8 @@ impl<'a> State<'a> {
 
     fn relocate(&mut self, guest: usize, from: usize, to: usize) {
         let instance = self.instance;
-        let r = instance.resources;
-        for (i, need) in instance.demand_of(guest).iter().enumerate() {
-            self.used[from * r + i] -= need;
-            self.used[to * r + i] += need;
-            self.slack[from * r + i] += need;
-            self.slack[to * r + i] -= need;
-        }
+        self.loads.remove(guest, from);
+        self.loads.add(guest, to);
         let place = self.position[guest] as usize;
         self.on[from].swap_remove(place);
         if let Some(moved) = self.on[from].get(place) {
@@ -284,12 +265,7 @@ impl<'a> State<'a> {
         }
         let sign = if is { 1.0 } else { -1.0 };
         self.bytes += sign * self.instance.objective.bytes.get(guest).copied().unwrap_or(0.0);
-        let r = self.instance.resources;
-        if !self.instance.lingers.is_empty() {
-            for i in 0..r {
-                self.slack[home * r + i] -= sign * self.instance.lingering(guest, i);
-            }
-        }
+        self.loads.linger(guest, home, sign);
         if is {
             self.displaced_at[guest] = index(self.displaced.len());
             self.displaced.push(index(guest));
@@ -303,22 +279,11 @@ impl<'a> State<'a> {
         }
     }
 
-    /// What one guest needs more than another.
-    fn difference(&mut self, one: usize, other: usize) -> Vec<f64> {
-        let instance = self.instance;
-        let mut change = std::mem::take(&mut self.scratch);
-        for ((change, x), y) in
-            change.iter_mut().zip(instance.demand_of(one)).zip(instance.demand_of(other))
-        {
-            *change = x - y;
-        }
-        change
-    }
-
-    /// The moments once `need` has gone from one host to another.
-    fn transfer(&mut self, from: usize, to: usize, need: &[f64]) {
+    /// The moments once something has gone from one host to another.
+    fn transfer(&mut self, from: usize, to: usize, what: impl Fn(&Loads) -> &Row) {
         for (k, term) in self.instance.objective.imbalance.iter().enumerate() {
-            self.moments[k] = self.moments_after(term, self.moments[k], from, to, need);
+            let change = what(&self.loads).as_flattened()[term.resource];
+            self.moments[k] = self.moments_after(term, self.moments[k], from, to, change);
             self.deviations[k] = self.moments[k].deviation();
         }
     }
@@ -341,39 +306,14 @@ impl<'a> State<'a> {
     }
 
     fn fits(&self, guest: usize, to: usize) -> bool {
-        let instance = self.instance;
-        let r = instance.resources;
-        let need = instance.demand_of(guest);
-        let slack = &self.slack[to * r..][..r];
-        if instance.home[guest] as usize == to && !instance.lingers.is_empty() {
-            // At home it holds what it left there already.
-            return need.iter().zip(slack).enumerate().all(|(i, (need, slack))| {
-                let more = need - instance.lingering(guest, i);
-                more <= 0.0 || more <= slack + ROUNDING
-            });
-        }
-        need.iter().zip(slack).all(|(need, slack)| *need <= slack + ROUNDING || *need <= 0.0)
+        self.loads.fits(guest, to, self.instance.home[guest] as usize == to)
     }
 
     /// Whether `guest` fits on `to` once `leaving` has left it.
-    fn fits_for(&self, guest: usize, to: usize, leaving: usize) -> bool {
-        let instance = self.instance;
-        let r = instance.resources;
-        let (need, freed) = (instance.demand_of(guest), instance.demand_of(leaving));
-        let slack = &self.slack[to * r..][..r];
-        if instance.lingers.is_empty() {
-            let mut each = need.iter().zip(freed).zip(slack);
-            return each
-                .all(|((need, freed), slack)| need - freed <= slack + ROUNDING || need <= freed);
-        }
-        let is_home = instance.home[guest] as usize == to;
-        let leaves_home = instance.home[leaving] as usize == to;
-        (0..r).all(|i| {
-            let held = |guest, home: bool| if home { instance.lingering(guest, i) } else { 0.0 };
-            let more = need[i] - held(guest, is_home);
-            let less = freed[i] - held(leaving, leaves_home);
-            more - less <= slack[i] + ROUNDING || more <= less
-        })
+    fn fits_for(&self, guest: usize, to: usize, leaving: usize, sign: f64) -> bool {
+        let home = &self.instance.home;
+        let comes = (guest, home[guest] as usize == to);
+        self.loads.swap_fits(to, sign, comes, (leaving, home[leaving] as usize == to))
     }
 
     fn swap_groups(&mut self, one: usize, other: usize) -> Option<f64> {
@@ -396,7 +336,7 @@ impl<'a> State<'a> {
     }
 
     /// Change of what two hosts' use costs when `need` goes from one to the other.
-    fn loads_delta(&self, from: usize, to: usize, need: &[f64]) -> f64 {
+    fn loads_delta(&self, from: usize, to: usize, need: &Row) -> f64 {
         let objective = &self.instance.objective;
         let mut delta = 0.0;
         if !objective.limit.is_empty() || !objective.stranded.is_empty() {
@@ -405,7 +345,8 @@ impl<'a> State<'a> {
                 - self.host_cost[to];
         }
         for (k, term) in objective.imbalance.iter().enumerate() {
-            let after = self.moments_after(term, self.moments[k], from, to, need);
+            let change = need.as_flattened()[term.resource];
+            let after = self.moments_after(term, self.moments[k], from, to, change);
             delta += term.weight * (after.deviation() - self.deviations[k]);
         }
         delta
@@ -417,37 +358,28 @@ impl<'a> State<'a> {
         moments: Moments,
         from: usize,
         to: usize,
-        need: &[f64],
+        change: f64,
     ) -> Moments {
-        let r = self.instance.resources;
-        let change = need[term.resource];
-        let x = |host: usize, more: f64| {
-            term.scale[host] * (self.used[host * r + term.resource] + more)
-        };
+        let x = |host: usize, more: f64| term.scale[host] * (self.used(host)[term.resource] + more);
         moments.replaced(x(from, 0.0), x(from, -change)).replaced(x(to, 0.0), x(to, change))
     }
 
     fn host_cost_now(&self, host: usize) -> f64 {
-        self.load_cost(host, &[], 0.0)
+        self.load_cost(host, self.loads.nothing(), 0.0)
     }
 
     /// Overload and stranded resources of a host whose use changes by `sign × need`.
-    fn load_cost(&self, host: usize, need: &[f64], sign: f64) -> f64 {
-        let instance = self.instance;
-        let objective = &instance.objective;
-        let r = instance.resources;
-        let used = &self.used[host * r..][..r];
-        let changed = |i: usize| used[i] + need.get(i).map_or(0.0, |need| sign * need);
-        let mut cost = 0.0;
-        if !objective.limit.is_empty() {
-            let limits = objective.limit[host * r..][..r].iter().zip(&objective.overload);
-            for (i, (limit, weight)) in limits.enumerate() {
-                cost += weight * (changed(i) - limit).max(0.0);
+    fn load_cost(&self, host: usize, need: &Row, sign: f64) -> f64 {
+        let mut cost = self.loads.overload(host, need, sign);
+        let stranded = &self.instance.objective.stranded;
+        if !stranded.is_empty() {
+            let r = self.instance.resources;
+            let (used, need) = (&self.used(host)[..r], &need.as_flattened()[..r]);
+            let capacity = &self.instance.capacity[host * r..][..r];
+            let free = |i: usize| capacity[i] - (used[i] + sign * need[i]);
+            for term in stranded {
+                cost += term.weight * (term.ratio * free(term.of) - free(term.with)).max(0.0);
             }
-        }
-        for term in &objective.stranded {
-            let free = |i: usize| instance.capacity[host * r + i] - changed(i);
-            cost += term.weight * (term.ratio * free(term.of) - free(term.with)).max(0.0);
         }
         cost
     }

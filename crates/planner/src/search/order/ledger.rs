@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::group::LawKind;
 use super::super::instance::Instance;
-use super::super::state::ROUNDING;
+use super::super::loads::ROUNDING;
 use super::{Leg, Pending};
 
 /// Room on every host; a guest that moves counts on both.
